@@ -1,0 +1,1 @@
+"""Images and masks: OpenCV prepares them once, tf.data feeds them."""

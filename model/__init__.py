@@ -1,0 +1,1 @@
+"""FlexUNet in Keras: architecture, losses, metrics, cost and the training steps."""

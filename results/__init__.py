@@ -1,0 +1,1 @@
+"""What a study found: records, tables, figures, the report and the export."""

@@ -1,0 +1,1 @@
+"""The search itself: config, space, study, Ray workers and the command line."""
