@@ -1,0 +1,418 @@
+"""The one schema of a study: what a YAML file may say, and every problem of it at once.
+
+Any field of ``model``, ``train`` and ``augment`` is a constant or a distribution
+(``search/space.py``); the other sections are constants. The exported best config is the same
+schema with constants only, so ``train`` reads what ``export`` writes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from data_pipeline.config import AugmentConfig, DataConfig
+from model.config import ModelConfig, TrainConfig
+from search.space import KINDS, Distribution, Scalar, distributions, searchable
+from search.yaml_source import YamlSource, parse_override, set_dotted
+
+SEARCHED: dict[str, type[BaseModel]] = {
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "augment": AugmentConfig,
+}
+
+if TYPE_CHECKING:  # the derived classes have the same fields, which is all that mypy needs
+    SearchableModel, SearchableTrain, SearchableAugment = ModelConfig, TrainConfig, AugmentConfig
+else:
+    # What is searched where a config says nothing of it: depth, base filters, kernel size,
+    # dropout and learning rate.
+    SearchableModel = searchable(
+        ModelConfig,
+        {
+            "num_layers": {"int": [3, 6]},
+            "base_filters": {"choice": [8, 16, 32]},
+            "base_kernel": {"int": [3, 7], "step": 2},
+            "dropout_rate": {"float": [0.0, 0.1]},
+        },
+    )
+    SearchableTrain = searchable(
+        TrainConfig, {"learning_rate": {"float": [1e-4, 1e-2], "log": True}}
+    )
+    SearchableAugment = searchable(AugmentConfig)
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a config, each problem with its line where it is known.
+
+    Attributes:
+        source: The file, or another name of where the config came from.
+        problems: One sentence a problem.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {p}" for p in problems)]))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, Sequence[str]]]:
+        return ConfigError, (self.source, self.problems)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudySettings(_Section):
+    """The study's name, place and seed."""
+
+    name: str = Field("flexunet", description="Letters, digits, '.', '_' and '-'.")
+    storage_path: Path = Field(
+        Path("studies"),
+        description="Folder of studies; on a cluster one that every node sees. The study directory "
+        "is <storage_path>/<name>.",
+    )
+    storage: str | None = Field(
+        None,
+        description="Optuna storage URL (sqlite, postgresql, mysql). None: the file optuna.journal "
+        "in the study directory.",
+    )
+    seed: int = Field(
+        0, ge=0, description="Seed of the sampler; a trial's seed follows from it and its number."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise ValueError(f"expected letters, digits, '.', '_' and '-', received {value!r}")
+        return value
+
+
+class Baseline(_Section):
+    """A known config that is tried before the sampler proposes, such as a hand-tuned recipe."""
+
+    name: str = Field(description="How tables and report call it.")
+    params: dict[str, Scalar] = Field(
+        description="Dotted field to value, each inside its distribution or equal to the "
+        "constant. Searched fields left out are drawn by the sampler."
+    )
+
+
+class SearchSettings(_Section):
+    """What is sought, by which sampler, pruner and budget."""
+
+    sampler: Literal["tpe", "random"] = Field("tpe", description="Proposes the next trial.")
+    startup_trials: int = Field(
+        10, ge=1, description="Trials drawn at random before tpe models the results."
+    )
+    pruner: Literal["asha", "none"] = Field(
+        "asha", description="asha: successive halving by epochs (Li et al., 2020)."
+    )
+    grace_epochs: int = Field(
+        5, ge=1, description="asha's first rung in epochs: none stops before."
+    )
+    reduction_factor: int = Field(
+        3, ge=2, description="asha lets about one in this many pass each rung."
+    )
+    objective: Literal["mean_foreground_dice", "worst_class_dice"] = Field(
+        "mean_foreground_dice",
+        description="Maximised; a trial's value is its best epoch's. From counted pixels of the "
+        "validation split, background left out.",
+    )
+    pruning_metric: Literal["objective", "soft_foreground_dice", "negative_validation_loss"] = (
+        Field(
+            "soft_foreground_dice",
+            description="What the pruner compares. Hard Dice is zero for rare classes during the "
+            "first epochs, where it would prune by ties; the soft one already tells trials apart.",
+        )
+    )
+    num_trials: int | None = Field(20, ge=1, description="Trials in all, baselines included.")
+    time_budget_minutes: float | None = Field(
+        None, gt=0, description="Wall time of one run; running again goes on with a new budget."
+    )
+    baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
+
+
+class ResourceSettings(_Section):
+    """What one trial gets, and where Ray is."""
+
+    cpus_per_trial: float = Field(1, gt=0, description="CPU cores; TensorFlow's threads follow.")
+    gpus_per_trial: float = Field(
+        0, ge=0, description="GPUs; a fraction shares one, and its memory by the same fraction."
+    )
+    memory_per_trial_gb: float | None = Field(
+        None, gt=0, description="Host memory that Ray reserves for a trial, in GB (10**9 bytes)."
+    )
+    max_concurrent: int | None = Field(
+        None, ge=1, description="Most trials at once. None: as many as the cluster has room for."
+    )
+    ray_address: str | None = Field(
+        None, description="Address of a running Ray cluster, or 'auto'. None: start one here."
+    )
+    num_cpus: int | None = Field(
+        None, ge=1, description="Cores of the Ray started here. None: all of the machine's."
+    )
+
+
+class TrialConfig(_Section):
+    """One point of the space: constants only, all that a trial or a production training needs."""
+
+    data: DataConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    train: TrainConfig
+    objective: str
+    pruning_metric: str
+    seed: int
+
+
+class StudyConfig(_Section):
+    """A whole study. Load it with :meth:`load`, which reports every problem in one error."""
+
+    study: StudySettings = Field(default_factory=StudySettings)
+    data: DataConfig = Field(default_factory=DataConfig)
+    augment: SearchableAugment = Field(default_factory=SearchableAugment)
+    model: SearchableModel = Field(default_factory=SearchableModel)
+    train: SearchableTrain = Field(default_factory=SearchableTrain)
+    search: SearchSettings = Field(default_factory=SearchSettings)
+    resources: ResourceSettings = Field(default_factory=ResourceSettings)
+    provenance: dict[str, Any] | None = Field(
+        None, description="Where an exported config comes from; written by export, not read."
+    )
+
+    @classmethod
+    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
+        """Read a YAML file and apply ``a.b=value`` overrides.
+
+        Raises:
+            ConfigError: listing every problem, each with its line in the file.
+        """
+        source = YamlSource.read(path)
+        problems = list(source.problems)
+        tree = source.tree
+        for override in overrides:
+            try:
+                set_dotted(tree, *parse_override(override))
+            except ValueError as error:
+                problems.append(f"--set {override}: {error}")
+        if problems:
+            raise ConfigError(str(path), problems)
+        return cls.from_tree(tree, str(path), source.line)
+
+    @classmethod
+    def from_tree(
+        cls, tree: Mapping[str, Any], source: str = "config", line: Any = lambda _: None
+    ) -> Self:
+        """Build it from nested mappings.
+
+        Args:
+            tree: The config as YAML reads it.
+            source: Name for the error.
+            line: Maps a field's path (tuple of str) to its line in the source, or None.
+
+        Raises:
+            ConfigError: listing every problem.
+        """
+        try:
+            config = cls.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(source, list(_describe(error, line))) from None
+        problems = list(dict.fromkeys(config._rule_problems()))
+        if problems:
+            raise ConfigError(
+                source, [_with_line(line, tuple(field.split(".")), p) for field, p in problems]
+            )
+        return config
+
+    @property
+    def space(self) -> dict[str, Distribution]:
+        """Dotted name to distribution of every searched field, in the order of the schema."""
+        return {
+            f"{section}.{name}": distribution
+            for section in SEARCHED
+            for name, distribution in distributions(getattr(self, section))
+        }
+
+    @property
+    def directory(self) -> Path:
+        """The study directory, absolute."""
+        return (self.study.storage_path / self.study.name).absolute()
+
+    def at(self, params: Mapping[str, Scalar], seed: int | None = None) -> TrialConfig:
+        """Return the constants of one trial.
+
+        Args:
+            params: Dotted name to value for every searched field.
+            seed: The trial's seed; the study's where None.
+
+        Raises:
+            ConfigError: for searched fields without a value, or a value that a field refuses.
+        """
+        missing = [name for name in self.space if name not in params]
+        if missing:
+            raise ConfigError(
+                "params",
+                [f"{name}: expected a constant, received {self._yaml(name)}" for name in missing],
+            )
+        try:
+            return TrialConfig(
+                data=self.data,
+                **{name: cls(**self._constants(name, params)) for name, cls in SEARCHED.items()},  # type: ignore[arg-type]
+                objective=self.search.objective,
+                pruning_metric=self.search.pruning_metric,
+                seed=self.study.seed if seed is None else seed,
+            )
+        except ValidationError as error:
+            raise ConfigError("params", list(_describe(error, lambda _: None))) from None
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the whole config as plain mappings, as YAML and :meth:`from_tree` take it."""
+        tree = self.model_dump(mode="json", by_alias=True, exclude_none=False)
+        for name in self.space:
+            set_dotted(tree, name.split("."), self._yaml(name))
+        if self.provenance is None:
+            del tree["provenance"]
+        return tree
+
+    def _yaml(self, name: str) -> dict[str, Any]:
+        return self.space[name].to_yaml()
+
+    def _constants(self, section: str, params: Mapping[str, Scalar]) -> dict[str, Any]:
+        values = {
+            name: getattr(getattr(self, section), name) for name in SEARCHED[section].model_fields
+        }
+        prefix = f"{section}."
+        return values | {
+            name.removeprefix(prefix): value
+            for name, value in params.items()
+            if name.startswith(prefix)
+        }
+
+    # Rules between fields. Each yields (dotted field, problem).
+
+    def _rule_problems(self) -> Iterator[tuple[str, str]]:
+        for section, cls in SEARCHED.items():
+            yield from self._section_problems(section, cls)
+        yield from self._image_size_problems()
+        yield from self._baseline_problems()
+        if self.search.num_trials is None and self.search.time_budget_minutes is None:
+            yield (
+                "search.num_trials",
+                "expected num_trials or time_budget_minutes, received neither",
+            )
+        if self.search.pruner == "asha" and self.search.grace_epochs > max(
+            self.values("train.epochs")
+        ):
+            yield (
+                "search.grace_epochs",
+                f"expected at most train.epochs = {max(self.values('train.epochs'))}, "
+                f"received {self.search.grace_epochs}",
+            )
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """Return the extreme values a dotted field can take: of a constant, itself."""
+        if name in self.space:
+            return self.space[name].extremes()
+        section, field = name.split(".")
+        return (getattr(getattr(self, section), field),)
+
+    def _section_problems(self, section: str, cls: type[BaseModel]) -> Iterator[tuple[str, str]]:
+        """Check the section's own rules at every pair of extremes: a rule binds two fields."""
+        searched = [name for name in self.space if name.startswith(f"{section}.")]
+        first = {name: self.values(name)[0] for name in searched}
+        pairs = list(itertools.combinations(searched, 2)) or [tuple(searched)]
+        for pair in pairs:
+            for values in itertools.product(*(self.values(name) for name in pair)):
+                params = first | dict(zip(pair, values, strict=True))
+                try:
+                    cls(**self._constants(section, params))
+                except ValidationError as error:
+                    for item in error.errors():
+                        yield section, item["msg"].removeprefix("Value error, ")
+
+    def _image_size_problems(self) -> Iterator[tuple[str, str]]:
+        height, width = self.data.image_size
+        problem = ModelConfig(
+            num_layers=max(self.values("model.num_layers")), dropout_rate=0
+        ).image_size_problem(height, width)
+        if problem:
+            yield "data.image_size", problem
+        if height != width and any(self.values("augment.quarter_turns")):
+            yield (
+                "augment.quarter_turns",
+                f"expected square images with quarter_turns, received {height}x{width}",
+            )
+
+    def _baseline_problems(self) -> Iterator[tuple[str, str]]:
+        names = [baseline.name for baseline in self.search.baselines]
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                yield "search.baselines", f"expected distinct names, received {name!r} twice"
+        for baseline in self.search.baselines:
+            for name, value in baseline.params.items():
+                problem = self._baseline_value_problem(name, value)
+                if problem:
+                    yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
+
+    def _baseline_value_problem(self, name: str, value: Scalar) -> str | None:
+        section, _, field = name.partition(".")
+        if field not in getattr(SEARCHED.get(section), "model_fields", {}):
+            return "expected a field of model, train or augment"
+        if name not in self.space:
+            (constant,) = self.values(name)
+            same = constant == value
+            return None if same else f"expected the constant {constant!r}, received {value!r}"
+        distribution = self.space[name].to_optuna()
+        try:
+            inside = distribution._contains(distribution.to_internal_repr(value))
+        except (ValueError, TypeError):
+            inside = False
+        if inside:
+            return None
+        return f"expected a value of {self._yaml(name)}, received {value!r}"
+
+
+def _describe(error: ValidationError, line: Any) -> Iterator[str]:
+    """Turn pydantic's errors into sentences that name the dotted field."""
+    for item in error.errors():
+        # The union's branch names are ours, not the user's.
+        path = tuple(
+            str(part)
+            for index, part in enumerate(item["loc"])
+            if not (index == 2 and part in (*KINDS, "constant"))
+        )
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = f"unknown field{_suggestion(path)}"
+        elif item["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, received {item['input']!r}"
+        yield _with_line(line, path, message)
+
+
+def _suggestion(path: tuple[str, ...]) -> str:
+    import difflib
+
+    known: Iterable[str] = StudyConfig.model_fields
+    if len(path) > 1 and path[0] in StudyConfig.model_fields:
+        annotation = StudyConfig.model_fields[path[0]].annotation
+        known = getattr(annotation, "model_fields", ())
+    close = difflib.get_close_matches(path[-1], list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+
+
+def _with_line(line: Any, path: tuple[str, ...], message: str) -> str:
+    number = line(path)
+    where = f"line {number}: " if number else ""
+    return f"{where}{'.'.join(path)}: {message}"
+
+
+def json_schema() -> str:
+    """Return the JSON schema of a study's YAML, for editors (``make schema`` writes it)."""
+    return json.dumps(StudyConfig.model_json_schema(by_alias=True), indent=1) + "\n"

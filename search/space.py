@@ -1,0 +1,223 @@
+"""The search space: which fields are searched, and over which values.
+
+In a config, any field of a searchable section is a constant or a distribution:
+``{int: [3, 7]}``, ``{float: [1.0e-5, 1.0e-2], log: true}``, ``{choice: [8, 16, 32]}``, the first
+two with ``step`` where it fits. Here such a distribution becomes Optuna's, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Annotated, Any, Union
+
+import optuna
+from optuna.distributions import BaseDistribution
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+KINDS = ("int", "float", "choice")
+
+Scalar = bool | int | float | str | None
+
+
+class _Distribution(BaseModel):
+    """What the three distributions share: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_optuna(self) -> BaseDistribution:
+        """Return the Optuna distribution of the same values."""
+        raise NotImplementedError
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Return the values that bound it: both ends, or every choice."""
+        raise NotImplementedError
+
+    def probes(self) -> tuple[Scalar, ...]:
+        """Return the values that show whether a field takes it: the extremes and one inside."""
+        return self.extremes()
+
+    def to_yaml(self) -> dict[str, Any]:
+        """Return it as it is written in a config."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
+    problems = []
+    if low > high:
+        problems.append(f"expected low <= high, received [{low}, {high}]")
+    if log and low <= 0:
+        problems.append(f"expected low > 0 with log: true, received {low}")
+    if log and step is not None:
+        problems.append(f"expected no step with log: true, received {step}")
+    if step is not None and step <= 0:
+        problems.append(f"expected step > 0, received {step}")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+class IntDistribution(_Distribution):
+    """``{int: [low, high], step: 2}`` or ``log: true``: integers, both ends included."""
+
+    range: tuple[int, int] = Field(alias="int", description="Lowest and highest value, included.")
+    log: bool = Field(False, description="Uniform in the logarithm.")
+    step: int | None = Field(None, description="Distance of neighbouring values; default 1.")
+
+    @model_validator(mode="after")
+    def _valid(self) -> IntDistribution:
+        _check_range(*self.range, self.log, self.step)
+        return self
+
+    def to_optuna(self) -> BaseDistribution:
+        """Return an ``optuna.distributions.IntDistribution``."""
+        low, high = self.range
+        step = self.step or 1
+        # Optuna would lower a high that no step reaches, with a warning at every start.
+        return optuna.distributions.IntDistribution(
+            low, low + (high - low) // step * step, log=self.log, step=step
+        )
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Return the lowest and the highest value."""
+        low, high = self.range
+        step = self.step or 1
+        return (low, low + (high - low) // step * step)
+
+    def probes(self) -> tuple[Scalar, ...]:
+        """Return both ends and the second value: an even kernel hides between two odd ends."""
+        low, high = self.extremes()
+        return (low, min(self.range[0] + (self.step or 1), self.range[1]), high)
+
+
+class FloatDistribution(_Distribution):
+    """``{float: [low, high], log: true}`` or ``step: 0.1``: real numbers, both ends included."""
+
+    range: tuple[float, float] = Field(
+        alias="float", description="Lowest and highest value, included."
+    )
+    log: bool = Field(False, description="Uniform in the logarithm.")
+    step: float | None = Field(None, description="Distance of neighbouring values.")
+
+    @model_validator(mode="after")
+    def _valid(self) -> FloatDistribution:
+        _check_range(*self.range, self.log, self.step)
+        return self
+
+    def to_optuna(self) -> BaseDistribution:
+        """Return an ``optuna.distributions.FloatDistribution``."""
+        return optuna.distributions.FloatDistribution(*self.range, log=self.log, step=self.step)
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Return the lowest and the highest value."""
+        return self.range
+
+
+class ChoiceDistribution(_Distribution):
+    """``{choice: [8, 16, 32]}``: one of these values."""
+
+    choices: tuple[Scalar, ...] = Field(alias="choice", min_length=1, description="The values.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ChoiceDistribution:
+        if len({(type(value), value) for value in self.choices}) < len(self.choices):
+            raise ValueError(f"expected distinct choices, received {list(self.choices)}")
+        return self
+
+    def to_optuna(self) -> BaseDistribution:
+        """Return an ``optuna.distributions.CategoricalDistribution``."""
+        return optuna.distributions.CategoricalDistribution(self.choices)
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Return every choice."""
+        return self.choices
+
+
+Distribution = IntDistribution | FloatDistribution | ChoiceDistribution
+
+
+def _kind(value: Any) -> str:
+    """Tell pydantic's union which branch a config value means."""
+    if isinstance(value, _Distribution):
+        return {IntDistribution: "int", FloatDistribution: "float"}.get(type(value), "choice")
+    if isinstance(value, Mapping):
+        return next((kind for kind in KINDS if kind in value), "constant")
+    return "constant"
+
+
+def searchable(
+    section: type[BaseModel], searched: Mapping[str, Mapping[str, Any]] | None = None
+) -> type[BaseModel]:
+    """Derive the section in which every field may also be a distribution.
+
+    The extreme values of a distribution must each be valid as the constant they stand for.
+    Rules between fields are checked on the constants: see ``StudyConfig``.
+
+    Args:
+        section: A frozen model of constants, such as ``ModelConfig``.
+        searched: Field to the distribution that is its default here, as a config writes it.
+
+    Returns:
+        A frozen model of the same fields and otherwise the same defaults, named
+        ``Searchable<section>``.
+    """
+    fields: dict[str, Any] = {}
+    for name, info in section.model_fields.items():
+        constant: Any = info.annotation
+        for rule in info.metadata:
+            constant = Annotated[constant, rule]
+        union = Union[  # noqa: UP007  (built from runtime values, which | does not take)
+            Annotated[constant, Tag("constant")],
+            Annotated[IntDistribution, Tag("int")],
+            Annotated[FloatDistribution, Tag("float")],
+            Annotated[ChoiceDistribution, Tag("choice")],
+        ]
+        check = AfterValidator(partial(_check_values, section, name))
+        default = info.get_default(call_default_factory=True, validated_data={})
+        if searched and name in searched:
+            default = TypeAdapter(Distribution).validate_python(searched[name])
+        fields[name] = (
+            Annotated[union, Discriminator(_kind), check],
+            Field(default, description=info.description),
+        )
+    return create_model(
+        f"Searchable{section.__name__}",
+        __config__=ConfigDict(frozen=True, extra="forbid"),
+        __doc__=f"{section.__name__}, each field a constant or a distribution.",
+        **fields,
+    )
+
+
+def _check_values(section: type[BaseModel], name: str, value: Any) -> Any:
+    """Refuse a distribution, or a constant, whose value the section's own field refuses."""
+    candidates = value.probes() if isinstance(value, _Distribution) else (value,)
+    problems = []
+    for candidate in candidates:
+        try:
+            # Strict, so that a float distribution is refused for an integer field.
+            section.model_validate({name: candidate}, strict=True)
+        except ValidationError as error:
+            # Rules between fields have no location; they are not this field's business.
+            own = [item for item in error.errors() if item["loc"][:1] == (name,)]
+            problems += [f"{item['msg'].removeprefix('Value error, ')}" for item in own]
+    if problems:
+        raise ValueError("; ".join(dict.fromkeys(problems)))
+    return value
+
+
+def distributions(section: BaseModel) -> Iterator[tuple[str, Distribution]]:
+    """Yield the name and the distribution of each searched field of a section."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, _Distribution):
+            yield name, value  # type: ignore[misc]
