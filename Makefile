@@ -1,0 +1,42 @@
+# `make search` and `make test` are all that a fresh machine needs; both install into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+STUDY := studies/quickstart
+
+.PHONY: search test lint format schema soak clean
+
+search: $(INSTALLED)
+	$(BIN)/flexunet-search run configs/quickstart.yaml
+	$(BIN)/flexunet-search report $(STUDY)
+	$(BIN)/flexunet-search export $(STUDY) $(STUDY)/best
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not soak"
+
+# Longer drills: killed drivers again and again. SOAK_KILLS sets how often.
+soak: $(INSTALLED)
+	$(BIN)/python -m pytest -m soak
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The JSON schema of a study's YAML, for editors.
+schema: $(INSTALLED)
+	$(BIN)/python -c "from search.config import json_schema; print(json_schema(), end='')" > configs/schema.json
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python >= 3.11, received " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) studies build *.egg-info .mypy_cache .pytest_cache .ruff_cache
