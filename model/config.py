@@ -6,6 +6,7 @@ Which of them are searched is no business of this package: see ``search/config.p
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +18,25 @@ Loss = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class Level:
+    """One level of a FlexUNet, the same in encoder and decoder.
+
+    Attributes:
+        index: i, 0 at full resolution.
+        filters: f_i = base_filters * 2**i.
+        kernel: k_i = max(3, base_kernel - 2*i), the side in pixels.
+        dilation: d_i = max(1, dilation - i).
+        dropout: dropout_rate * i.
+    """
+
+    index: int
+    filters: int
+    kernel: int
+    dilation: int
+    dropout: float
+
+
 class ModelConfig(BaseModel):
     """Architecture of a FlexUNet, in the terms of ``docs/model.md``.
 
@@ -25,7 +45,7 @@ class ModelConfig(BaseModel):
             ``dropout_rate * (num_layers - 1) >= 1``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_layers: int = Field(
         5,
@@ -88,6 +108,19 @@ class ModelConfig(BaseModel):
             )
         return self
 
+    def levels(self) -> tuple[Level, ...]:
+        """List the levels from full resolution down to the bridge."""
+        return tuple(
+            Level(
+                index=i,
+                filters=self.base_filters * 2**i,
+                kernel=max(3, self.base_kernel - 2 * i),
+                dilation=max(1, self.dilation - i),
+                dropout=self.dropout_rate * i,
+            )
+            for i in range(self.num_layers)
+        )
+
     def image_size_problem(self, height: int, width: int) -> str | None:
         """Say why images of this size, in pixels, cannot pass the model; None if they can."""
         factor = 2 ** (self.num_layers - 1)
@@ -108,7 +141,7 @@ class TrainConfig(BaseModel):
             ``class_weights`` (and the reverse).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(
         40, ge=1, description="Most epochs of a trial; the pruner's resource is counted in them."
@@ -133,7 +166,10 @@ class TrainConfig(BaseModel):
         None, description="One weight a class, background first; only with class_weighting: given."
     )
     focal_gamma: float = Field(
-        2.0, ge=0, le=10, description="Focusing exponent of the focal losses."
+        2.0,
+        ge=0,
+        le=10,
+        description="Focusing exponent of focal and focal_dice; focal_tversky has its paper's.",
     )
     tversky_alpha: float = Field(
         0.3, ge=0, le=1, description="Weight of false positives in the Tversky index."
@@ -141,7 +177,9 @@ class TrainConfig(BaseModel):
     tversky_beta: float = Field(
         0.7, ge=0, le=1, description="Weight of false negatives in the Tversky index."
     )
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="Keras' Adam or AdamW.")
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adamw", description="Adam or AdamW, with Keras' betas and epsilon."
+    )
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Initial learning rate.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Decoupled weight decay; adamw only.")
     clip_value: float | None = Field(

@@ -28,7 +28,9 @@ SEARCHED: dict[str, type[BaseModel]] = {
 }
 
 if TYPE_CHECKING:  # the derived classes have the same fields, which is all that mypy needs
-    SearchableModel, SearchableTrain, SearchableAugment = ModelConfig, TrainConfig, AugmentConfig
+    from data_pipeline.config import AugmentConfig as SearchableAugment
+    from model.config import ModelConfig as SearchableModel
+    from model.config import TrainConfig as SearchableTrain
 else:
     # What is searched where a config says nothing of it: depth, base filters, kernel size,
     # dropout and learning rate.
@@ -264,7 +266,9 @@ class StudyConfig(_Section):
         try:
             return TrialConfig(
                 data=self.data,
-                **{name: cls(**self._constants(name, params)) for name, cls in SEARCHED.items()},  # type: ignore[arg-type]
+                augment=AugmentConfig(**self._constants("augment", params)),
+                model=ModelConfig(**self._constants("model", params)),
+                train=TrainConfig(**self._constants("train", params)),
                 objective=self.search.objective,
                 pruning_metric=self.search.pruning_metric,
                 seed=self.study.seed if seed is None else seed,
@@ -327,7 +331,8 @@ class StudyConfig(_Section):
         """Check the section's own rules at every pair of extremes: a rule binds two fields."""
         searched = [name for name in self.space if name.startswith(f"{section}.")]
         first = {name: self.values(name)[0] for name in searched}
-        pairs = list(itertools.combinations(searched, 2)) or [tuple(searched)]
+        pairs: list[tuple[str, ...]] = list(itertools.combinations(searched, 2))
+        pairs = pairs or [tuple(searched)]
         for pair in pairs:
             for values in itertools.product(*(self.values(name) for name in pair)):
                 params = first | dict(zip(pair, values, strict=True))
