@@ -1,0 +1,290 @@
+"""Finds the items of a data set, an image and its mask each, and reads its dataset.yaml."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from data_pipeline.config import SPLITS, SYNTHETIC, Color, DataConfig
+from data_pipeline.problems import DataError, Problem
+from data_pipeline.splits import group_names
+
+DATASET_YAML = "dataset.yaml"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npz")
+_LITTER = ("thumbs.db", "desktop.ini")  # file managers leave these; hidden files too
+_MISNAMED = {"val": "valid", "validation": "valid", "training": "train", "testing": "test"}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What dataset.yaml tells about the folder it lies in.
+
+    Attributes:
+        name: Short name of the data set.
+        source: Where it comes from, in words.
+        classes: Class name to RGB colour in the masks, in index order, background first.
+        groups: File stem to the object photographed; stems not named are their own group.
+    """
+
+    name: str
+    source: str
+    classes: dict[str, Color]
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and its mask.
+
+    Attributes:
+        stem: Their common file stem.
+        image: Image file.
+        mask: Mask file.
+        split: train, valid or test; None where the data is not divided yet.
+        group: The object photographed.
+    """
+
+    stem: str
+    image: Path
+    mask: Path
+    split: str | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as found on the disk, nothing decoded yet.
+
+    Attributes:
+        root: Its folder.
+        source: Where it comes from, as dataset.yaml or the folder's name tells.
+        classes: Class name to RGB colour, in index order.
+        items: Image and mask pairs, by split and stem.
+        problems: Files that form no item, and why.
+        divided: Whether the folder has splits of its own.
+    """
+
+    root: Path
+    source: str
+    classes: dict[str, Color]
+    items: tuple[Item, ...]
+    problems: tuple[Problem, ...]
+    divided: bool
+
+
+def write_dataset_yaml(folder: Path, info: DatasetInfo) -> Path:
+    """Writes dataset.yaml, which names classes, colours and groups.
+
+    Returns:
+        Its path.
+    """
+    content = {
+        "format": 1,
+        "name": info.name,
+        "source": info.source,
+        "classes": {name: list(color) for name, color in info.classes.items()},
+        "groups": dict(info.groups),
+    }
+    path = folder / DATASET_YAML
+    path.write_text(
+        yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True),
+        encoding="utf-8",
+    )
+    return path
+
+
+def read_dataset_yaml(folder: Path) -> DatasetInfo | None:
+    """Reads a folder's dataset.yaml.
+
+    Returns:
+        Its content; None where there is no such file.
+
+    Raises:
+        DataError: for a file that cannot be read, naming every field that is wrong.
+    """
+    path = folder / DATASET_YAML
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError([Problem(str(path), f"cannot be read: {error}")]) from None
+    messages = list(_check_info(content))
+    if messages:
+        raise DataError(Problem(str(path), message) for message in messages)
+    return DatasetInfo(
+        name=str(content.get("name", folder.name)),
+        source=str(content.get("source", folder.name)),
+        classes={name: (c[0], c[1], c[2]) for name, c in content["classes"].items()},
+        groups={stem: str(group) for stem, group in (content.get("groups") or {}).items()},
+    )
+
+
+def resolve_source(config: DataConfig) -> Path:
+    """The folder of the data set; writes the embedded synthetic one on first use.
+
+    Raises:
+        DataError: when there is no such folder.
+    """
+    if config.source == SYNTHETIC:
+        from data_pipeline.synthetic import ensure_synthetic
+
+        return ensure_synthetic(config.synthetic_seed, config.synthetic_tiles)
+    root = Path(config.source).expanduser()
+    if not root.is_dir():
+        raise DataError([Problem(str(root), "expected a folder (data.source), found none")])
+    return root
+
+
+def find_dataset(config: DataConfig) -> Dataset:
+    """Finds every item of the configured data set by name; decodes nothing.
+
+    Returns:
+        The items, and the files that form none.
+
+    Raises:
+        DataError: when nothing can be read at all: no such folder, no classes, no images/.
+    """
+    root = resolve_source(config)
+    info = read_dataset_yaml(root)
+    classes = config.classes or (info.classes if info else None)
+    if classes is None:
+        raise DataError([Problem(str(root / DATASET_YAML), _NO_CLASSES)])
+    splits = [name for name in SPLITS if (root / name).is_dir()]
+    wrong = list(_check_layout(root, splits))
+    if wrong:
+        raise DataError(wrong)
+    folders: list[tuple[str | None, Path]] = [(name, root / name) for name in splits]
+    pairs: list[_Pair] = []
+    problems: list[Problem] = []
+    for split, folder in folders or [(None, root)]:
+        found, wrong = _pair(split, folder / "images", folder / "masks")
+        pairs += found
+        problems += wrong
+    items, ungrouped = _grouped(pairs, info.groups if info else {}, config.split.group_pattern)
+    source = info.source if info else root.resolve().name
+    found_problems = (*problems, *ungrouped)
+    return Dataset(root, source, dict(classes), items, found_problems, bool(splits))
+
+
+_Pair = tuple[str | None, str, Path, Path]  # split, stem, image, mask
+
+
+def _grouped(
+    pairs: Sequence[_Pair], listed: Mapping[str, str], pattern: str | None
+) -> tuple[tuple[Item, ...], list[Problem]]:
+    items, problems = [], []
+    groups = group_names([stem for _, stem, _, _ in pairs], listed, pattern)
+    for (split, stem, image, mask), group in zip(pairs, groups, strict=True):
+        if group is None:
+            message = f"expected a name in which data.split.group_pattern {pattern!r} occurs"
+            problems.append(Problem(str(image), message))
+        else:
+            items.append(Item(stem, image, mask, split, group))
+    return tuple(items), problems
+
+
+_NO_CLASSES = (
+    "expected the classes here or in the config as data.classes, found neither. Write for "
+    "example\n    format: 1\n    classes: {background: [0, 0, 0], scratch: [255, 0, 0]}"
+)
+
+
+def _check_layout(root: Path, splits: Sequence[str]) -> Iterator[Problem]:
+    single = [name for name in ("images", "masks") if (root / name).is_dir()]
+    for wrong, right in _MISNAMED.items():
+        if (root / wrong / "images").is_dir() and right not in splits:
+            yield Problem(str(root / wrong), f"expected the name {right!r} for this split")
+    if splits and single:
+        yield Problem(str(root), f"expected split folders or images/ + masks/, found {splits} and "
+                      f"{single}")  # fmt: skip
+    if not splits and not single:
+        yield Problem(
+            str(root),
+            "expected <split>/images and <split>/masks (splits train, valid, test) or one "
+            "images/ and masks/, found neither",
+        )
+    if splits:
+        for split in SPLITS[:2]:
+            if split not in splits:
+                yield Problem(str(root / split), f"expected the split {split!r}, found no folder")
+    for folder in [root / split for split in splits] or ([root] if single else []):
+        for name in ("images", "masks"):
+            if not (folder / name).is_dir():
+                yield Problem(str(folder / name), "expected a folder, found none")
+
+
+def _pair(split: str | None, images: Path, masks: Path) -> tuple[list[_Pair], list[Problem]]:
+    """Pairs images and masks by stem."""
+    image_files, problems = _list(images, "image", IMAGE_SUFFIXES)
+    mask_files, wrong = _list(masks, "mask", MASK_SUFFIXES)
+    problems += wrong
+    pairs = []
+    for stem in sorted(image_files.keys() | mask_files.keys()):
+        image, mask = image_files.get(stem, []), mask_files.get(stem, [])
+        if len(image) == len(mask) == 1:
+            pairs.append((split, stem, image[0], mask[0]))
+        for files in (image, mask):
+            if len(files) > 1:
+                names = ", ".join(file.name for file in files)
+                message = f"duplicate stem: expected one file, found {names}"
+                problems += [Problem(str(file), message) for file in files]
+        if not mask:
+            problems += [Problem(str(file), f"image without mask in {masks}") for file in image]
+        if not image:
+            problems += [Problem(str(file), f"mask without image in {images}") for file in mask]
+    return pairs, problems
+
+
+def _list(
+    folder: Path, kind: str, suffixes: Iterable[str]
+) -> tuple[dict[str, list[Path]], list[Problem]]:
+    files: dict[str, list[Path]] = defaultdict(list)
+    problems = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.lower() in _LITTER:
+            continue
+        if path.suffix.lower() in suffixes and not path.is_dir():
+            files[path.stem].append(path)
+        else:
+            found = "a folder" if path.is_dir() else f"{path.suffix or 'no suffix'!r}"
+            expected = ", ".join(suffixes)
+            problems.append(Problem(str(path), f"expected a {kind} ({expected}), found {found}"))
+    return files, problems
+
+
+def _check_info(content: Any) -> Iterator[str]:
+    if not isinstance(content, Mapping):
+        yield f"expected fields format, classes, ..., received {type(content).__name__}"
+        return
+    if content.get("format") != 1:
+        yield f"format: expected 1, received {content.get('format')!r}"
+    unknown = sorted(
+        str(k) for k in content if k not in ("format", "name", "source", "classes", "groups")
+    )
+    if unknown:
+        yield f"unknown fields {unknown}"
+    classes = content.get("classes")
+    if not isinstance(classes, Mapping) or not all(isinstance(name, str) for name in classes):
+        yield f"classes: expected class names with RGB colours, received {classes!r}"
+    else:
+        try:
+            DataConfig(classes=dict(classes))
+        except ValidationError as error:
+            yield from (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    groups = content.get("groups")
+    if groups is None:
+        return
+    if not isinstance(groups, Mapping):
+        yield f"groups: expected file stems with group names, received {groups!r}"
+        return
+    numbers = [stem for stem in groups if not isinstance(stem, str)]
+    if numbers:  # YAML reads 007 as 7, so the stem meant cannot be known
+        yield f"groups: expected stems in quotes, received {numbers[:5]}"

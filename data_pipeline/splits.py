@@ -1,0 +1,158 @@
+"""Splitting by group, so that no object photographed stands in two splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.config import SPLITS, SplitConfig
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+
+# Names that TensorFlow-FlexUNet's augmentors give to the copies they write beside an original.
+_EXACT = re.compile(
+    "^(?:"
+    r"[hv]?flipped_|mirrored_"
+    rf"|rotated_{_NUMBER}_"
+    rf"|(?:shrinked|resized)_{_NUMBER}_"
+    rf"|distorted_{_NUMBER}_rsigma{_NUMBER}_sigma{_NUMBER}_"
+    rf"|deformed_alpha_?{_NUMBER}_sig[a-z]*_?{_NUMBER}_"
+    rf"|(?:barr|pinc)distorted_{_NUMBER}_{_NUMBER}_{_NUMBER}_"
+    ")(?=.)"
+)
+# How many numbers follow these differs between its generators.
+_OPEN = re.compile(
+    r"^(?:sheared|sharpened|brightened|barrdistorted|pincdistorted|distorted|deformed|shrinked"
+    r"|rotated)_(?=.)"
+)
+_PARAMETER = re.compile(rf"^(?:[a-z]+_?)?{_NUMBER}_(?=.)")
+
+
+def original_stem(stem: str, known: Collection[str] = ()) -> str:
+    """The stem without the prefixes of known augmentations, `hflipped_rotated_90_7` -> `7`.
+
+    Args:
+        stem: File stem.
+        known: Stems of originals. Where it is not certain how many numbers belong to a prefix
+            (`brightened_2_10_5` may be a copy of `10_5` or of `5`), the longest of these wins;
+            without one only the word is stripped.
+    """
+    while stem not in known:
+        exact = _EXACT.match(stem)
+        if exact:
+            stem = stem[exact.end() :]
+            continue
+        word = _OPEN.match(stem)
+        if word is None:
+            break
+        rests = [stem[word.end() :]]
+        while match := _PARAMETER.match(rests[-1]):
+            rests.append(rests[-1][match.end() :])
+        stem = next((rest for rest in rests if rest in known), rests[0])
+    return stem
+
+
+def group_names(
+    stems: Sequence[str], listed: Mapping[str, str], pattern: str | None
+) -> tuple[str | None, ...]:
+    """The group of each stem: what it shows a picture of.
+
+    Args:
+        stems: File stems.
+        listed: Stem to group, from dataset.yaml; also looked up without augmentation prefixes.
+        pattern: `SplitConfig.group_pattern`, which overrules the list.
+
+    Returns:
+        A group a stem; None where the pattern is given and does not occur in the stem.
+    """
+    if pattern is not None:
+        return tuple(_match(pattern, stem) for stem in stems)
+    plain = {stem for stem in stems if not (_EXACT.match(stem) or _OPEN.match(stem))}
+    known = plain | set(listed)
+    known |= {original_stem(stem, known) for stem in stems if _EXACT.match(stem)}
+    groups = []
+    for stem in stems:
+        original = original_stem(stem, known)
+        groups.append(listed.get(stem) or listed.get(original) or original)
+    return tuple(groups)
+
+
+def _match(pattern: str, stem: str) -> str | None:
+    found = re.search(pattern, stem)
+    if found is None:
+        return None
+    return found.group(1) if found.re.groups and found.group(1) else found.group(0)
+
+
+def split_by_group(
+    groups: Sequence[str], pixels: NDArray[np.int64], config: SplitConfig
+) -> tuple[str, ...]:
+    """Assigns items to splits: a group is never divided, each class is spread by its share.
+
+    Groups are taken in random order within each class, the class in fewest groups first. Each
+    goes to a split that does not show the class yet, else to the one that lacks most of it (after
+    Sechidis et al., "On the Stratification of Multi-Label Data", 2011): a class in three groups is
+    in all three splits. The result depends on the seed and on the set of
+    items, not on their order.
+
+    Args:
+        groups: Group of each of n items.
+        pixels: int64 [n, C], pixels of each class; an item counts for every class it shows.
+        config: Shares and seed.
+
+    Returns:
+        A split for each item. Splits may come out empty when there are too few groups.
+    """
+    names = sorted(set(groups))
+    index = {name: position for position, name in enumerate(names)}
+    content = np.zeros((len(names), pixels.shape[1]))
+    for group, row in zip(groups, pixels, strict=True):
+        content[index[group]] += row > 0
+    content[:, 0] = 0  # every image has background; free groups get a column of their own
+    content[~content.any(axis=1), 0] = 1
+    sizes = np.bincount([index[group] for group in groups], minlength=len(names)).astype(float)
+    shares = np.array([1 - config.valid - config.test, config.valid, config.test])
+    chosen = _stratify((content > 0).astype(float), sizes, shares, config.seed)
+    return tuple(SPLITS[chosen[index[group]]] for group in groups)
+
+
+def _stratify(
+    content: NDArray[np.float64], sizes: NDArray[np.float64], shares: NDArray[np.float64], seed: int
+) -> NDArray[np.int64]:
+    """Split index of each group; content [groups, classes] is 1 where a group shows a class."""
+    wanted = np.outer(shares, content.sum(axis=0))
+    wanted_images = shares * sizes.sum()
+    held = np.zeros_like(wanted)
+    chosen = np.full(len(content), -1, dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(content))
+    for label in _rarest_first(content):
+        for group in order:
+            if chosen[group] >= 0 or not content[group, label]:
+                continue
+            missing = wanted[:, label] - held[:, label]
+            split = _neediest(held[:, label] == 0, missing, wanted_images, shares)
+            chosen[group] = split
+            held[split] += content[group]
+            wanted_images[split] -= sizes[group]
+    return chosen
+
+
+def _neediest(
+    lacking: NDArray[np.bool_],
+    missing: NDArray[np.float64],
+    missing_images: NDArray[np.float64],
+    shares: NDArray[np.float64],
+) -> int:
+    """Without the class; then most of it missing; then most images. A share of 0 takes none."""
+    return max(
+        (split for split in range(len(shares)) if shares[split] > 0),
+        key=lambda s: (bool(lacking[s]), round(float(missing[s]), 9), float(missing_images[s])),
+    )
+
+
+def _rarest_first(content: NDArray[np.float64]) -> Iterable[int]:
+    counts = content.sum(axis=0)
+    return (int(label) for label in np.argsort(counts, kind="stable") if counts[label])

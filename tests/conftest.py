@@ -1,0 +1,47 @@
+"""What the tests share: small real data, one Ray for the session, the real photographs' place."""
+
+from __future__ import annotations
+
+import os
+
+# Two trials and the driver on two cores: each must keep to one thread. Set before TensorFlow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.synthetic import write_synthetic
+from search.config import ResourceSettings
+
+
+@pytest.fixture(scope="session")
+def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set of the embedded kind, made once."""
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    write_synthetic(folder, seed=0, tiles=24)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def magnetic_tile_raw() -> Path:
+    """The authors' folder of magnetic-tile photographs, named by MAGNETIC_TILE."""
+    folder = os.environ.get("MAGNETIC_TILE")
+    if not folder:
+        pytest.skip("MAGNETIC_TILE does not name the folder of real photographs")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray of two cores for every test that needs one."""
+    import ray
+
+    from search.runner import start_ray
+
+    start_ray(ResourceSettings(num_cpus=2))
+    yield
+    ray.shutdown()

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data_pipeline.resize import resize_image, resize_mask
+from tests.data_pipeline.files import picture
+
+SIZES = [((24, 32), (24, 32)), ((24, 32), (12, 16)), ((24, 32), (48, 64)), ((40, 10), (16, 20)),
+         ((10, 40), (20, 16)), ((1, 1), (8, 8)), ((300, 2), (16, 16))]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+def test_shapes_and_labels(mode: str, channels: int, shape, size) -> None:
+    image = (
+        picture(*shape, channels) if min(shape) > 2 else np.full((*shape, channels), 9, np.uint8)
+    )
+    mask = np.random.default_rng(0).integers(0, 5, shape, np.uint8)
+    assert resize_image(image, size, mode).shape == (*size, channels)
+    small = resize_mask(mask, size, mode)
+    assert small.shape == size
+    assert set(np.unique(small)) <= {*np.unique(mask).tolist(), 255}
+
+
+def test_shrinking_averages_areas() -> None:
+    image = np.zeros((8, 8, 1), np.uint8)
+    image[::2, ::2] = 200
+    np.testing.assert_array_equal(resize_image(image, (4, 4), "stretch"), np.full((4, 4, 1), 50))
+
+
+def test_one_side_may_shrink_while_the_other_grows() -> None:
+    image = np.tile(np.array([0, 200] * 8, np.uint8), (4, 1))[:, :, None]  # stripes
+    np.testing.assert_array_equal(resize_image(image, (8, 8), "stretch"), np.full((8, 8, 1), 100))
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (37, 53), (9, 11)])
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+def test_image_and_mask_stay_aligned(shape: tuple[int, int], mode: str) -> None:
+    """The half plane drawn in both has its edge at the same place after resizing."""
+    mask = np.zeros(shape, np.uint8)
+    mask[:, shape[1] // 2 :] = 1
+    image = (mask * 255)[:, :, None]
+    small = resize_mask(mask, (24, 24), mode)
+    grey = resize_image(image, (24, 24), mode)[:, :, 0]
+    counted = small != 255
+    assert ((grey > 127) == (small == 1))[counted].mean() > 0.95
+    assert abs(grey[counted].mean() / 255 - (small == 1)[counted].mean()) < 0.03
+
+
+def test_letterbox_keeps_the_aspect_and_does_not_count_its_border() -> None:
+    mask = resize_mask(np.ones((10, 40), np.uint8), (16, 16), "letterbox")
+    assert (mask[6:10] == 1).all()
+    assert (mask[:6] == 255).all()
+    assert (mask[10:] == 255).all()
+    image = resize_image(np.full((10, 40, 3), 77, np.uint8), (16, 16), "letterbox")
+    assert (image == 77).all()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.config import DataConfig
+from data_pipeline.problems import DataError
+from data_pipeline.sources import (
+    DatasetInfo,
+    find_dataset,
+    read_dataset_yaml,
+    write_dataset_yaml,
+)
+from tests.data_pipeline.files import CLASSES, write_divided, write_item, write_undivided
+
+
+def config(root: Path, **fields) -> DataConfig:
+    return DataConfig(source=str(root), image_size=16, **fields)
+
+
+def problems(root: Path, **fields) -> dict[str, str]:
+    found = find_dataset(config(root, **fields)).problems
+    return {str(Path(p.path).relative_to(root)): p.message for p in found}
+
+
+def test_dataset_yaml_round_trip(tmp_path: Path) -> None:
+    info = DatasetInfo("tiles", "a {strange}: source", dict(CLASSES), {"007": "1", "é": "no"})
+    write_dataset_yaml(tmp_path, info)
+    assert read_dataset_yaml(tmp_path) == info
+    assert read_dataset_yaml(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[", "cannot be read"),
+        ("just text", "expected fields"),
+        ("classes: {a: [0, 0, 0], b: [1, 1, 1]}", "format: expected 1, received None"),
+        ("format: 1\nclasses: {a: [0, 0, 0]}", "2 to 255 classes"),
+        ("format: 1\nclasses: {no: [0, 0, 0], b: [1, 1, 1]}", "expected class names"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [0, 0, 300]}", "colour of 0..255"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: 7}", "classes.b"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [0, 0, 0]}", "one colour a class"),
+        ("format: 1\nclases: {}", "unknown fields"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\ngroups: [1]", "groups: expected"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\ngroups: {007: a}", "in quotes"),
+    ],
+)
+def test_broken_dataset_yaml(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DataError, match=reason) as raised:
+        read_dataset_yaml(tmp_path)
+    assert all(p.path == str(tmp_path / "dataset.yaml") for p in raised.value.problems)
+
+
+def test_divided(tmp_path: Path) -> None:
+    dataset = find_dataset(config(write_divided(tmp_path)))
+    assert dataset.divided
+    assert not dataset.problems
+    assert [i.split for i in dataset.items] == ["train"] * 5 + ["valid"] * 3 + ["test"] * 2
+    assert all(i.image.stem == i.mask.stem == i.stem for i in dataset.items)
+    assert (dataset.source, dataset.classes) == ("made for a test", CLASSES)
+
+
+def test_undivided_with_groups_from_the_list_or_by_pattern(tmp_path: Path) -> None:
+    root = write_undivided(tmp_path, 4)
+    dataset = find_dataset(config(root))
+    assert [i.group for i in dataset.items] == ["object0", "object0", "object1", "object1"]
+    assert {i.split for i in dataset.items} == {None}
+    by_pattern = find_dataset(config(root, split={"group_pattern": r"p0[01]"}))
+    assert [i.group for i in by_pattern.items] == ["p00", "p01"]
+    assert len(by_pattern.problems) == 2
+
+
+def test_classes_of_the_config_overrule(tmp_path: Path) -> None:
+    classes = {"a": (0, 0, 0), "b": (9, 9, 9)}
+    assert find_dataset(config(write_divided(tmp_path), classes=classes)).classes == classes
+
+
+def test_no_classes_says_what_to_write(tmp_path: Path) -> None:
+    (write_divided(tmp_path) / "dataset.yaml").unlink()
+    with pytest.raises(DataError, match=r"classes: \{background: \[0, 0, 0\]"):
+        find_dataset(config(tmp_path))
+
+
+def test_every_file_out_of_place_is_listed(tmp_path: Path) -> None:
+    root = write_divided(tmp_path)
+    train = root / "train"
+    for number in range(3):
+        write_item(train, f"extra{number}", 90 + number)
+    (train / "masks" / "extra0.png").unlink()
+    (train / "images" / "extra1.png").unlink()
+    (train / "images" / "extra2.jpg").write_bytes(b"")
+    (train / "images" / "notes.txt").write_text("")
+    (train / "masks" / "mask.jpg").write_text("")
+    (train / "images" / "more").mkdir()
+    for litter in (".DS_Store", "Thumbs.db"):
+        (train / "images" / litter).write_text("")
+    found = problems(root)
+    assert found.pop("train/images/extra0.png").startswith("image without mask")
+    assert found.pop("train/masks/extra1.png").startswith("mask without image")
+    for name in ("extra2.jpg", "extra2.png"):
+        assert "duplicate stem" in found.pop(f"train/images/{name}")
+    assert "found '.txt'" in found.pop("train/images/notes.txt")
+    assert "found '.jpg'" in found.pop("train/masks/mask.jpg")
+    assert "found a folder" in found.pop("train/images/more")
+    assert not found
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    root = write_divided(tmp_path)
+    image = root / "train" / "images" / "train0.png"
+    image.rename(image.with_suffix(".PNG"))
+    assert not problems(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: (r / "valid").rename(r / "val"), "expected the name 'valid'"),
+        (lambda r: (r / "train").rename(r / "other"), "expected the split 'train'"),
+        (lambda r: (r / "train" / "masks").rename(r / "train" / "m"), "expected a folder"),
+        (lambda r: (r / "images").mkdir(), "expected split folders or images/"),
+    ],
+)
+def test_layouts_that_cannot_be_meant(tmp_path: Path, change, reason: str) -> None:
+    change(write_divided(tmp_path))
+    with pytest.raises(DataError, match=reason):
+        find_dataset(config(tmp_path))
+
+
+def test_no_folder_and_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a folder"):
+        find_dataset(config(tmp_path / "none"))
+    with pytest.raises(DataError, match="found neither"):
+        find_dataset(config(tmp_path, classes=CLASSES))
