@@ -1,0 +1,245 @@
+"""Feeds a prepared store to training and evaluation, with tf.data and no Python in the stream.
+
+Sample i of the training stream is a pure function of (seed, i): which record it is and how it is
+changed are stateless draws keyed by both. So the stream is the same whatever the number of
+threads, and training that resumes after n samples starts at sample n and sees exactly what it
+would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+
+from data_pipeline.augment import Tensor, build_augment
+from data_pipeline.config import AugmentConfig
+from data_pipeline.store import Shard, Store
+
+TRAIN = "train"
+
+_ENDLESS = np.iinfo(np.int64).max
+_PREFETCHED_BATCHES = 2
+_NEVER_FOLDED = "_scoped_allocator"
+_EMPTY_LIST = attr_value_pb2.AttrValue.ListValue()
+
+
+def train_dataset(
+    store: Store,
+    augment: AugmentConfig,
+    batch_size: int,
+    *,
+    seed: int,
+    start: int = 0,
+    threads: int | None = None,
+) -> tf.data.Dataset:
+    """Builds the endless stream of augmented training batches.
+
+    Args:
+        store: The prepared data.
+        augment: How images are drawn and changed.
+        batch_size: Samples a batch, B.
+        seed: With a sample's number, all that its content depends on.
+        start: Samples already consumed; the stream goes on with the next one.
+        threads: Threads of this stream alone. None: TensorFlow's shared pool, tuned as it runs.
+
+    Returns:
+        Batches (uint8 [B, H, W, C], uint8 [B, H, W]), masks being class indices or 255.
+
+    Raises:
+        ValueError: for a batch size, start or number of threads out of range, weights that do
+            not fit the store's classes, or quarter turns of images that are not square.
+    """
+    _check(batch_size=(batch_size, 1), start=(start, 0), threads=(threads, 1))
+    # Two keys: what a sample is must not be told by how it is changed.
+    choice_key, change_key = _keys(seed, 2)
+    choose = _chooser(store, augment, choice_key)
+    read = record_reader(store, TRAIN)
+    change = build_augment(augment, store.image_shape)
+
+    def sample(number: Tensor) -> tuple[Tensor, Tensor]:
+        image, mask = read(choose(number))
+        return change(image, mask, _seed(change_key, number))
+
+    # The place for sharing between trials: what is above the batch is the same for all of them.
+    dataset = tf.data.Dataset.range(start, _ENDLESS)
+    dataset = dataset.map(sample, num_parallel_calls=_parallel(threads), deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return _finish(dataset, threads)
+
+
+def eval_dataset(
+    store: Store, split: str, batch_size: int, *, threads: int | None = None
+) -> tf.data.Dataset:
+    """Builds one pass over a split, unchanged and in order; the last batch may be smaller.
+
+    Args:
+        store: The prepared data.
+        split: train, valid or test.
+        batch_size: Samples a batch, B.
+        threads: Threads of this stream alone. None: TensorFlow's shared pool, tuned as it runs.
+
+    Returns:
+        Batches (uint8 [<=B, H, W, C], uint8 [<=B, H, W]).
+
+    Raises:
+        ValueError: for a batch size or number of threads out of range, or an unknown split.
+    """
+    _check(batch_size=(batch_size, 1), threads=(threads, 1))
+    read = record_reader(store, split)
+    dataset = tf.data.Dataset.range(store.splits[split].count)
+    dataset = dataset.map(read, num_parallel_calls=_parallel(threads), deterministic=True)
+    return _finish(dataset.batch(batch_size), threads)
+
+
+def sampling_probabilities(store: Store, augment: AugmentConfig) -> npt.NDArray[np.float64]:
+    """How often an image of each class is drawn, float64 [num_classes], sum 1.
+
+    An image counts as one of the class in `Split.image_classes`; index 0 are the images without
+    a defect. With balanced sampling each class that has images is drawn equally often.
+
+    Raises:
+        ValueError: for weights of unknown classes, or of classes no training image belongs to.
+    """
+    counts = np.bincount(store.splits[TRAIN].image_classes, minlength=len(store.classes))
+    if augment.sampling == "natural":
+        return np.asarray(counts / counts.sum(), np.float64)
+    if augment.sampling == "balanced":
+        return np.asarray((counts > 0) / np.count_nonzero(counts), np.float64)
+    weights = _weights(augment.sampling_weights or {}, store.classes)
+    empty = [store.classes[c] for c in np.flatnonzero((weights > 0) & (counts == 0))]
+    if empty:
+        raise ValueError(
+            "expected sampling_weights above 0 only for classes that training images are "
+            f"sampled as, received {empty}, which none is"
+        )
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def record_reader(store: Store, split: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Builds the function that reads one record by its index, in TensorFlow ops.
+
+    The shards are mapped into memory, not loaded: all processes of a machine share them through
+    the page cache, and a store may be larger than the memory.
+
+    Returns:
+        `read(index)`: int64 scalar to image uint8 [H, W, C] and mask uint8 [H, W]. Traced by
+        tf.data; the index is not checked.
+
+    Raises:
+        ValueError: for an unknown or empty split.
+    """
+    if split not in store.splits or not store.splits[split].count:
+        filled = sorted(name for name, found in store.splits.items() if found.count)
+        raise ValueError(f"expected a split with images, one of {filled}, received {split!r}")
+    shards = store.splits[split].shards
+    shape = store.image_shape
+
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+        index = tf.convert_to_tensor(index, tf.int64)
+        number, row = index // shards[0].count, index % shards[0].count
+        if len(shards) == 1:
+            image, mask = _read_row(shards[0], shape, row)
+        else:
+            branches = [lambda s=shard: _read_row(s, shape, row) for shard in shards]
+            image, mask = tf.switch_case(tf.cast(number, tf.int32), branches)
+        return tf.ensure_shape(image, shape), tf.ensure_shape(mask, shape[:2])
+
+    return read
+
+
+def _read_row(shard: Shard, shape: tuple[int, int, int], row: Tensor) -> tuple[Tensor, Tensor]:
+    images = _mapped(str(shard.images), (shard.count, *shape))
+    masks = _mapped(str(shard.masks), (shard.count, *shape[:2]))
+    return tf.gather(images, row), tf.gather(masks, row)
+
+
+def _mapped(path: str, shape: tuple[int, ...]) -> Tensor:
+    """A file as a tensor of a graph, mapped into memory anew by each execution."""
+    mapped = tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=shape, memory_region_name=path)
+    # Without inputs the op looks like a constant, and TensorFlow's constant folding would copy
+    # every shard into memory before the first sample, only to find the copies too large to keep.
+    # A node with this attribute is never folded; the empty list asks for nothing else.
+    mapped.op._set_attr(_NEVER_FOLDED, attr_value_pb2.AttrValue(list=_EMPTY_LIST))
+    return mapped
+
+
+def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor], Tensor]:
+    """Builds the function from a sample's number to the index of its record, int64 scalars."""
+    count = store.splits[TRAIN].count
+    if augment.sampling == "natural":
+
+        def in_turn(number: Tensor) -> Tensor:
+            """Each pass visits every record once, in an order of its own."""
+            place, order = number % count, _seed(key, number // count)
+            return tf.random.experimental.index_shuffle(
+                place, order, tf.constant(count - 1, tf.int64)
+            )
+
+        return in_turn
+
+    # A table of records by class, flat, with each class's first place and size.
+    image_classes = store.splits[TRAIN].image_classes
+    records = np.argsort(image_classes, kind="stable").astype(np.int64)
+    sizes = np.bincount(image_classes, minlength=len(store.classes)).astype(np.int64)
+    firsts = np.cumsum(sizes) - sizes
+    drawn = np.flatnonzero(sampling_probabilities(store, augment))
+    bounds = np.cumsum(sampling_probabilities(store, augment)[drawn])[:-1]
+
+    def by_class(number: Tensor) -> Tensor:
+        """A class by its probability, then any of its records."""
+        draws = tf.random.stateless_uniform([2], _seed(key, number), dtype=tf.float64)
+        chosen = tf.reduce_sum(tf.cast(draws[0] >= bounds, tf.int64))
+        size = tf.gather(sizes[drawn], chosen)
+        place = tf.cast(draws[1] * tf.cast(size, tf.float64), tf.int64)
+        return tf.gather(records, tf.gather(firsts[drawn], chosen) + tf.minimum(place, size - 1))
+
+    return by_class
+
+
+def _weights(given: dict[str, float], classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    unknown = sorted(set(given) - set(classes))
+    if unknown:
+        raise ValueError(
+            f"expected sampling_weights for classes of {list(classes)}, received {unknown}"
+        )
+    return np.array([given.get(name, 0.0) for name in classes], np.float64)
+
+
+def _keys(seed: int, count: int) -> list[int]:
+    """Independent 63-bit keys from one seed."""
+    state = np.random.SeedSequence(seed).generate_state(count, np.uint64)
+    return [int(word >> np.uint64(1)) for word in state]
+
+
+def _seed(key: int, number: Tensor) -> Tensor:
+    """The stateless seed, int64 [2], of one draw."""
+    return tf.stack([tf.constant(key, tf.int64), number])
+
+
+def _parallel(threads: int | None) -> int:
+    return int(tf.data.AUTOTUNE) if threads is None else threads
+
+
+def _finish(dataset: tf.data.Dataset, threads: int | None) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    if threads is not None:
+        options.threading.private_threadpool_size = threads
+        # Samples run beside each other; splitting one over threads as well only costs.
+        options.threading.max_intra_op_parallelism = 1
+    return dataset.prefetch(_PREFETCHED_BATCHES).with_options(options)
+
+
+def _check(**limits: tuple[int | None, Any]) -> None:
+    problems = [
+        f"{name} of at least {least}, received {value}"
+        for name, (value, least) in limits.items()
+        if value is not None and value < least
+    ]
+    if problems:
+        raise ValueError(f"expected {'; '.join(problems)}")
