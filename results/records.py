@@ -1,0 +1,470 @@
+"""Reads a study directory into plain frozen records; never touches the Optuna storage.
+
+A study may be read while it runs: a trial whose folder has no ``trial.json`` yet is not counted,
+an unfinished last line of ``metrics.jsonl`` is left out, and of an epoch that was trained twice
+(the driver was killed between its line and its checkpoint) the later line stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+FORMAT = 1
+TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+STATES: tuple[TrialState, ...] = get_args(TrialState)
+
+ParameterValue = bool | int | float | str | None
+Floats = NDArray[np.float64]
+
+_MOST_PROBLEMS_SHOWN = 50
+
+
+class RecordError(ValueError):
+    """A study directory that cannot be read.
+
+    Attributes:
+        problems: every problem found, each naming its file.
+    """
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        shown = [f"  - {problem}" for problem in self.problems[:_MOST_PROBLEMS_SHOWN]]
+        if len(self.problems) > len(shown):
+            shown.append(f"  ... and {len(self.problems) - len(shown)} more")
+        super().__init__("\n".join([f"cannot read the study in {path}:", *shown]))
+
+
+class Cost(BaseModel):
+    """What one image costs a trial's model: see ``model/cost.py`` for the formulas."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parameters: float
+    flops: float
+    activation_bytes: float
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a trial's epochs measured, one row an epoch, in order; NaN where not measured.
+
+    Attributes:
+        epoch: [E] int64, 1-based.
+        train_loss, validation_loss, learning_rate: [E].
+        objective: [E] what the study maximises.
+        pruning_value: [E] what the pruner saw.
+        mean_foreground_dice, pooled_dice: [E] in 0..1.
+        dice, soft_dice: [E, C] in 0..1, columns in the order of the study's classes.
+        counts: [E, C, 3] true positives, false positives and false negatives in pixels.
+        train_seconds, validate_seconds, total_seconds: [E].
+        images_per_second: [E] training images.
+    """
+
+    epoch: NDArray[np.int64]
+    train_loss: Floats
+    validation_loss: Floats
+    learning_rate: Floats
+    objective: Floats
+    pruning_value: Floats
+    mean_foreground_dice: Floats
+    pooled_dice: Floats
+    dice: Floats
+    soft_dice: Floats
+    counts: Floats
+    train_seconds: Floats
+    validate_seconds: Floats
+    total_seconds: Floats
+    images_per_second: Floats
+
+    def __len__(self) -> int:
+        return len(self.epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class TrialRecord:
+    """One trial as its folder tells it.
+
+    Attributes:
+        number: the trial's number in the study.
+        path: its folder.
+        state: RUNNING, COMPLETE, PRUNED or FAIL.
+        value: the objective at its best epoch; None before there is one.
+        best_epoch: 1-based; None before there is one.
+        epochs: finished epochs.
+        params: searched fields by dotted name ("model.num_layers").
+        baseline: the name of the baseline it is, None for a sampled trial.
+        reason: why it was pruned or failed.
+        started, finished: ISO times.
+        cost: None where it was not estimated.
+        curve: its epochs.
+    """
+
+    number: int
+    path: Path
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    epochs: int
+    params: Mapping[str, ParameterValue]
+    baseline: str | None
+    reason: str | None
+    started: str | None
+    finished: str | None
+    seed: int | None
+    cost: Cost | None
+    curve: Curve
+
+    @property
+    def best_row(self) -> int | None:
+        """Row of the best epoch in the curve: ``best_epoch``, else the highest objective's.
+
+        Of a RUNNING or FAIL trial it is the latter: its ``trial.json`` lags behind its epochs.
+        """
+        if self.best_epoch is not None and self.state in ("COMPLETE", "PRUNED"):
+            rows = np.flatnonzero(self.curve.epoch == self.best_epoch)
+            if rows.size:
+                return int(rows[0])
+        finite = np.flatnonzero(np.isfinite(self.curve.objective))
+        if finite.size:
+            return int(finite[np.argmax(self.curve.objective[finite])])
+        return len(self.curve) - 1 if len(self.curve) else None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRecord:
+    """A study directory as plain data.
+
+    Attributes:
+        path: the study directory.
+        config: the whole resolved config, distributions included.
+        classes: class names in index order, background first.
+        data: the contents of data.json; empty before the data were prepared.
+        trials: by number.
+    """
+
+    path: Path
+    name: str
+    created: str
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    data_fingerprint: str | None
+    versions: Mapping[str, str]
+    git_revision: str | None
+    objective: str
+    pruning_metric: str | None
+    data: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+
+    def with_state(self, state: TrialState) -> tuple[TrialRecord, ...]:
+        """The trials in ``state``, by number."""
+        return tuple(trial for trial in self.trials if trial.state == state)
+
+    @property
+    def incumbent(self) -> TrialRecord | None:
+        """The COMPLETE trial of the highest value, the earliest of equals; None without one."""
+        return best_of(self.with_state("COMPLETE"))
+
+    @property
+    def baselines(self) -> tuple[TrialRecord, ...]:
+        """The trials that are baselines, in whatever state."""
+        return tuple(trial for trial in self.trials if trial.baseline is not None)
+
+
+def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The trial of the highest finite value, the earliest of equals; None without one."""
+    scored = [(t.value, -t.number, t) for t in trials if t.value is not None]
+    finite = [row for row in scored if np.isfinite(row[0])]
+    return max(finite, key=lambda row: row[:2])[2] if finite else None
+
+
+class _StudyFile(BaseModel):
+    name: str
+    created: str = ""
+    config: dict[str, Any]
+    classes: list[str] = Field(min_length=1)
+    data_fingerprint: str | None = None
+    versions: dict[str, str] = {}
+    git_revision: str | None = None
+    objective: str = "mean_foreground_dice"
+    pruning_metric: str | None = None
+
+
+class _TrialFile(BaseModel):
+    number: int = Field(ge=0)
+    state: TrialState
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    params: dict[str, ParameterValue] = {}
+    baseline: str | None = None
+    reason: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    seed: int | None = None
+    cost: Cost | None = None
+
+
+class _Seconds(BaseModel):
+    train: float | None = None
+    validate_: float | None = Field(None, alias="validate")
+    total: float | None = None
+
+
+class _EpochLine(BaseModel):
+    epoch: int = Field(ge=1)
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+    objective: float | None = None
+    pruning_value: float | None = None
+    mean_foreground_dice: float | None = None
+    pooled_dice: float | None = None
+    dice: dict[str, float | None]
+    soft_dice: dict[str, float | None] = {}
+    counts: dict[str, tuple[float, float, float]] = {}
+    seconds: _Seconds = Field(default_factory=_Seconds)
+    images_per_second: float | None = None
+
+
+_EPOCH_LINES = TypeAdapter(list[_EpochLine])
+_SCALARS = (
+    "train_loss",
+    "validation_loss",
+    "learning_rate",
+    "objective",
+    "pruning_value",
+    "mean_foreground_dice",
+    "pooled_dice",
+    "images_per_second",
+)
+
+
+@dataclass
+class _Reading:
+    """One pass over a study directory: collects its problems, so that all are told at once."""
+
+    root: Path
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, path: Path, message: str) -> None:
+        self.problems.append(f"{path.relative_to(self.root).as_posix()}: {message}")
+
+    def bytes_of(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            self.problem(path, f"cannot be read: {error.strerror or error}")
+            return None
+
+    def invalid(self, path: Path, error: ValidationError, where: str = "") -> None:
+        for detail in error.errors(include_url=False, include_input=True)[:5]:
+            field_name = ".".join(str(part) for part in detail["loc"])
+            if detail["type"] == "json_invalid":
+                self.problem(path, f"{where}expected JSON, received {detail['msg']}")
+            else:
+                received = repr(detail["input"])[:80]
+                self.problem(path, f"{where}{field_name}: {detail['msg']}, received {received}")
+
+
+def load_study(path: Path | str) -> StudyRecord:
+    """Read a study directory, finished or still running.
+
+    Args:
+        path: the directory that holds ``study.yaml``.
+
+    Returns:
+        The study with all its trials that have begun.
+
+    Raises:
+        RecordError: for a path that is no study directory, or files that are unreadable, torn or
+            of an unknown format; lists every problem.
+    """
+    root = Path(path)
+    reading = _Reading(root)
+    header = _read_header(reading)
+    data = _read_data(reading)
+    if header is None:
+        raise RecordError(root, reading.problems)
+    classes = tuple(header.classes)
+    trials = _read_trials(reading, classes)
+    if reading.problems:
+        raise RecordError(root, reading.problems)
+    return StudyRecord(
+        path=root,
+        name=header.name,
+        created=header.created,
+        config=header.config,
+        classes=classes,
+        data_fingerprint=header.data_fingerprint,
+        versions=header.versions,
+        git_revision=header.git_revision,
+        objective=header.objective,
+        pruning_metric=header.pruning_metric,
+        data=data,
+        trials=trials,
+    )
+
+
+def _read_header(reading: _Reading) -> _StudyFile | None:
+    path = reading.root / "study.yaml"
+    if not path.is_file():
+        reading.problem(path, "not there; expected the directory of a study, which holds it")
+        return None
+    content = reading.bytes_of(path)
+    if content is None:
+        return None
+    try:
+        raw = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reading.problem(path, f"expected YAML, received {' '.join(str(error).split())}")
+        return None
+    if not isinstance(raw, dict):
+        reading.problem(path, f"expected a mapping, received {type(raw).__name__}")
+        return None
+    if raw.get("format") != FORMAT:
+        reading.problem(path, f"expected format {FORMAT}, received {raw.get('format')!r}")
+        return None
+    try:
+        return _StudyFile.model_validate(_iso_dates(raw))
+    except ValidationError as error:
+        reading.invalid(path, error)
+        return None
+
+
+def _iso_dates(raw: dict[str, Any]) -> dict[str, Any]:
+    # YAML reads an unquoted time as a datetime.
+    created = raw.get("created", "")
+    return {**raw, "created": created.isoformat() if hasattr(created, "isoformat") else created}
+
+
+def _read_data(reading: _Reading) -> dict[str, Any]:
+    path = reading.root / "data.json"
+    if not path.is_file():
+        return {}
+    content = reading.bytes_of(path)
+    if content is None:
+        return {}
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        reading.problem(path, f"expected JSON, received {error}")
+        return {}
+    if not isinstance(data, dict):
+        reading.problem(path, f"expected an object, received {type(data).__name__}")
+        return {}
+    return data
+
+
+def _read_trials(reading: _Reading, classes: tuple[str, ...]) -> tuple[TrialRecord, ...]:
+    folder = reading.root / "trials"
+    if not folder.is_dir():
+        return ()
+    seen: dict[int, TrialRecord] = {}
+    for path in sorted(folder.iterdir()):
+        trial = _read_trial(reading, path, classes)
+        if trial is None:
+            continue
+        if trial.number in seen:
+            other = seen[trial.number].path.name
+            reading.problem(
+                path,
+                f"expected one folder a trial, received {trial.number} twice: {other} has it too",
+            )
+        seen[trial.number] = trial
+    return tuple(seen[number] for number in sorted(seen))
+
+
+def _read_trial(reading: _Reading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
+    file = path / "trial.json"
+    try:
+        content = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # about to begin, or no trial's folder
+    except OSError as error:
+        reading.problem(file, f"cannot be read: {error.strerror or error}")
+        return None
+    try:
+        trial = _TrialFile.model_validate_json(content)
+    except ValidationError as error:
+        reading.invalid(file, error)
+        return None
+    curve = _read_curve(reading, path / "metrics.jsonl", classes)
+    return TrialRecord(path=path, curve=curve, **dict(trial))
+
+
+def _read_curve(reading: _Reading, path: Path, classes: tuple[str, ...]) -> Curve:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return _curve([], classes)
+    except OSError as error:
+        reading.problem(path, f"cannot be read: {error.strerror or error}")
+        return _curve([], classes)
+    lines = _parse_lines(reading, path, content)
+    _check_classes(reading, path, lines, classes)
+    latest = {line.epoch: line for line in lines}
+    return _curve([latest[epoch] for epoch in sorted(latest)], classes)
+
+
+def _parse_lines(reading: _Reading, path: Path, content: bytes) -> list[_EpochLine]:
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    try:
+        # One call for the whole file: a study of 10,000 trials has some 100,000 lines.
+        return _EPOCH_LINES.validate_json(b"[" + b",".join(lines) + b"]")
+    except ValidationError:
+        return _parse_one_by_one(reading, path, lines)
+
+
+def _parse_one_by_one(reading: _Reading, path: Path, lines: list[bytes]) -> list[_EpochLine]:
+    parsed = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            parsed.append(_EpochLine.model_validate_json(line))
+        except ValidationError as error:
+            torn = error.errors()[0]["type"] == "json_invalid"
+            # The last line may be in the making, or have been when the machine went down.
+            if not (torn and number == len(lines)):
+                reading.invalid(path, error, where=f"line {number}: ")
+    return parsed
+
+
+def _check_classes(
+    reading: _Reading, path: Path, lines: list[_EpochLine], classes: tuple[str, ...]
+) -> None:
+    known = set(classes)
+    unknown = {name for line in lines for name in line.dice if name not in known}
+    if unknown:
+        reading.problem(path, f"expected classes among {list(classes)}, received {sorted(unknown)}")
+
+
+def _curve(lines: list[_EpochLine], classes: tuple[str, ...]) -> Curve:
+    scalars = {name: _floats([getattr(line, name) for line in lines]) for name in _SCALARS}
+    shape = (len(lines), len(classes))
+    absent = (np.nan, np.nan, np.nan)
+    counts = [[line.counts.get(name, absent) for name in classes] for line in lines]
+    return Curve(
+        epoch=np.array([line.epoch for line in lines], dtype=np.int64),
+        dice=_floats([[line.dice.get(name) for name in classes] for line in lines]).reshape(shape),
+        soft_dice=_floats(
+            [[line.soft_dice.get(name) for name in classes] for line in lines]
+        ).reshape(shape),
+        counts=_floats(counts).reshape(*shape, 3),
+        train_seconds=_floats([line.seconds.train for line in lines]),
+        validate_seconds=_floats([line.seconds.validate_ for line in lines]),
+        total_seconds=_floats([line.seconds.total for line in lines]),
+        **scalars,
+    )
+
+
+def _floats(values: Sequence[Any]) -> Floats:
+    # NumPy reads None as NaN when the type is given.
+    return np.array(values, dtype=np.float64)

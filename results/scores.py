@@ -1,0 +1,115 @@
+"""Scores of a segmentation from counts of pixels: the one place where their formulas stand.
+
+Counts are taken over a whole split, never averaged over batches or images, so that every pixel
+weighs the same whatever the batch size. A score whose denominator is zero is undefined: NaN here,
+null in files, a dash in the report; no mean takes it for a zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+BACKGROUND = 0
+
+Scores = NDArray[np.float64]
+
+
+def dice(counts: ArrayLike) -> Scores:
+    """Dice coefficient of each class, ``2 TP / (2 TP + FP + FN)``.
+
+    Dice, "Measures of the amount of ecologic association between species", Ecology 26 (1945);
+    equal to the F1 score of the class's pixels.
+
+    Args:
+        counts: [C, 3] whole numbers >= 0, one row a class: true positives, false positives and
+            false negatives in pixels, of the argmax.
+
+    Returns:
+        [C] float64 in 0..1; NaN for a class in neither truth nor prediction.
+
+    Raises:
+        ValueError: for another shape, a negative count, or one that is not finite.
+    """
+    rows = _rows(counts, "counts", "[classes, 3] (TP, FP, FN)")
+    true_positives, false_positives, false_negatives = rows.T
+    doubled = 2.0 * true_positives
+    return _ratio(doubled, doubled + false_positives + false_negatives)
+
+
+def soft_dice(sums: ArrayLike) -> Scores:
+    """Dice coefficient of each class from probabilities, ``2 sum(p y) / (sum p + sum y)``.
+
+    The relaxation of Milletari et al., "V-Net", 3DV 2016 (arXiv:1606.04797), without squares in
+    the denominator. It moves while the hard coefficient still stands at zero, so a pruner can
+    rank trials by it in the first epochs.
+
+    Args:
+        sums: [C, 3] numbers >= 0, one row a class: the sums over all counted pixels of p * y,
+            of p and of y, for p the class's probability and y in {0, 1} its truth.
+
+    Returns:
+        [C] float64 in 0..1; NaN for a class without a true pixel: a softmax is never exactly zero,
+        so such a class would stand at zero for ever and say nothing.
+
+    Raises:
+        ValueError: for another shape, a negative sum, or one that is not finite.
+    """
+    rows = _rows(sums, "sums", "[classes, 3] (sum p*y, sum p, sum y)")
+    overlap, predicted, true = rows.T
+    return _ratio(2.0 * overlap, np.where(true > 0, predicted + true, 0.0))
+
+
+def mean_foreground(scores: ArrayLike) -> float:
+    """Mean over the classes but background (index 0), undefined ones left out.
+
+    Args:
+        scores: [C] scores, NaN where undefined.
+
+    Returns:
+        The mean; NaN if no foreground class is defined.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    defined = _defined_foreground(scores)
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def worst_class(scores: ArrayLike) -> float:
+    """Lowest score of the classes but background (index 0), undefined ones left out.
+
+    Args:
+        scores: [C] scores, NaN where undefined.
+
+    Returns:
+        The minimum; NaN if no foreground class is defined.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    defined = _defined_foreground(scores)
+    return float(defined.min()) if defined.size else float("nan")
+
+
+def _rows(values: ArrayLike, name: str, expected: str) -> Scores:
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != 3:
+        raise ValueError(f"expected {name} of shape {expected}, received shape {rows.shape}")
+    if not np.isfinite(rows).all() or (rows < 0).any():
+        raise ValueError(f"expected finite {name} >= 0, received {rows.tolist()}")
+    return rows
+
+
+def _ratio(numerator: Scores, denominator: Scores) -> Scores:
+    scores = np.full(denominator.shape, np.nan)
+    np.divide(numerator, denominator, out=scores, where=denominator > 0)
+    return scores
+
+
+def _defined_foreground(scores: ArrayLike) -> Scores:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"expected scores of shape [classes], received shape {values.shape}")
+    foreground: Scores = values[BACKGROUND + 1 :]
+    return foreground[~np.isnan(foreground)]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from results import scores
+
+
+def test_dice_of_known_counts() -> None:
+    counts = [[90, 10, 10], [3, 1, 2], [0, 5, 0], [0, 0, 5], [0, 0, 0]]
+    expected = [0.9, 2 / 3, 0.0, 0.0, np.nan]
+    np.testing.assert_allclose(scores.dice(counts), expected)
+
+
+def test_dice_equals_the_definition_on_random_masks() -> None:
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, 3, size=(2, 16, 16))
+    counts, expected = [], []
+    for index in range(3):
+        a, b = true == index, predicted == index
+        counts.append([(a & b).sum(), (~a & b).sum(), (a & ~b).sum()])
+        expected.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+    np.testing.assert_allclose(scores.dice(counts), expected)
+
+
+def test_soft_dice_of_hard_probabilities_is_dice() -> None:
+    # With p in {0, 1}: sum p*y = TP, sum p = TP + FP, sum y = TP + FN.
+    counts = np.array([[90, 10, 10], [3, 1, 2], [0, 0, 5]])
+    hits, false, missed = counts.T
+    sums = np.stack([hits, hits + false, hits + missed], axis=1)
+    np.testing.assert_allclose(scores.soft_dice(sums), scores.dice(counts))
+
+
+def test_soft_dice_is_undefined_without_true_pixels() -> None:
+    assert np.isnan(scores.soft_dice([[0.0, 0.3, 0.0]])).all()
+
+
+def test_means_leave_background_and_undefined_out() -> None:
+    values = [0.99, 0.2, np.nan, 0.6]
+    assert scores.mean_foreground(values) == pytest.approx(0.4)
+    assert scores.worst_class(values) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("values", [[0.99], [0.99, np.nan]])
+def test_means_without_a_defined_foreground_class_are_undefined(values: list[float]) -> None:
+    assert np.isnan(scores.mean_foreground(values))
+    assert np.isnan(scores.worst_class(values))
+
+
+@pytest.mark.parametrize("function", [scores.dice, scores.soft_dice])
+@pytest.mark.parametrize(
+    "rows", [[1, 2, 3], [[1, 2]], [[1, 2, -3]], [[1, 2, np.nan]], [[1, 2, np.inf]]]
+)
+def test_impossible_counts_are_refused(function: object, rows: object) -> None:
+    with pytest.raises(ValueError, match=r"expected .*, received"):
+        function(rows)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("function", [scores.mean_foreground, scores.worst_class])
+@pytest.mark.parametrize("values", [[], [[0.1, 0.2]]])
+def test_scores_of_another_shape_are_refused(function: object, values: object) -> None:
+    with pytest.raises(ValueError, match="expected scores of shape"):
+        function(values)  # type: ignore[operator]
