@@ -1,0 +1,188 @@
+"""What a FlexUNet costs, from its config alone: nothing is built and TensorFlow is not loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from model.config import Level, ModelConfig
+
+_FLOAT = 4  # bytes of a float32
+# Tensors of a convolution's output size that its activation keeps for the backward pass, its own
+# output included, as Keras composes it.
+_KEPT: Mapping[str, int] = MappingProxyType(
+    {"relu": 1, "elu": 1, "leaky_relu": 2, "silu": 2, "mish": 3, "gelu": 4}
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs.
+
+    Attributes:
+        parameters: Weights, the moving averages of batch normalization included.
+        flops: Of one forward pass of one image: 2 for each multiply-add of a convolution, 1 for
+            each bias added. Normalization, activation, pooling and softmax are left out: a few
+            percent for a kernel of 3, less for larger ones.
+        activation_bytes: Peak memory of the activations of one image in a training step, in
+            float32; about half in bfloat16 and float16. See ``estimate_cost``.
+    """
+
+    parameters: int
+    flops: int
+    activation_bytes: int
+
+    @property
+    def training_flops(self) -> int:
+        """Of one training step for one image: the backward pass does the forward's work twice."""
+        return 3 * self.flops
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that no batch size changes: weights, gradients and Adam's two moments."""
+        return 4 * _FLOAT * self.parameters
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """One convolution as the sums need it; height and width are of its output, in pixels."""
+
+    kernel: int
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    separable: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def weights(self) -> int:
+        area = self.kernel**2
+        if self.separable:
+            return area * self.inputs + self.inputs * self.outputs + self.outputs
+        return area * self.inputs * self.outputs + self.outputs
+
+    @property
+    def flops(self) -> int:
+        return (2 * (self.weights - self.outputs) + self.outputs) * self.pixels
+
+
+def estimate_cost(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> Cost:
+    """Compute parameters, FLOPs and peak activation memory of a model that is not built.
+
+    The activations are the tensors that the backward pass reads, and at its start the gradients
+    beside them. Per image, in floats, with n = filters * height * width of a level:
+
+    - the scaled image: height * width * channels;
+    - each of a block's two convolutions: a * n, a = 1 for relu and elu, 2 for leaky_relu and
+      silu, 3 for mish, 4 for gelu; n more with normalization; a depthwise output when separable;
+    - each block's dropout, where its rate is above 0: n / 4 for its mask of bytes, and n for its
+      output, unless that takes the place of one that nothing else would keep (a normalization's,
+      or that of an activation other than relu and elu, whose gradients read their own output);
+    - each pooling: n / 4; each concatenation: 2 n;
+    - head and loss: height * width * (2 * num_classes + 3), a sigmoid counting as 2 classes;
+    - gradients: those of the input and output of the first block of the last decoder level, 3 n
+      there (2 n with a single level).
+
+    Scratch memory of the convolutions themselves is not in it: it depends on the device.
+
+    Args:
+        config: The architecture.
+        image_shape: (height, width, channels), in pixels.
+        num_classes: Classes, the background included; 1 for a single sigmoid channel.
+
+    Raises:
+        ValueError: for image sides that cannot be halved often enough.
+    """
+    height, width, _ = image_shape
+    if problem := config.image_size_problem(height, width):
+        raise ValueError(problem)
+    convolutions = [
+        *_block_convolutions(config, image_shape),
+        *_up_convolutions(config, height, width),
+        _Convolution(1, config.base_filters, num_classes, height, width),
+    ]
+    kept = retained_bytes(config, image_shape, num_classes)
+    gradients = (3 if config.num_layers > 1 else 2) * config.base_filters * height * width
+    return Cost(
+        parameters=sum(c.weights for c in convolutions) + _normalization_weights(config),
+        flops=sum(c.flops for c in convolutions),
+        activation_bytes=kept + _FLOAT * gradients,
+    )
+
+
+def retained_bytes(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> int:
+    """Memory of what the forward pass keeps for the backward pass; see ``estimate_cost``."""
+    height, width, channels = image_shape
+    normalized = config.normalization != "none"
+    floats = height * width * (channels + 2 * max(2, num_classes) + 3)
+    for c in _block_convolutions(config, image_shape):
+        floats += (_KEPT[config.activation] + normalized) * c.outputs * c.pixels
+        floats += c.separable * c.inputs * c.pixels
+    dropped = 1 if normalized or _KEPT[config.activation] > 1 else 1 + _FLOAT
+    dropout_bytes = 0
+    for level in config.levels():
+        n = level.filters * _pixels(level, height, width)
+        decoded = level.index < config.num_layers - 1
+        if decoded:
+            floats += n // 4 + 2 * n
+        if level.dropout > 0:
+            dropout_bytes += dropped * n * (2 if decoded else 1)
+    return _FLOAT * floats + dropout_bytes
+
+
+def _pixels(level: Level, height: int, width: int) -> int:
+    return (height >> level.index) * (width >> level.index)
+
+
+def _block_convolutions(
+    config: ModelConfig, image_shape: tuple[int, int, int]
+) -> Iterator[_Convolution]:
+    """Yield the convolutions of all blocks, encoder first."""
+    height, width, inputs = image_shape
+    levels = config.levels()
+    for level in levels:
+        # The very first one is never separable: see flexunet.py.
+        yield from _block(config, level, inputs, height, width, first_plain=level.index == 0)
+        inputs = level.filters
+    for level in levels[:-1]:
+        yield from _block(config, level, 2 * level.filters, height, width, first_plain=False)
+
+
+def _block(
+    config: ModelConfig, level: Level, inputs: int, height: int, width: int, *, first_plain: bool
+) -> Iterator[_Convolution]:
+    size = (height >> level.index, width >> level.index)
+    separable = config.separable
+    yield _Convolution(
+        level.kernel, inputs, level.filters, *size, separable=separable and not first_plain
+    )
+    yield _Convolution(level.kernel, level.filters, level.filters, *size, separable=separable)
+
+
+def _up_convolutions(config: ModelConfig, height: int, width: int) -> Iterator[_Convolution]:
+    """Yield the transposed convolutions."""
+    levels = config.levels()
+    for below, level in zip(levels[1:], levels[:-1], strict=True):
+        yield _Transposed(
+            2, below.filters, level.filters, height >> level.index, width >> level.index
+        )
+
+
+class _Transposed(_Convolution):
+    """2x2 with stride 2: each output pixel is reached by one element of the kernel."""
+
+    @property
+    def flops(self) -> int:
+        return (2 * self.inputs * self.outputs + self.outputs) * self.pixels
+
+
+def _normalization_weights(config: ModelConfig) -> int:
+    each = {"none": 0, "batch": 4, "group": 2, "layer": 2}[config.normalization]
+    *upper, bridge = config.levels()
+    # Two a block; an encoder and a decoder block at each level but the bridge.
+    return each * (4 * sum(level.filters for level in upper) + 2 * bridge.filters)
