@@ -1,0 +1,142 @@
+"""The Optuna study: the one source of truth about trials, opened or continued.
+
+Its storage is the file ``optuna.journal`` in the study directory, or a database URL. Each trial's
+state is mirrored to ``trials/<number>/trial.json``, from which the report reads without Optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from search.config import SearchSettings, StudyConfig
+
+BASELINE = "baseline"
+BEST_EPOCH = "best_epoch"
+BEST_VALUE = "best_value"
+EPOCHS = "epochs"
+REASON = "reason"
+COST = "cost"
+SEED = "seed"
+
+SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
+    "tpe": lambda settings, seed: TPESampler(n_startup_trials=settings.startup_trials, seed=seed),
+    "random": lambda _, seed: RandomSampler(seed=seed),
+}
+
+PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {
+    "asha": lambda settings: SuccessiveHalvingPruner(
+        min_resource=settings.grace_epochs, reduction_factor=settings.reduction_factor
+    ),
+    "none": lambda _: NopPruner(),
+}
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a seed of 31 bits that is independent for each tuple of parts (NumPy SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
+
+
+def open_storage(config: StudyConfig) -> BaseStorage:
+    """Open the study's storage: the journal in its directory, or the URL of the config."""
+    if config.study.storage is not None:
+        return RDBStorage(config.study.storage)
+    return JournalStorage(JournalFileBackend(str(config.directory / "optuna.journal")))
+
+
+def open_study(config: StudyConfig) -> optuna.Study:
+    """Create the study or continue it, with the baselines that it has not seen enqueued first."""
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=open_storage(config),
+        direction="maximize",
+        pruner=PRUNERS[config.search.pruner](config.search),
+        load_if_exists=True,
+    )
+    trials = study.get_trials(deepcopy=False)
+    # A continued study must not draw again what its first run drew.
+    study.sampler = SAMPLERS[config.search.sampler](
+        config.search, derive_seed(config.study.seed, len(trials))
+    )
+    known = {trial.user_attrs.get(BASELINE) for trial in trials}
+    for baseline in config.search.baselines:
+        if baseline.name not in known:
+            params = {k: v for k, v in baseline.params.items() if k in config.space}
+            study.enqueue_trial(params, user_attrs={BASELINE: baseline.name})
+    return study
+
+
+def trial_folder(directory: Path, number: int) -> Path:
+    """Return the folder of a trial in the study directory."""
+    return directory / "trials" / f"{number:05d}"
+
+
+def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
+    """Write a trial's state to its ``trial.json``, atomically."""
+    attributes = trial.user_attrs
+    record = {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": attributes.get(BEST_VALUE),
+        "best_epoch": attributes.get(BEST_EPOCH),
+        "epochs": attributes.get(EPOCHS, 0),
+        "params": trial.params,
+        "baseline": attributes.get(BASELINE),
+        "reason": attributes.get(REASON),
+        "started": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
+        "finished": trial.datetime_complete
+        and trial.datetime_complete.isoformat(timespec="seconds"),
+        "seed": attributes.get(SEED),
+        "cost": attributes.get(COST),
+    }
+    write_json(trial_folder(directory, trial.number) / "trial.json", record)
+
+
+def mirror_study(directory: Path, study: optuna.Study) -> None:
+    """Bring every ``trial.json`` up to date: a killed driver may have told and not written."""
+    for trial in study.get_trials(deepcopy=False, states=_STARTED):
+        path = trial_folder(directory, trial.number) / "trial.json"
+        if _mirrored_state(path) != trial.state.name:
+            mirror_trial(directory, trial)
+
+
+_STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def started_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return every trial but the enqueued ones that nobody has begun."""
+    return study.get_trials(deepcopy=False, states=_STARTED)
+
+
+def _mirrored_state(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("state")
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader finds the old file or the new one, never a part."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, with the folders on its way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
