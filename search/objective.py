@@ -1,0 +1,195 @@
+"""One training, epoch by epoch: what a trial runs in its worker and ``train`` runs by itself.
+
+Per epoch: train, evaluate the whole validation split, keep the best model, checkpoint, append a
+line to metrics.jsonl. Each file is written atomically and in this order, so whatever moment the
+process dies at, running again loses at most the epoch in flight.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.pipeline import eval_dataset, train_dataset
+from data_pipeline.store import Store
+from model.cost import estimate_cost
+from model.flexunet import build_flexunet
+from model.training import CheckpointError, Evaluation, Trainer, TrainResult
+from results import scores
+from search.config import TrialConfig
+from search.study import write_text
+
+OBJECTIVES: dict[str, Callable[[np.ndarray], float]] = {
+    "mean_foreground_dice": scores.mean_foreground,
+    "worst_class_dice": scores.worst_class,
+}
+
+
+class TrialRun:
+    """The training of one config in one folder; continues from the folder's last checkpoint.
+
+    Args:
+        config: The constants.
+        store: The prepared data.
+        folder: For metrics.jsonl, last.npz and best.keras; made where it is missing.
+        threads: CPU threads of the input pipeline.
+    """
+
+    def __init__(self, config: TrialConfig, store: Store, folder: Path, threads: int = 1) -> None:
+        self.config = config
+        self.folder = folder
+        self.records: list[dict[str, Any]] = []
+        self._store = store
+        self._threads = threads
+        self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
+        images = store.splits["train"].count
+        self._steps = config.train.steps_per_epoch or math.ceil(images / config.train.batch_size)
+        self._model = build_flexunet(
+            config.model,
+            store.image_shape,
+            len(store.classes),
+            seed=config.seed,
+            precision=config.train.precision,
+        )
+        self._trainer = Trainer(
+            self._model,
+            config.train,
+            class_pixels=store.class_pixels("train").tolist(),
+            steps_per_epoch=self._steps,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._restore()
+        self._batches: Iterator[Any] | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The record of the epoch with the highest objective; the earliest of equals."""
+        scored = [record for record in self.records if record["objective"] is not None]
+        return max(scored, key=lambda record: record["objective"], default=None)
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained, or early stopping has had its patience."""
+        epoch = len(self.records)
+        patience = self.config.train.early_stopping_patience
+        since_best = epoch - (self.best["epoch"] if self.best else 0)
+        return epoch >= self.config.train.epochs or (
+            patience is not None and since_best >= patience
+        )
+
+    def step(self) -> dict[str, Any]:
+        """Train and evaluate one epoch.
+
+        Returns:
+            The epoch's record, as it stands in metrics.jsonl.
+
+        Raises:
+            model.training.NonFiniteLoss: where the loss is no longer a number.
+        """
+        started = time.perf_counter()
+        trained = self._trainer.train_epoch(self._training_batches())
+        evaluation = self._evaluate()
+        self._trainer.end_epoch(evaluation.loss)
+        record = self._record(trained, evaluation)
+        self.records.append(record)
+        if self.best is record:
+            self._save_model()
+        record["seconds"]["total"] = round(time.perf_counter() - started, 3)
+        self._trainer.save(self.folder / "last.npz", {"records": self.records})
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(_line(record))
+        return record
+
+    def _training_batches(self) -> Iterator[Any]:
+        if self._batches is None:
+            consumed = len(self.records) * self._steps * self.config.train.batch_size
+            dataset = train_dataset(
+                self._store,
+                self.config.augment,
+                self.config.train.batch_size,
+                seed=self.config.seed,
+                start=consumed,
+                threads=self._threads,
+            )
+            self._batches = iter(dataset)
+        return self._batches
+
+    def _evaluate(self) -> Evaluation:
+        # Twice the training batch: without gradients it needs less memory than a training step.
+        batch = 2 * self.config.train.batch_size
+        return self._trainer.evaluate(
+            eval_dataset(self._store, "valid", batch, threads=self._threads)
+        )
+
+    def _record(self, trained: TrainResult, evaluation: Evaluation) -> dict[str, Any]:
+        classes = self._store.classes
+        statistics = evaluation.statistics
+        dice = scores.dice(statistics.counts)
+        soft = scores.soft_dice(statistics.soft)
+        objective = _number(OBJECTIVES[self.config.objective](dice))
+        record = {
+            "epoch": len(self.records) + 1,
+            "train_loss": _number(trained.loss),
+            "validation_loss": _number(evaluation.loss),
+            "learning_rate": _number(trained.learning_rate),
+            "objective": objective,
+            "pruning_value": None,
+            "mean_foreground_dice": _number(scores.mean_foreground(dice)),
+            "dice": dict(zip(classes, map(_number, dice), strict=True)),
+            "soft_dice": dict(zip(classes, map(_number, soft), strict=True)),
+            "counts": dict(zip(classes, statistics.counts.tolist(), strict=True)),
+            "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
+            "seconds": {
+                "train": round(trained.seconds, 3),
+                "validate": round(evaluation.seconds, 3),
+            },
+            "images_per_second": round(trained.images / trained.seconds, 1),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        record["pruning_value"] = {
+            "objective": objective,
+            "soft_foreground_dice": _number(scores.mean_foreground(soft)),
+            "negative_validation_loss": _number(-evaluation.loss),
+        }[self.config.pruning_metric]
+        return record
+
+    def _save_model(self) -> None:
+        temporary = self.folder / ".best.tmp.keras"  # Keras goes by the suffix
+        self._model.save(temporary)
+        os.replace(temporary, self.folder / "best.keras")
+
+    def _restore(self) -> None:
+        """Continue after the last checkpoint; metrics.jsonl is brought back to it."""
+        checkpoint = self.folder / "last.npz"
+        if checkpoint.exists():
+            try:
+                self.records = self._trainer.restore(checkpoint)["records"]
+            except CheckpointError as error:
+                # Starting over loses epochs, going on with broken weights would lose the truth.
+                broken = checkpoint.with_suffix(".broken.npz")
+                os.replace(checkpoint, broken)
+                note = f"{error}; kept as {broken.name}, training starts over\n"
+                write_text(self.folder / "checkpoint_error.txt", note)
+        write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+
+
+def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
+    """Return (epoch, value shown to the pruner) of each record."""
+    return [(record["epoch"], record["pruning_value"]) for record in records]
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _number(value: float) -> float | None:
+    """Return a float that JSON can hold: undefined becomes null."""
+    return float(value) if math.isfinite(value) else None

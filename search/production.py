@@ -1,0 +1,87 @@
+"""Training one config for production: the same code path as a trial, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_pipeline.prepare import prepare
+from search.config import ConfigError, StudyConfig
+from search.preflight import check_data
+from search.study import write_text
+from search.worker import set_up_process, threads_of
+
+
+def train_config(
+    config: StudyConfig,
+    out_dir: Path,
+    *,
+    patience: int | None = None,
+    on_epoch: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train a config of constants with early stopping; continue what stands in the folder.
+
+    Args:
+        config: Without distributions.
+        out_dir: For config.yaml, metrics.jsonl, last.npz and best.keras.
+        patience: Epochs without a better objective; None: the config's, else a quarter of its
+            epochs, at least 10.
+        on_epoch: Called with each new epoch's record.
+        progress: Called with (images done, images in all) while the data are prepared.
+
+    Returns:
+        The best epoch's record.
+
+    Raises:
+        ConfigError: listing the searched fields, or what differs from the folder's own config.
+        data_pipeline.problems.DataError: listing every bad file.
+        model.training.NonFiniteLoss: where the training diverges.
+    """
+    constants = config.at({})
+    patience = (
+        patience or constants.train.early_stopping_patience or max(10, constants.train.epochs // 4)
+    )
+    constants = constants.model_copy(
+        update={"train": constants.train.model_copy(update={"early_stopping_patience": patience})}
+    )
+    store = prepare(config.data, progress=progress)
+    check_data(config, store)
+    _record_config(config, out_dir)
+    resources = config.resources.model_dump(mode="json") | {
+        "cpus_per_trial": os.cpu_count() or 1,
+        "gpus_per_trial": 1,
+    }
+    set_up_process(resources)
+    from search.objective import TrialRun
+
+    run = TrialRun(constants, store, out_dir, threads=threads_of(resources))
+    while not run.done:
+        on_epoch(run.step())
+    if run.best is None:
+        raise ConfigError(
+            str(out_dir), [f"{constants.objective}: expected a defined value, received none"]
+        )
+    return run.best
+
+
+def _record_config(config: StudyConfig, out_dir: Path) -> None:
+    """Write config.yaml, or refuse to continue another config's training."""
+    path = out_dir / "config.yaml"
+    tree = config.to_tree()
+    trained = ("data", "augment", "model", "train")
+    if path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        problems = [
+            f"{section}.{name}: expected {old!r} as in {path.name}, received {new!r}"
+            for section in trained
+            for name, new in tree[section].items()
+            if (old := before[section].get(name)) != new
+        ]
+        if problems:
+            raise ConfigError(str(out_dir), [*problems, "choose another OUT_DIR"])
+    write_text(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))

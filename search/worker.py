@@ -1,0 +1,190 @@
+"""The process a trial runs in: its threads, its share of a GPU, its log, its reuse.
+
+A fresh process pays seconds for Python and TensorFlow, so Ray Tune hands the same one trial after
+trial (``reuse_actors``). Nothing here imports TensorFlow before the process is set up.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from search.bridge import OUT_OF_MEMORY, Packed
+from search.config import TrialConfig
+from search.study import BEST_EPOCH, BEST_VALUE, COST
+
+if TYPE_CHECKING:
+    from search.objective import TrialRun
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
+    """A Ray Tune trainable: one step is one epoch of a :class:`search.objective.TrialRun`.
+
+    What a trial raises becomes a result with its reason, and its traceback stands in the trial's
+    folder: the process lives on for the next trial.
+    """
+
+    _run: TrialRun | None = None
+    _failure: dict[str, Any] | None = None
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Limit the process to its share and begin the first trial."""
+        proposal = config["trial"]
+        self._log_to(Path(proposal["folder"]))
+        set_up_process(proposal["resources"])
+        # In worker.log: tells a fresh process from one that has trained before.
+        sys.stderr.write(f"process started: {os.uname().nodename}, pid {os.getpid()}\n")
+        self._begin(proposal)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next trial in the same process."""
+        self._release()
+        self._log_to(Path(new_config["trial"]["folder"]))
+        self._begin(new_config["trial"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch and return its record, or the reason why there is none."""
+        if self._failure is None:
+            try:
+                return self._epoch()
+            except Exception as error:
+                self._fail(error)
+        return self._packed({"done": True, **(self._failure or {})})
+
+    def cleanup(self) -> None:
+        """Let go of the model before the process ends."""
+        self._release()
+
+    def _epoch(self) -> dict[str, Any]:
+        from search.objective import history
+
+        run = self._run
+        if run is None:
+            raise RuntimeError("expected a trial that has begun, received a step without one")
+        if not run.done:  # a trial may be adopted after its last epoch, before it was told
+            run.step()
+        best = run.best
+        return self._packed(
+            {
+                "done": run.done,
+                "record": run.records[-1],
+                "history": history(run.records),
+                BEST_VALUE: best and best["objective"],
+                BEST_EPOCH: best and best["epoch"],
+                COST: {
+                    "parameters": run.cost.parameters,
+                    "flops": run.cost.flops,
+                    "activation_bytes": run.cost.activation_bytes,
+                },
+            }
+        )
+
+    def _begin(self, proposal: Mapping[str, Any]) -> None:
+        self._folder = Path(proposal["folder"])
+        self._failure = None
+        try:
+            from data_pipeline.store import Store
+            from search.objective import TrialRun
+
+            self._run = TrialRun(
+                TrialConfig.model_validate(proposal["config"]),
+                Store.open(Path(proposal["store"])),
+                self._folder,
+                threads=threads_of(proposal["resources"]),
+            )
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        (self._folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        self._failure = {"failed": reason_of(error)}
+        self._run = None
+
+    def _release(self) -> None:
+        self._run = None
+        if "keras" in sys.modules:
+            import keras
+
+            keras.backend.clear_session(free_memory=True)
+        gc.collect()
+
+    @staticmethod
+    def _packed(result: dict[str, Any]) -> dict[str, Any]:
+        epoch = result.get("record", {}).get("epoch", 0)
+        return {"result": Packed(result), "epoch": epoch, "done": result["done"]}
+
+    @staticmethod
+    def _log_to(folder: Path) -> None:
+        """Send the process' output, TensorFlow's C++ messages too, to the trial's worker.log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "worker.log", "ab", buffering=0) as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line that says why a trial failed."""
+    name = type(error).__name__
+    first = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
+        return f"{OUT_OF_MEMORY}: {first}"
+    return f"{name}: {first}"
+
+
+def threads_of(resources: Mapping[str, Any]) -> int:
+    """Return how many threads a trial's CPUs allow."""
+    return max(1, int(resources["cpus_per_trial"]))
+
+
+def set_up_process(resources: Mapping[str, Any]) -> None:
+    """Limit TensorFlow to the trial's threads and to its share of the GPU's memory.
+
+    Must run before the process uses TensorFlow: without it every trial starts a thread a core,
+    and two trials on one machine fight.
+    """
+    threads = threads_of(resources)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One more for the step that waits while the input pipeline works.
+    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        limit_gpu_memory(tf, gpu, resources["gpus_per_trial"])
+
+
+def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
+    """Cap a GPU's memory at the trial's share; grow on demand where its size is not known."""
+    total = _gpu_memory_mib() if 0 < share < 1 else None
+    if total is None:
+        tf.config.experimental.set_memory_growth(gpu, True)
+        return
+    limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(total * share))
+    tf.config.set_logical_device_configuration(gpu, [limit])
+
+
+def _gpu_memory_mib() -> int | None:
+    """Return the memory of the first visible GPU in MiB, as nvidia-smi tells it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    command = [
+        "nvidia-smi",
+        "-i",
+        visible,
+        "--query-gpu=memory.total",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return int(output.stdout.strip().splitlines()[0])
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None

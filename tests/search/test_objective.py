@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
+from results import scores
+from search.config import TrialConfig
+from search.objective import TrialRun
+from tests.search.tiny import tiny_study
+
+POINT = {"model.num_layers": 2, "model.base_filters": 4}
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> TrialConfig:
+    return tiny_study(tmp_path_factory.mktemp("studies"), synthetic_folder).at(POINT)
+
+
+@pytest.fixture(scope="module")
+def store(trial: TrialConfig) -> Store:
+    return prepare(trial.data)
+
+
+def with_train(trial: TrialConfig, **changes: Any) -> TrialConfig:
+    return trial.model_copy(update={"train": trial.train.model_copy(update=changes)})
+
+
+def finish(run: TrialRun) -> list[dict[str, Any]]:
+    while not run.done:
+        run.step()
+    return run.records
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    trial: TrialConfig, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, finish(TrialRun(trial, store, folder))
+
+
+def test_each_epoch_is_a_line_whose_dice_follow_from_its_counts(
+    finished: tuple[Path, list[dict[str, Any]]], store: Store
+) -> None:
+    folder, records = finished
+    assert lines_of(folder) == records
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    for record in records:
+        counts = np.array([record["counts"][name] for name in store.classes])
+        dice = scores.dice(counts)
+        told = [record["dice"][name] for name in store.classes]
+        np.testing.assert_allclose(dice, np.array(told, float))
+        # Every counted pixel of the split is a true positive or a false negative of one class.
+        assert counts[:, [0, 2]].sum() == store.class_pixels("valid").sum()
+        assert record["objective"] == pytest.approx(np.nanmean(dice[1:]))
+        assert record["seconds"]["total"] >= record["seconds"]["train"]
+
+
+def test_the_best_model_scores_what_its_epoch_says(
+    finished: tuple[Path, list[dict[str, Any]]], store: Store
+) -> None:
+    folder, records = finished
+    best = max(records, key=lambda record: record["objective"])
+    model = keras.models.load_model(folder / "best.keras", compile=False, safe_mode=True)
+    split = store.splits["valid"]
+    pairs = [store.read("valid", index) for index in range(split.count)]
+    predicted = np.argmax(model.predict(np.stack([p[0] for p in pairs]), verbose=0), axis=-1)
+    masks = np.stack([p[1] for p in pairs])
+    true_positives = [
+        int(((predicted == c) & (masks == c)).sum()) for c in range(len(store.classes))
+    ]
+
+    assert true_positives == [best["counts"][name][0] for name in store.classes]
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    trial: TrialConfig, store: Store, finished: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    TrialRun(trial, store, tmp_path).step()
+    # Killed between its checkpoint and its line, or while the line was written.
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "trai')
+    records = finish(TrialRun(trial, store, tmp_path))
+
+    assert [r["counts"] for r in records] == [r["counts"] for r in finished[1]]
+    assert [r["train_loss"] for r in records] == pytest.approx(
+        [r["train_loss"] for r in finished[1]], rel=1e-5
+    )
+    assert lines_of(tmp_path) == records
+
+
+def test_a_broken_checkpoint_is_set_aside_and_said(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    TrialRun(trial, store, tmp_path).step()
+    checkpoint = tmp_path / "last.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    run = TrialRun(trial, store, tmp_path)
+
+    assert run.records == []
+    assert (tmp_path / "last.broken.npz").exists()
+    assert "training starts over" in (tmp_path / "checkpoint_error.txt").read_text()
+
+
+def test_early_stopping_ends_after_its_patience(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    # A learning rate of nothing: no epoch after the first is better.
+    still = with_train(trial, epochs=9, learning_rate=1e-12, early_stopping_patience=2)
+    records = finish(TrialRun(still, store, tmp_path))
+
+    best = max(records, key=lambda record: record["objective"])
+    assert len(records) == best["epoch"] + 2
+
+
+@pytest.mark.parametrize(
+    "metric", ["objective", "soft_foreground_dice", "negative_validation_loss"]
+)
+def test_the_pruner_is_shown_the_metric_of_the_config(
+    trial: TrialConfig, store: Store, tmp_path: Path, metric: str
+) -> None:
+    config = trial.model_copy(update={"pruning_metric": metric})
+    record = TrialRun(config, store, tmp_path).step()
+
+    soft = np.array([record["soft_dice"][name] for name in store.classes], float)
+    expected = {
+        "objective": record["objective"],
+        "soft_foreground_dice": scores.mean_foreground(soft),
+        "negative_validation_loss": -record["validation_loss"],
+    }[metric]
+    assert record["pruning_value"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("objective", ["mean_foreground_dice", "worst_class_dice"])
+def test_the_value_is_the_objective_of_the_config(
+    trial: TrialConfig, store: Store, tmp_path: Path, objective: str
+) -> None:
+    record = TrialRun(trial.model_copy(update={"objective": objective}), store, tmp_path).step()
+    foreground = [record["dice"][name] for name in store.classes[1:]]
+    defined = [value for value in foreground if value is not None]
+
+    expected = min(defined) if objective == "worst_class_dice" else sum(defined) / len(defined)
+    assert record["objective"] == pytest.approx(expected)

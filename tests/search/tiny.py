@@ -1,0 +1,30 @@
+"""A study of tiny trials: seconds, not minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from search.config import StudyConfig
+
+
+def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:
+    """A study of 16-pixel images and two-level models."""
+    return {
+        "study": {"name": "tiny", "storage_path": str(folder), "seed": 5},
+        "data": {"source": str(source), "image_size": 16},
+        "model": {
+            "num_layers": {"int": [1, 2]},
+            "base_filters": {"choice": [2, 4]},
+            "base_kernel": 3,
+            "dropout_rate": 0.0,
+        },
+        "train": {"epochs": 3, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.01},
+        "search": {"num_trials": 3, "grace_epochs": 1, "reduction_factor": 2, **search},
+        "resources": {"cpus_per_trial": 1, "num_cpus": 2},
+    }
+
+
+def tiny_study(folder: Path, source: Path, **search: Any) -> StudyConfig:
+    """The config of :func:`tiny_tree`."""
+    return StudyConfig.from_tree(tiny_tree(folder, source, **search))
