@@ -1,0 +1,73 @@
+"""What only the data can tell about a config: checked before a study begins, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from data_pipeline.store import Store
+from search.config import ConfigError, StudyConfig
+
+
+def check_data(config: StudyConfig, store: Store) -> None:
+    """Refuse a config that the prepared data cannot serve.
+
+    Raises:
+        ConfigError: listing every problem.
+    """
+    problems = [
+        *_split_problems(config, store),
+        *_class_problems(store),
+        *_weight_problems(config, store),
+    ]
+    if problems:
+        raise ConfigError(config.data.source, problems)
+
+
+def _split_problems(config: StudyConfig, store: Store) -> Iterator[str]:
+    for name in ("train", "valid"):
+        if name not in store.splits or not store.splits[name].count:
+            yield f"data.source: expected images in the split {name!r}, received none"
+            return
+    images = store.splits["train"].count
+    largest = max(config.values("train.batch_size"))
+    if largest > images:
+        yield (
+            f"train.batch_size: expected at most the {images} images of the training split, "
+            f"received {largest}"
+        )
+
+
+def _class_problems(store: Store) -> Iterator[str]:
+    if "train" not in store.splits:
+        return
+    for name, pixels in zip(store.classes, store.class_pixels("train"), strict=True):
+        if pixels == 0:
+            yield (
+                f"data.source: expected pixels of class {name!r} in the training split, "
+                "received none"
+            )
+
+
+def _weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
+    for weights in config.values("train.class_weights"):
+        if weights is not None and len(weights) != len(store.classes):
+            yield (
+                f"train.class_weights: expected {len(store.classes)} weights "
+                f"({', '.join(store.classes)}), received {len(weights)}"
+            )
+    for weights in config.values("augment.sampling_weights"):
+        yield from _sampling_problems(weights or {}, store)
+
+
+def _sampling_problems(weights: Mapping[str, float], store: Store) -> Iterator[str]:
+    for name, weight in weights.items():
+        if name not in store.classes:
+            yield (
+                f"augment.sampling_weights: expected classes of {', '.join(store.classes)}, "
+                f"received {name!r}"
+            )
+        elif weight > 0 and store.classes.index(name) not in store.splits["train"].image_classes:
+            yield (
+                f"augment.sampling_weights: expected training images of {name!r} for its weight "
+                f"{weight}, received none"
+            )

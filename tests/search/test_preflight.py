@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipeline.prepare import prepare
+from search.config import ConfigError, StudyConfig
+from search.preflight import check_data
+from tests.search.tiny import tiny_tree
+
+CLASSES = {"background": [0, 0, 0], "Crack": [0, 0, 255], "Fray": [255, 255, 0]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six images whose Fray is in the validation split alone."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid"):
+        for number in range(6 if split == "train" else 2):
+            for kind in ("images", "masks"):
+                (tmp_path / "data" / split / kind).mkdir(parents=True, exist_ok=True)
+            image = rng.integers(0, 255, (16, 16), np.uint8)
+            mask = np.zeros((16, 16, 3), np.uint8)
+            mask[:4] = (255, 0, 0)  # Crack, in OpenCV's order
+            if split == "valid":
+                mask[8:12] = (0, 255, 255)
+            name = f"{split}{number}.png"
+            cv2.imwrite(str(tmp_path / "data" / split / "images" / name), image)
+            cv2.imwrite(str(tmp_path / "data" / split / "masks" / name), mask)
+    return tmp_path / "data"
+
+
+def problems_of(folder: Path, **changes: dict) -> str:
+    tree = tiny_tree(folder.parent, folder)
+    tree["data"]["classes"] = CLASSES
+    for section, fields in changes.items():
+        tree.setdefault(section, {}).update(fields)
+    config = StudyConfig.from_tree(tree)
+    with pytest.raises(ConfigError) as caught:
+        check_data(config, prepare(config.data))
+    return str(caught.value)
+
+
+def test_all_that_the_data_refuse_stands_in_one_error(folder: Path) -> None:
+    text = problems_of(
+        folder,
+        train={
+            "batch_size": {"choice": [4, 8]},
+            "class_weighting": "given",
+            "class_weights": [1.0, 2.0],
+        },
+        augment={"sampling": "weights", "sampling_weights": {"Crack": 1.0, "Blowhole": 1.0}},
+    )
+
+    assert "4 problems" in text
+    assert "pixels of class 'Fray' in the training split, received none" in text
+    assert "at most the 6 images of the training split, received 8" in text
+    assert "expected 3 weights (background, Crack, Fray), received 2" in text
+    assert "received 'Blowhole'" in text
+
+
+def test_a_weight_for_a_class_without_images_is_refused(folder: Path) -> None:
+    weights = {"sampling": "weights", "sampling_weights": {"Fray": 1.0, "Crack": 1.0}}
+
+    assert "training images of 'Fray' for its weight 1.0" in problems_of(folder, augment=weights)
