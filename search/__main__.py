@@ -1,0 +1,5 @@
+"""``python -m search``: the command line where the installed command is not on the path."""
+
+from search.cli import main
+
+main()

@@ -1,0 +1,225 @@
+"""The command line: ``flexunet-search``.
+
+Commands import what they need when they run: ``report`` and ``export`` open on a laptop without
+TensorFlow or Ray, and ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from search.cli_data import data_app
+
+app = typer.Typer(
+    help="Search the FlexUNet that segments every class well, and export its config.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+
+BAD_INPUT = 2
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated."),
+]
+StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's directory.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends in its message and exit code 2, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except Exception as error:
+        if not _is_bad_input(error):
+            raise
+        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+        sys.exit(BAD_INPUT)
+
+
+def _is_bad_input(error: Exception) -> bool:
+    """Tell errors that speak to the user from defects; by name, so that nothing is imported."""
+    names = {"ConfigError", "DataError", "RunError", "RecordError", "ExportError"}
+    return any(cls.__name__ in names for cls in type(error).__mro__)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
+    set_: Overrides = None,
+) -> None:
+    """Run a study, or continue it: running again is resuming."""
+    from search import progress
+    from search.config import StudyConfig
+    from search.runner import run_study
+
+    console = Console()
+    study = StudyConfig.load(config, set_ or ())
+    console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
+    board = progress.Board(study)
+    with progress.display(board, console) as observer:
+        summary = run_study(study, observer, progress=_preparation_lines(console))
+    _print_run_summary(console, summary)
+
+
+def _preparation_lines(console: Console) -> Any:
+    """Return a function of (done, total) that prints a line each tenth of the images."""
+    last = [-1]
+
+    def show(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth != last[0]:
+            last[0] = tenth
+            console.print(f"preparing images: {done}/{total}", highlight=False)
+
+    return show
+
+
+def _print_run_summary(console: Console, summary: Any) -> None:
+    from results.records import load_study
+    from search.progress import duration
+
+    states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
+    console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
+    _print_best(console, load_study(summary.directory))
+    if summary.finished:
+        console.print(f"next: flexunet-search report {summary.directory}", soft_wrap=True)
+        console.print(
+            f"      flexunet-search export {summary.directory} {summary.directory / 'best'}",
+            soft_wrap=True,
+        )
+    else:
+        console.print("not finished; the same command continues it", highlight=False)
+
+
+def _print_best(console: Console, study: Any) -> None:
+    from search.progress import describe_dice, describe_params
+
+    best = study.incumbent
+    if best is None:
+        console.print("no completed trial yet", highlight=False)
+        return
+    dice = dict(zip(study.classes, best.curve.dice[best.best_row], strict=True))
+    for line in (
+        f"best: trial {best.number}, {study.objective} {best.value:.4f} at epoch "
+        f"{best.best_epoch} (validation; the best of {len(study.trials)} trials, so optimistic)",
+        f"  Dice: {describe_dice(dice)}",
+        f"  {describe_params(best.params)}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def status(study_dir: StudyDir) -> None:
+    """Show a study's trials and its best so far, while it runs or after."""
+    from results.records import load_study
+    from search.progress import rows_table
+
+    console = Console()
+    study = load_study(study_dir)
+    best = study.incumbent
+    rows = (_row(study, trial) for trial in study.trials)
+    console.print(rows_table(rows, best.number if best else None, study.objective))
+    _print_best(console, study)
+
+
+def _row(study: Any, trial: Any) -> Any:
+    """Return a recorded trial as the live table shows it."""
+    from results.tables import shown_value
+    from search.progress import Row
+
+    value, best = shown_value(trial), trial.best_row
+    dice = {} if best is None else dict(zip(study.classes, trial.curve.dice[best], strict=True))
+    return Row(
+        trial.number,
+        trial.params,
+        trial.baseline,
+        state=trial.state,
+        epoch=len(trial.curve),
+        value=None if value != value else value,
+        dice=dice,
+        reason=trial.reason,
+    )
+
+
+@app.command()
+def report(study_dir: StudyDir) -> None:
+    """Write report.html, one self-contained page, into the study directory."""
+    from results.report import write_report
+
+    Console().print(f"report: {write_report(study_dir)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def export(
+    study_dir: StudyDir,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder to write.")],
+) -> None:
+    """Write the best trial's config (best.yaml), model (best.keras) and how to use them."""
+    from results.export import export_best
+
+    Console().print(f"exported: {export_best(study_dir, out_dir)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML of constants, such as best.yaml.")
+    ],
+    out_dir: Annotated[
+        Path, typer.Argument(metavar="OUT_DIR", help="Folder of metrics and model.")
+    ],
+    set_: Overrides = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop after this many epochs without a better objective. Default: the config's "
+            "early_stopping_patience, else a quarter of its epochs, at least 10.",
+        ),
+    ] = None,
+) -> None:
+    """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
+    from search.config import StudyConfig
+    from search.production import train_config
+
+    console = Console()
+    best = train_config(
+        StudyConfig.load(config, set_ or ()),
+        out_dir,
+        patience=patience,
+        on_epoch=lambda record: _print_epoch(console, record),
+        progress=_preparation_lines(console),
+    )
+    from search.progress import describe_dice
+
+    console.print(
+        f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"model: {out_dir / 'best.keras'}", highlight=False, soft_wrap=True)
+
+
+def _print_epoch(console: Console, record: Mapping[str, Any]) -> None:
+    from search.progress import describe_dice
+
+    value = record["mean_foreground_dice"]
+    console.print(
+        f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, validation "
+        f"{record['validation_loss']:.4f}, mean foreground Dice "
+        f"{'–' if value is None else f'{value:.4f}'} ({describe_dice(record['dice'])}), "
+        f"{record['seconds']['total']:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,137 @@
+"""The ``data`` commands: make, convert, look at and check data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+data_app = typer.Typer(help="Make, convert, look at and check data sets.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")]
+DataDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed: the same one gives the same files.")]
+
+
+@data_app.command()
+def synthetic(
+    out: Out,
+    seed: Seed = 0,
+    tiles: Annotated[int, typer.Option(min=12, help="Tiles, each seen in up to six images.")] = 60,
+) -> None:
+    """Make the embedded demo data: grey tiles with five kinds of defects."""
+    from data_pipeline.synthetic import write_synthetic
+    from search.progress import image_progress
+
+    console = Console()
+    with image_progress(console, "drawing tiles") as progress:
+        write_synthetic(out, seed=seed, tiles=tiles, progress=progress)
+    console.print(f"data set: {out}", highlight=False, soft_wrap=True)
+
+
+@data_app.command("magnetic-tile")
+def magnetic_tile(
+    raw: Annotated[Path, typer.Argument(metavar="RAW", help="Folder with MT_Blowhole/Imgs ...")],
+    out: Out,
+    free_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of defect-free images among all kept.")
+    ] = 0.25,
+    seed: Seed = 0,
+) -> None:
+    """Convert the magnetic-tile photographs, split by burst and stratified by class."""
+    from data_pipeline.magnetic_tile import convert
+    from search.progress import image_progress
+
+    console = Console()
+    with image_progress(console, "converting") as progress:
+        summary = convert(raw, out, free_share=free_share, seed=seed, progress=progress)
+    _print_conversion(console, summary)
+
+
+def _print_conversion(console: Console, summary: Any) -> None:
+    table = Table(title=f"images (tiles) in {summary.out}")
+    table.add_column("split")
+    classes = list(next(iter(summary.images.values())))
+    for name in classes:
+        table.add_column(name, justify="right")
+    for split, images in summary.images.items():
+        tiles = summary.tiles[split]
+        table.add_row(split, *(f"{images[name]} ({tiles[name]})" for name in classes))
+    console.print(table)
+    console.print(
+        f"free images: {summary.free_share:.0%} of all, {summary.free_left_out} left out",
+        highlight=False,
+    )
+    for problem in summary.skipped:
+        text = Text(f"left out: {problem.path}: {problem.message}", style="yellow")
+        console.print(text, soft_wrap=True)
+
+
+@data_app.command()
+def audit(directory: DataDir) -> None:
+    """Look for leaks between splits and other faults; exit code 1 on a leak."""
+    from data_pipeline.audit import audit as audit_survey
+
+    console = Console()
+    report = audit_survey(_survey(directory, console))
+    styles = {"leak": "bold red", "warning": "yellow"}
+    for finding in report.findings:
+        style = styles.get(finding.severity, "")
+        console.print(Text(f"{finding.severity}: {finding.message}", style=style), soft_wrap=True)
+        for name in finding.files[:10]:
+            console.print(f"    {name}", highlight=False, markup=False, soft_wrap=True)
+        if len(finding.files) > 10:
+            console.print(f"    and {len(finding.files) - 10} more", highlight=False)
+    if not report.findings:
+        console.print("no findings")
+    raise typer.Exit(1 if report.leaks else 0)
+
+
+@data_app.command()
+def stats(
+    directory: DataDir,
+    page: Annotated[
+        Path | None, typer.Option(help="The plotly page. Default: DIR.stats.html beside DIR.")
+    ] = None,
+) -> None:
+    """Count images, pixels and objects per class and split, as a table and a page."""
+    from data_pipeline.stats import statistics, write_page
+
+    console = Console()
+    survey = _survey(directory, console)
+    console.print(frame_table(statistics(survey)))
+    path = page or directory.with_name(f"{directory.resolve().name}.stats.html")
+    write_page(survey, path)
+    console.print(f"page: {path}", highlight=False, soft_wrap=True)
+
+
+def _survey(directory: Path, console: Console) -> Any:
+    from data_pipeline.config import DataConfig
+    from data_pipeline.survey import survey
+    from search.progress import image_progress
+
+    with image_progress(console, "reading images") as progress:
+        return survey(DataConfig(source=str(directory)), progress=progress)
+
+
+def frame_table(frame: Any) -> Table:
+    """Return a pandas frame as a rich table: numbers to the right, missing ones as '–'."""
+    table = Table()
+    for name, column in frame.items():
+        numeric = column.dtype.kind in "iuf"
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # NaN is unlike itself
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
