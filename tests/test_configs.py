@@ -1,0 +1,51 @@
+"""Every shipped YAML loads, and says in its header how it is run and what to expect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.cost import estimate_cost
+from search.config import StudyConfig
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def test_the_three_configs_are_shipped() -> None:
+    assert [path.stem for path in CONFIGS] == [
+        "magnetic_tile",
+        "magnetic_tile_cpu",
+        "quickstart",
+    ]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_it_loads_and_is_named_after_its_file(path: Path) -> None:
+    config = StudyConfig.load(path)
+
+    assert config.study.name == path.stem
+    assert config.space
+    assert config.search.baselines
+
+
+def test_its_header_states_command_time_and_score(path: Path) -> None:
+    header = "".join(
+        line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#")
+    )
+
+    assert f"flexunet-search run configs/{path.name}" in header
+    assert "Time:" in header
+    assert "Score:" in header
+
+
+def test_its_baselines_are_whole_points_of_the_space(path: Path) -> None:
+    config = StudyConfig.load(path)
+    for baseline in config.search.baselines:
+        trial = config.at(baseline.params)
+        channels = config.data.channels
+        assert estimate_cost(trial.model, (*config.data.image_size, channels), 6).parameters > 0
