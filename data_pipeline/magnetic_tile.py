@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.config import SPLITS, SplitConfig
+from data_pipeline.dataset_yaml import DatasetInfo, write_dataset_yaml
 from data_pipeline.problems import DataError, Problem
-from data_pipeline.sources import DatasetInfo, write_dataset_yaml
 from data_pipeline.synthetic import CLASSES, FREE, color_mask, require_empty, write_image
 
 SOURCE = (

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.config import SPLITS
+from data_pipeline.dataset_yaml import DATASET_YAML, DatasetInfo, write_dataset_yaml
 from data_pipeline.problems import DataError, Problem
-from data_pipeline.sources import DATASET_YAML, DatasetInfo, write_dataset_yaml
 from data_pipeline.synthetic_tiles import EXPOSURES, draw_tile, expose
 
 CLASSES: dict[str, tuple[int, int, int]] = {

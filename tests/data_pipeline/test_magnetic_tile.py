@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.config import SPLITS, SplitConfig
+from data_pipeline.dataset_yaml import read_dataset_yaml
 from data_pipeline.magnetic_tile import (
     Photograph,
     assign_splits,
@@ -18,7 +19,6 @@ from data_pipeline.magnetic_tile import (
     find_tiles,
 )
 from data_pipeline.problems import DataError
-from data_pipeline.sources import read_dataset_yaml
 from data_pipeline.synthetic import CLASSES
 from data_pipeline.synthetic_tiles import draw_tile, expose
 

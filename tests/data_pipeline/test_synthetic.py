@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.config import SPLITS
+from data_pipeline.dataset_yaml import read_dataset_yaml
 from data_pipeline.problems import DataError
-from data_pipeline.sources import read_dataset_yaml
 from data_pipeline.synthetic import CLASSES, color_mask, ensure_synthetic, write_synthetic
 from data_pipeline.synthetic_tiles import EXPOSURES, SIDES, draw_tile, expose
 
