@@ -21,6 +21,7 @@ import ray
 import yaml
 from optuna.trial import TrialState
 from ray import tune
+from ray._private import ray_constants
 
 from data_pipeline.audit import audit_store, describe
 from data_pipeline.prepare import prepare
@@ -42,6 +43,9 @@ CONTINUABLE = {
     "data.source",  # the fingerprint tells whether the data are the same
     "data.store_path",
 }
+
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -235,12 +239,33 @@ def start_ray(resources: ResourceSettings) -> None:
     if resources.ray_address is not None:
         ray.init(address=resources.ray_address, **quiet)
         return
-    ray.init(
-        num_cpus=resources.num_cpus,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        **quiet,
-    )
+    with _loopback():
+        ray.init(
+            num_cpus=resources.num_cpus,
+            include_dashboard=False,
+            _node_ip_address=LOOPBACK,
+            **quiet,
+        )
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray bind to loopback, as it does on macOS and Windows.
+
+    On Linux it would turn a loopback address into the machine's own and listen on every
+    interface; whoever reaches a Ray port can run code.
+    """
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # read by Ray's own processes, hence a variable
+    before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before[0]
 
 
 @contextlib.contextmanager
@@ -248,11 +273,13 @@ def log_to_file(path: Path) -> Iterator[None]:
     """Send what Ray, Optuna and Python's warnings say to a file instead of the terminal."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # At the root: Ray takes handlers off its own loggers as it starts.
+    logging.root.addHandler(handler)
     loggers = [logging.getLogger(name) for name in _noisy_loggers()]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
     optuna.logging.set_verbosity(optuna.logging.INFO)
     for logger in loggers:
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers, logger.propagate = [], True
     logging.captureWarnings(True)
     try:
         yield
@@ -260,6 +287,7 @@ def log_to_file(path: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
+        logging.root.removeHandler(handler)
         handler.close()
 
 
@@ -267,12 +295,7 @@ def _noisy_loggers() -> list[str]:
     """Return the loggers to divert: Ray gives several of its packages handlers of their own."""
     known = logging.root.manager.loggerDict
     ray_loggers = [name for name in known if name.startswith("ray.")]
-    return [
-        "ray",
-        "optuna",
-        "py.warnings",
-        *(n for n in ray_loggers if logging.getLogger(n).handlers),
-    ]
+    return ["ray", "optuna", *(n for n in ray_loggers if logging.getLogger(n).handlers)]
 
 
 def record_study(config: StudyConfig, store: Store) -> None:

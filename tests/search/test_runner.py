@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
@@ -192,3 +194,19 @@ def test_a_trial_that_fits_on_no_node_is_refused(
     tree["resources"]["cpus_per_trial"] = 64
     with pytest.raises(RunError, match=r"expected a node with \{'CPU': 64.0\}"):
         run_study(StudyConfig.from_tree(tree), Log())
+
+
+def test_ray_listens_on_loopback_alone(ray_session: None) -> None:
+    (node,) = ray.nodes()
+    assert node["NodeManagerAddress"] == "127.0.0.1"
+
+    host, port = ray.get_runtime_context().gcs_address.split(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # sends nothing: tells the machine's own address
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        own = probe.getsockname()[0]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((own, int(port)), timeout=5)
