@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,9 @@ OUT_OF_MEMORY = "out of memory"
 
 class Observer(Protocol):
     """Who is told of what happens: the live table, or plain lines."""
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        """The study is open, with the trials of earlier runs."""
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """A trial has been handed to Ray (for the first time or again)."""

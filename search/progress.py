@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,14 +40,23 @@ class Row:
 class Board:
     """The state that both displays draw: trials heard of in this run, and the best so far."""
 
-    def __init__(
-        self, config: StudyConfig, finished: int = 0, best: tuple[int, float] | None = None
-    ) -> None:
+    def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self.rows: dict[int, Row] = {}
-        self.best = best
-        self._finished_before = finished
+        self.best: tuple[int, float] | None = None
+        self._finished_before = 0
         self._started = time.monotonic()
+
+    def open(self, trials: Iterable[FrozenTrial]) -> None:
+        """Take what earlier runs left: the number of finished trials and the best of them."""
+        finished = [trial for trial in trials if trial.state.is_finished()]
+        self._finished_before = len(finished)
+        values = [
+            (t.user_attrs[BEST_VALUE], t.number) for t in finished if BEST_VALUE in t.user_attrs
+        ]
+        if values:
+            value, number = max(values)
+            self.best = (number, value)
 
     def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> Row:
         """Add a trial, or begin an adopted one again."""
@@ -137,6 +146,11 @@ class LiveTable:
         self._board = board
         self._live = live
 
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        """Show where the study stands."""
+        self._board.open(trials)
+        self._draw()
+
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """Show a trial."""
         self._board.start(number, params, baseline)
@@ -211,6 +225,12 @@ class PlainLines:
         self._board = board
         self._console = console
         self._last_line: dict[int, float] = {}
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        """Print where a continued study stands."""
+        self._board.open(trials)
+        if trials:
+            self._print(f"continuing: {self._board.headline()}")
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """Print the trial's parameters."""

@@ -92,6 +92,7 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
     with log_to_file(config.directory / "run.log"), ray_cluster(config.resources):
         study = open_study(config)
         mirror_study(config.directory, study)
+        observer.study_opened(started_trials(study))
         budget = config.search.time_budget_minutes
         deadline = started + 60 * budget if budget else None
         book = TrialBook(

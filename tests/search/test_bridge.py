@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from search.study import mirror_study, open_study, trial_folder
 
 
 class Silent:
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        pass
+
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         pass
 

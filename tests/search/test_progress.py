@@ -49,6 +49,19 @@ def test_the_headline_counts_finished_trials_and_names_the_best(board: Board) ->
     assert "left" in board.headline()
 
 
+def test_a_continued_study_counts_what_earlier_runs_finished(board: Board) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    PlainLines(board, console).study_opened(
+        [
+            ended(0, TrialState.COMPLETE, best_value=0.3),
+            ended(1, TrialState.FAIL),
+            ended(2, TrialState.RUNNING),
+        ]
+    )
+
+    assert "continuing: 2/4 trials finished · best 0.3000 (trial 0)" in written(console)
+
+
 def test_a_trial_shows_its_best_epoch(board: Board) -> None:
     board.start(0, PARAMS, None)
     board.epoch(0, record(1, 0.5, crack=0.5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Log:
         self.started: list[int] = []
         self.epochs: list[tuple[int, int]] = []
         self.ended: list[FrozenTrial] = []
+        self.opened: list[int] = []
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        self.opened = [trial.number for trial in trials]
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         self.started.append(number)
@@ -106,6 +110,7 @@ def test_running_a_finished_study_again_changes_nothing(
 
     assert summary.states == before.states
     assert log.started == []
+    assert log.opened == [0, 1, 2]
 
 
 def test_a_study_goes_on_with_more_trials_but_not_as_another_study(
