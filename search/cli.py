@@ -191,17 +191,19 @@ def train(
 ) -> None:
     """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
     from search.config import StudyConfig
-    from search.production import train_config
+    from search.production import stderr_to, train_config
+    from search.progress import describe_dice
 
     console = Console()
-    best = train_config(
-        StudyConfig.load(config, set_ or ()),
-        out_dir,
-        patience=patience,
-        on_epoch=lambda record: _print_epoch(console, record),
-        progress=_preparation_lines(console),
-    )
-    from search.progress import describe_dice
+    loaded = StudyConfig.load(config, set_ or ())
+    with stderr_to(out_dir / "train.log"):
+        best = train_config(
+            loaded,
+            out_dir,
+            patience=patience,
+            on_epoch=lambda record: _print_epoch(console, record),
+            progress=_preparation_lines(console),
+        )
 
     console.print(
         f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",

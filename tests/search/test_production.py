@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,23 @@ def test_another_configs_folder_is_refused(synthetic_folder: Path, tmp_path: Pat
     (out / "config.yaml").write_text(yaml.safe_dump(before.to_tree()))
     with pytest.raises(ConfigError, match=r"model.base_filters: expected 2 as in config.yaml"):
         train_config(StudyConfig.from_tree(tree), out)
+
+
+def test_stderr_goes_to_the_file_and_comes_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from search.production import stderr_to
+
+    path = tmp_path / "out" / "train.log"
+
+    def fail() -> None:
+        with stderr_to(path):
+            os.write(2, b"noise\n")
+            raise ValueError("raised inside")
+
+    with pytest.raises(ValueError, match="raised inside"):
+        fail()
+    os.write(2, b"said after\n")
+
+    assert path.read_text() == "noise\n"
+    assert capfd.readouterr().err == "said after\n"
