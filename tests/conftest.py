@@ -40,7 +40,7 @@ def ray_session() -> Iterator[None]:
     """One Ray of two cores for every test that needs one."""
     import ray
 
-    from search.runner import start_ray
+    from search.cluster import start_ray
 
     start_ray(ResourceSettings(num_cpus=2))
     yield

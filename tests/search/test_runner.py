@@ -14,8 +14,9 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from results.records import load_study
+from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
-from search.runner import RunError, Summary, run_study
+from search.runner import Summary, run_study
 from search.study import open_study
 from tests.search.tiny import tiny_study, tiny_tree
 

@@ -1,0 +1,108 @@
+"""What a study directory says of a study: written at its start, checked when it is continued."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_pipeline.audit import audit_store, describe
+from data_pipeline.store import Store
+from search.config import ConfigError, StudyConfig
+from search.study import write_json, write_text
+
+# What may differ when a study is continued: none of it changes what a trial's value means.
+CONTINUABLE = {
+    "study.storage_path",
+    "search.num_trials",
+    "search.time_budget_minutes",
+    "search.baselines",
+    "resources",
+    "provenance",
+    "data.source",  # the fingerprint tells whether the data are the same
+    "data.store_path",
+}
+
+
+def record_study(config: StudyConfig, store: Store) -> None:
+    """Write study.yaml and data.json, or check that the study continues with the same ones.
+
+    Raises:
+        ConfigError: naming every field that differs from the study's.
+    """
+    path = config.directory / "study.yaml"
+    report = audit_store(store)
+    if path.exists():
+        _check_continues(yaml.safe_load(path.read_text(encoding="utf-8")), config, store)
+    record = {
+        "format": 1,
+        "name": config.study.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "objective": config.search.objective,
+        "pruning_metric": config.search.pruning_metric,
+        "classes": list(store.classes),
+        "data_fingerprint": store.fingerprint,
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "config": config.to_tree(),
+    }
+    if path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        record["created"] = before["created"]
+    write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    write_json(config.directory / "data.json", describe(store, report))
+
+
+def _check_continues(before: Mapping[str, Any], config: StudyConfig, store: Store) -> None:
+    old, new = _flat(before["config"]), _flat(config.to_tree())
+    problems = [
+        f"{name}: expected {old.get(name)!r} as in the study, received {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and not {name, name.split(".")[0]} & CONTINUABLE
+    ]
+    if before["data_fingerprint"] != store.fingerprint:
+        problems.append(
+            f"data: expected the data of fingerprint {before['data_fingerprint'][:16]}, received "
+            f"{store.fingerprint[:16]}; the files or their preparation changed"
+        )
+    if problems:
+        problems.append("choose another study.name for another study")
+        raise ConfigError(str(config.directory), problems)
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {section.field: value} of a config tree."""
+    return {
+        f"{section}.{name}": value
+        for section, fields in tree.items()
+        if isinstance(fields, dict)
+        for name, value in fields.items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("flexunet-search", "tensorflow", "keras", "ray", "optuna", "numpy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def git_revision() -> str | None:
+    """Return the revision of the code that runs, or None where it is not run from a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        # Installed inside another project's checkout, git would name that one's revision.
+        if Path(_git(root, "rev-parse", "--show-toplevel")) == root:
+            return _git(root, "describe", "--always", "--dirty")
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,35 @@
+"""The pages of docs/: docs/model.md names what there is to configure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from model.config import ModelConfig, TrainConfig
+from model.losses import LOSSES
+
+PAGE = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [*ModelConfig.model_fields, *TrainConfig.model_fields, *LOSSES])
+def test_each_field_and_loss_is_documented(name: str) -> None:
+    assert f"`{name}`" in PAGE
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if "://" not in target
+    ]
+
+    assert links
+    broken = [f"{p.name} -> {t}" for p, t in links if not (p.parent / t).exists()]
+    assert broken == []
