@@ -87,7 +87,7 @@ def prepare(
 def store_root(config: DataConfig, dataset: Dataset) -> Path:
     """The folder that holds the stores of a data set."""
     if config.store_path is not None:
-        return config.store_path.expanduser()
+        return config.store_path.expanduser().absolute()  # for processes that run elsewhere
     return dataset.root.resolve().with_name(f"{dataset.root.resolve().name}.prepared")
 
 

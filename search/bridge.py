@@ -29,6 +29,7 @@ from search.study import (
     EPOCHS,
     REASON,
     SEED,
+    STOPPED,
     derive_seed,
     mirror_trial,
     started_trials,
@@ -36,6 +37,7 @@ from search.study import (
 )
 
 OUT_OF_MEMORY = "out of memory"
+HOPELESS_FAILURES = 3
 
 
 class Observer(Protocol):
@@ -52,6 +54,9 @@ class Observer(Protocol):
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """A trial has been told to the study."""
+
+    def warn(self, message: str) -> None:
+        """Something that the user must know, such as a leak between splits."""
 
 
 @dataclass
@@ -96,13 +101,21 @@ class TrialBook:
         self._capacity = capacity
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
-        # A trial found RUNNING has lost its worker with the driver before this one.
-        self._adoptable = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        # The study's lock is ours, so a trial found RUNNING has lost its worker with its driver.
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._adoptable = [frozen for frozen in running if not self._settle(frozen)]
         self._started = len(started_trials(study))
+        self._barren = 0
+        self._fertile = False
+        # Whether the first trials of this run all failed without a single epoch: then it is not
+        # their parameters, and the budget is better kept.
+        self.hopeless = False
 
     @property
     def exhausted(self) -> bool:
         """Whether no further trial will be proposed."""
+        if self.hopeless:
+            return True
         if self._adoptable:
             return False
         limit = self.config.search.num_trials
@@ -119,6 +132,9 @@ class TrialBook:
             return None
         if self._adoptable:
             trial = Trial(self.study, self._adoptable.pop(0)._trial_id)
+            # A driver killed while it asked has left some of the parameters to be drawn.
+            for name, distribution in self._distributions.items():
+                trial._suggest(name, distribution)
         else:
             trial = self.study.ask(self._distributions)
             self._started += 1
@@ -156,6 +172,7 @@ class TrialBook:
             if epoch not in known and value is not None and not math.isnan(value):
                 live.trial.report(value, epoch)
                 known.add(epoch)
+        self._fertile = True
         live.epochs = result["record"]["epoch"]
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
@@ -169,7 +186,12 @@ class TrialBook:
 
     def prune(self, ray_id: str) -> None:
         """Note that the pruner stopped this trial; it is told when Ray has stopped it."""
-        self._live[ray_id].pruned = True
+        live = self._live[ray_id]
+        live.pruned = True
+        # The pruner counts the rung as passed from now on: a driver killed before the end is
+        # told must not let the trial train on to the next one.
+        _note_end(live)
+        live.trial.set_user_attr(STOPPED, True)
 
     def note_failure(self, ray_id: str, reason: str) -> None:
         """Note why a trial failed; it is told when Ray gives it up."""
@@ -188,21 +210,30 @@ class TrialBook:
         del self._live[ray_id]
         if state is None:
             return
-        trial = live.trial
-        for key, value in (
-            (EPOCHS, live.epochs),
-            (BEST_VALUE, live.best_value),
-            (BEST_EPOCH, live.best_epoch),
-            (REASON, live.reason),
-        ):
-            if value is not None:
-                trial.set_user_attr(key, value)
+        self._barren += state is TrialState.FAIL and not live.epochs
+        enough = max(HOPELESS_FAILURES, self._capacity())
+        self.hopeless = not self._fertile and self._barren >= enough
+        _note_end(live)
         if live.reason and live.reason.startswith(OUT_OF_MEMORY):
-            trial.set_constraint("memory", 1.0)
-        value = live.best_value if state is TrialState.COMPLETE else None
+            live.trial.set_constraint("memory", 1.0)
+        self._tell(live.trial, live.best_value, state)
+
+    def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
+        value = best_value if state is TrialState.COMPLETE else None
         frozen = self.study.tell(trial, value, state=state)
         mirror_trial(self.config.directory, frozen)
         self.observer.trial_ended(frozen)
+
+    def _settle(self, frozen: FrozenTrial) -> bool:
+        """Tell the end of a trial that its driver had decided and was killed before telling."""
+        if REASON in frozen.user_attrs:
+            state = TrialState.FAIL
+        elif STOPPED in frozen.user_attrs:
+            state = TrialState.PRUNED
+        else:
+            return False
+        self._tell(Trial(self.study, frozen._trial_id), None, state)
+        return True
 
     def _final_state(
         self, live: LiveTrial, result: Mapping[str, Any], error: bool
@@ -222,6 +253,18 @@ class TrialBook:
 
     def _mirror(self, trial: Trial) -> None:
         mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
+
+
+def _note_end(live: LiveTrial) -> None:
+    """Write what is known of a trial to the study, before it is told."""
+    for key, value in (
+        (EPOCHS, live.epochs or None),
+        (BEST_VALUE, live.best_value),
+        (BEST_EPOCH, live.best_epoch),
+        (REASON, live.reason),
+    ):
+        if value is not None and live.trial.user_attrs.get(key) != value:
+            live.trial.set_user_attr(key, value)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]

@@ -49,7 +49,9 @@ def main() -> None:
 
 def _is_bad_input(error: Exception) -> bool:
     """Tell errors that speak to the user from defects; by name, so that nothing is imported."""
-    names = {"ConfigError", "DataError", "RunError", "RecordError", "ExportError"}
+    names = {"ConfigError", "DataError", "RunError", "RecordError", "ExportError", "NonFiniteLoss"}
+    if isinstance(error, OSError):  # a folder that cannot be written, a disk that is full
+        return True
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
@@ -70,6 +72,8 @@ def run(
     with progress.display(board, console) as observer:
         summary = run_study(study, observer, progress=_preparation_lines(console))
     _print_run_summary(console, summary)
+    if summary.finished and not summary.states.get("COMPLETE"):
+        raise typer.Exit(1)
 
 
 def _preparation_lines(console: Console) -> Any:
@@ -191,19 +195,17 @@ def train(
 ) -> None:
     """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
     from search.config import StudyConfig
-    from search.production import stderr_to, train_config
+    from search.production import train_config
     from search.progress import describe_dice
 
     console = Console()
-    loaded = StudyConfig.load(config, set_ or ())
-    with stderr_to(out_dir / "train.log"):
-        best = train_config(
-            loaded,
-            out_dir,
-            patience=patience,
-            on_epoch=lambda record: _print_epoch(console, record),
-            progress=_preparation_lines(console),
-        )
+    best = train_config(
+        StudyConfig.load(config, set_ or ()),
+        out_dir,
+        patience=patience,
+        on_epoch=lambda record: _print_epoch(console, record),
+        progress=_preparation_lines(console),
+    )
 
     console.print(
         f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",

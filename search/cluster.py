@@ -55,7 +55,14 @@ class Capacity:
         return self._slots if self._limit is None else min(self._slots, self._limit)
 
     def _slots_of(self, node: Mapping[str, float]) -> int:
-        return int(min(node.get(name, 0) / amount for name, amount in self._bundle.items()) + 1e-9)
+        return min(_fitting(name, node.get(name, 0), a) for name, a in self._bundle.items())
+
+
+def _fitting(resource: str, there: float, amount: float) -> int:
+    """Return how often an amount of a resource fits; a share of a GPU lies on one card."""
+    if resource == "GPU" and amount < 1:
+        return int(there) * int(1 / amount + 1e-9)
+    return int(there / amount + 1e-9)
 
 
 @contextlib.contextmanager
@@ -96,7 +103,14 @@ def start_ray(resources: ResourceSettings) -> None:
     """Initialise Ray quietly: on the given address, or locally with no port beyond loopback."""
     quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}
     if resources.ray_address is not None:
-        ray.init(address=resources.ray_address, **quiet)
+        try:
+            ray.init(address=resources.ray_address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            first = next(iter(str(error).splitlines()), "")
+            raise RunError(
+                f"resources.ray_address: expected a Ray cluster at {resources.ray_address!r}, "
+                f"received {type(error).__name__}: {first}"
+            ) from error
         return
     with _loopback():
         ray.init(

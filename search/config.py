@@ -68,7 +68,7 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StudySettings(_Section):
@@ -155,6 +155,14 @@ class ResourceSettings(_Section):
     max_concurrent: int | None = Field(
         None, ge=1, description="Most trials at once. None: as many as the cluster has room for."
     )
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_or_shared(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"expected a share of one GPU or whole GPUs, received {value}")
+        return value
+
     ray_address: str | None = Field(
         None, description="Address of a running Ray cluster, or 'auto'. None: start one here."
     )
@@ -204,9 +212,14 @@ class StudyConfig(_Section):
                 set_dotted(tree, *parse_override(override))
             except ValueError as error:
                 problems.append(f"--set {override}: {error}")
+        try:
+            config = cls.from_tree(tree, str(path), source.line)
+        except ConfigError as error:
+            # Of a file that cannot be read at all, nothing else is worth saying.
+            problems += error.problems if tree else ()
         if problems:
             raise ConfigError(str(path), problems)
-        return cls.from_tree(tree, str(path), source.line)
+        return config
 
     @classmethod
     def from_tree(
@@ -283,6 +296,11 @@ class StudyConfig(_Section):
             set_dotted(tree, name.split("."), self._yaml(name))
         if self.provenance is None:
             del tree["provenance"]
+        if self.study.storage:
+            # Written to files that people pass on, and never read back from them.
+            tree["study"]["storage"] = re.sub(
+                r"(://[^:/@]*):[^@]*@", r"\1:***@", self.study.storage
+            )
         return tree
 
     def _yaml(self, name: str) -> dict[str, Any]:

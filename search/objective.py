@@ -1,8 +1,9 @@
 """One training, epoch by epoch: what a trial runs in its worker and ``train`` runs by itself.
 
-Per epoch: train, evaluate the whole validation split, keep the best model, checkpoint, append a
-line to metrics.jsonl. Each file is written atomically and in this order, so whatever moment the
-process dies at, running again loses at most the epoch in flight.
+Per epoch: train, evaluate the whole validation split, save the model if it is the best, checkpoint,
+append a line to metrics.jsonl. The checkpoint decides what has happened: the model takes its place
+only after it, and the lines are brought back to it. So whatever moment the process dies at, running
+again loses at most the epoch in flight, and the files agree.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class TrialRun:
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
         self._batches: Iterator[Any] | None = None
+        # Twice the training batch: without gradients it needs less memory than a training step.
+        self._validation = eval_dataset(
+            store, "valid", 2 * config.train.batch_size, threads=threads
+        )
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -96,14 +101,15 @@ class TrialRun:
         """
         started = time.perf_counter()
         trained = self._trainer.train_epoch(self._training_batches())
-        evaluation = self._evaluate()
+        evaluation = self._trainer.evaluate(self._validation)
         self._trainer.end_epoch(evaluation.loss)
         record = self._record(trained, evaluation)
         self.records.append(record)
         if self.best is record:
-            self._save_model()
+            self._model.save(self._candidate(record["epoch"]))
         record["seconds"]["total"] = round(time.perf_counter() - started, 3)
         self._trainer.save(self.folder / "last.npz", {"records": self.records})
+        self._publish_best()
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(_line(record))
         return record
@@ -121,13 +127,6 @@ class TrialRun:
             )
             self._batches = iter(dataset)
         return self._batches
-
-    def _evaluate(self) -> Evaluation:
-        # Twice the training batch: without gradients it needs less memory than a training step.
-        batch = 2 * self.config.train.batch_size
-        return self._trainer.evaluate(
-            eval_dataset(self._store, "valid", batch, threads=self._threads)
-        )
 
     def _record(self, trained: TrainResult, evaluation: Evaluation) -> dict[str, Any]:
         classes = self._store.classes
@@ -161,14 +160,23 @@ class TrialRun:
         }[self.config.pruning_metric]
         return record
 
-    def _save_model(self) -> None:
-        temporary = self.folder / ".best.tmp.keras"  # Keras goes by the suffix
-        self._model.save(temporary)
-        os.replace(temporary, self.folder / "best.keras")
+    def _candidate(self, epoch: int) -> Path:
+        """Where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""
+        return self.folder / f".best.{epoch}.keras"
+
+    def _publish_best(self) -> None:
+        """Let the best epoch's model take its place, if it is not there; remove other ones."""
+        best = self.best
+        if best is not None and self._candidate(best["epoch"]).exists():
+            os.replace(self._candidate(best["epoch"]), self.folder / "best.keras")
+        for left in self.folder.glob(".best.*.keras"):
+            left.unlink()
 
     def _restore(self) -> None:
-        """Continue after the last checkpoint; metrics.jsonl is brought back to it."""
+        """Continue after the last checkpoint, to which the other files are brought back."""
         checkpoint = self.folder / "last.npz"
+        for unfinished in self.folder.glob(f".{checkpoint.name}.*"):
+            unfinished.unlink()
         if checkpoint.exists():
             try:
                 self.records = self._trainer.restore(checkpoint)["records"]
@@ -178,6 +186,7 @@ class TrialRun:
                 os.replace(checkpoint, broken)
                 note = f"{error}; kept as {broken.name}, training starts over\n"
                 write_text(self.folder / "checkpoint_error.txt", note)
+        self._publish_best()
         write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
 
 

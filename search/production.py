@@ -14,6 +14,7 @@ import yaml
 from data_pipeline.prepare import prepare
 from search.config import ConfigError, StudyConfig
 from search.preflight import check_data
+from search.record import git_revision, versions
 from search.study import write_text
 from search.worker import set_up_process, threads_of
 
@@ -30,7 +31,7 @@ def train_config(
 
     Args:
         config: Without distributions.
-        out_dir: For config.yaml, metrics.jsonl, last.npz and best.keras.
+        out_dir: For training.yaml, train.log, metrics.jsonl, last.npz and best.keras.
         patience: Epochs without a better objective; None: the config's, else a quarter of its
             epochs, at least 10.
         on_epoch: Called with each new epoch's record.
@@ -53,17 +54,18 @@ def train_config(
     )
     store = prepare(config.data, progress=progress)
     check_data(config, store)
-    _record_config(config, out_dir)
+    _record_training(config, store.fingerprint, out_dir)
     resources = config.resources.model_dump(mode="json") | {
         "cpus_per_trial": os.cpu_count() or 1,
         "gpus_per_trial": 1,
     }
-    set_up_process(resources)
-    from search.objective import TrialRun
+    with stderr_to(out_dir / "train.log"):
+        set_up_process(resources)
+        from search.objective import TrialRun
 
-    run = TrialRun(constants, store, out_dir, threads=threads_of(resources))
-    while not run.done:
-        on_epoch(run.step())
+        run = TrialRun(constants, store, out_dir, threads=threads_of(resources))
+        while not run.done:
+            on_epoch(run.step())
     if run.best is None:
         raise ConfigError(
             str(out_dir), [f"{constants.objective}: expected a defined value, received none"]
@@ -87,19 +89,41 @@ def stderr_to(path: Path) -> Iterator[None]:
         os.close(terminal)
 
 
-def _record_config(config: StudyConfig, out_dir: Path) -> None:
-    """Write config.yaml, or refuse to continue another config's training."""
-    path = out_dir / "config.yaml"
-    tree = config.to_tree()
-    trained = ("data", "augment", "model", "train")
+def _record_training(config: StudyConfig, fingerprint: str, out_dir: Path) -> None:
+    """Write training.yaml, or refuse to continue another training."""
+    path = out_dir / "training.yaml"
+    record = {
+        "config": config.to_tree(),
+        "data_fingerprint": fingerprint,
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
     if path.exists():
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
+            raise ConfigError(str(path), ["expected the fields config and data_fingerprint"])
+        old, new = _trained(before), _trained(record)
         problems = [
-            f"{section}.{name}: expected {old!r} as in {path.name}, received {new!r}"
-            for section in trained
-            for name, new in tree[section].items()
-            if (old := before[section].get(name)) != new
+            f"{name}: expected {old.get(name)!r} as in {path.name}, received {value!r}"
+            for name, value in new.items()
+            if old.get(name) != value
         ]
         if problems:
             raise ConfigError(str(out_dir), [*problems, "choose another OUT_DIR"])
-    write_text(path, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+
+def _trained(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training depends on, by dotted name; where the data lie is not of it."""
+    config = record["config"]
+    places = {"data.source", "data.store_path"}
+    fields = {
+        f"{section}.{name}": value
+        for section in ("data", "augment", "model", "train")
+        for name, value in config.get(section, {}).items()
+    }
+    return {name: value for name, value in fields.items() if name not in places} | {
+        "study.seed": config.get("study", {}).get("seed"),
+        "search.objective": config.get("search", {}).get("objective"),
+        "data_fingerprint": record.get("data_fingerprint"),
+    }

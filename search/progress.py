@@ -166,8 +166,12 @@ class LiveTable:
         self._board.end(trial)
         self._draw()
 
+    def warn(self, message: str) -> None:
+        """Print above the table."""
+        self._live.console.print(Text(message, style="bold red"))
+
     def _draw(self) -> None:
-        self._live.update(Group(Text(self._board.headline()), table_of(self._board)))
+        self._live.refresh()
 
 
 def table_of(board: Board) -> Table:
@@ -253,6 +257,10 @@ class PlainLines:
         self._print(f"{title} {row.state} after {row.epoch} epochs: {end}")
         self._print(f"  {self._board.headline()}")
 
+    def warn(self, message: str) -> None:
+        """Print a warning."""
+        self._console.print(Text(message, style="bold red"), soft_wrap=True)
+
     def _print(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
 
@@ -271,7 +279,12 @@ def display(board: Board, console: Console) -> Iterator[LiveTable | PlainLines]:
     if not console.is_terminal:
         yield PlainLines(board, console)
         return
-    with Live(console=console, refresh_per_second=4) as live:
+
+    def draw() -> Group:
+        return Group(Text(board.headline()), table_of(board))
+
+    # Drawn anew by itself, so that the clock runs between the epochs.
+    with Live(get_renderable=draw, console=console, refresh_per_second=2) as live:
         yield LiveTable(board, live)
 
 

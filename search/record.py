@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -31,20 +33,26 @@ CONTINUABLE = {
 }
 
 
-def record_study(config: StudyConfig, store: Store) -> None:
+def record_study(config: StudyConfig, store: Store) -> Recorded:
     """Write study.yaml and data.json, or check that the study continues with the same ones.
 
+    Returns:
+        The study's identity and what the audit found to leak.
+
     Raises:
-        ConfigError: naming every field that differs from the study's.
+        ConfigError: naming every field that differs from the study's, or a study.yaml that
+            cannot be read.
     """
     path = config.directory / "study.yaml"
-    report = audit_store(store)
-    if path.exists():
-        _check_continues(yaml.safe_load(path.read_text(encoding="utf-8")), config, store)
+    before = _read(path)
+    if before is not None:
+        _check_continues(path, before, config, store)
     record = {
         "format": 1,
         "name": config.study.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "identity": uuid.uuid4().hex,
+        **({key: before[key] for key in ("created", "identity")} if before else {}),
         "objective": config.search.objective,
         "pruning_metric": config.search.pruning_metric,
         "classes": list(store.classes),
@@ -53,15 +61,46 @@ def record_study(config: StudyConfig, store: Store) -> None:
         "git_revision": git_revision(),
         "config": config.to_tree(),
     }
-    if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        record["created"] = before["created"]
+    found = audit_store(store)
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-    write_json(config.directory / "data.json", describe(store, report))
+    write_json(config.directory / "data.json", describe(store, found))
+    leaks = tuple(f.message for f in found.findings if f.severity == "leak")
+    return Recorded(str(record["identity"]), leaks)
 
 
-def _check_continues(before: Mapping[str, Any], config: StudyConfig, store: Store) -> None:
-    old, new = _flat(before["config"]), _flat(config.to_tree())
+@dataclass(frozen=True)
+class Recorded:
+    """What :func:`record_study` knows of a study.
+
+    Attributes:
+        identity: Tells the study from others of its name in a shared storage.
+        leaks: What makes scores on these data untrue, in words.
+    """
+
+    identity: str
+    leaks: tuple[str, ...]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what study.yaml says, None where there is none."""
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
+    needed = ("created", "identity", "config", "data_fingerprint")
+    if not isinstance(record, dict) or any(key not in record for key in needed):
+        raise ConfigError(str(path), [f"expected the fields {', '.join(needed)}"])
+    return record
+
+
+def _check_continues(
+    path: Path, before: Mapping[str, Any], config: StudyConfig, store: Store
+) -> None:
+    # Through the schema, so that a field that is newer than the study has its default.
+    old = _flat(StudyConfig.from_tree(before["config"], str(path)).to_tree())
+    new = _flat(config.to_tree())
     problems = [
         f"{name}: expected {old.get(name)!r} as in the study, received {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())

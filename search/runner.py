@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 import shutil
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from ray import tune
 
 from data_pipeline.prepare import prepare
 from search.bridge import Observer, PrunerScheduler, StudySearcher, TrialBook
-from search.cluster import Capacity, placement, ray_cluster
+from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
 from search.preflight import check_data
 from search.record import record_study
-from search.study import mirror_study, open_study, started_trials
+from search.study import REASON, mirror_study, open_study, started_trials
 from search.worker import TrialWorker
 
 
@@ -56,35 +59,71 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
     Raises:
         ConfigError: where the config does not fit the data or the study that is continued.
         data_pipeline.problems.DataError: listing every bad file.
-        search.cluster.RunError: where no node of the cluster can hold a trial.
+        search.cluster.RunError: where no node of the cluster can hold a trial, another process
+            runs the study, or the first trials all fail without one epoch.
     """
     started = time.time()
     store = prepare(config.data, progress=progress)
     check_data(config, store)
-    record_study(config, store)
-    with log_to_file(config.directory / "run.log"), ray_cluster(config.resources):
-        study = open_study(config)
-        mirror_study(config.directory, study)
-        observer.study_opened(started_trials(study))
-        budget = config.search.time_budget_minutes
-        deadline = started + 60 * budget if budget else None
+    with study_lock(config.directory):
+        recorded = record_study(config, store)
+        for leak in recorded.leaks:
+            observer.warn(f"the splits leak, so scores will be too good: {leak}")
+        with log_to_file(config.directory / "run.log"):
+            study = open_study(config, recorded.identity)
+            book = _run_trials(config, study, store.path, observer, started)
+    if book.hopeless:
+        reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
+        raise RunError(
+            f"stopped: every trial fails before its first epoch, the last one with: {reasons[-1]}; "
+            f"see {config.directory / 'trials'}/*/error.txt and worker.log"
+        )
+    states = Counter(trial.state.name for trial in started_trials(study))
+    limit = config.search.num_trials
+    finished = not states["RUNNING"] and (limit is None or states.total() >= limit)
+    return Summary(config.directory, dict(sorted(states.items())), finished, time.time() - started)
+
+
+def _run_trials(
+    config: StudyConfig, study: optuna.Study, store: Path, observer: Observer, started: float
+) -> TrialBook:
+    mirror_study(config.directory, study)
+    observer.study_opened(started_trials(study))
+    budget = config.search.time_budget_minutes
+    deadline = started + 60 * budget if budget else None
+    with ray_cluster(config.resources):
         book = TrialBook(
             study,
             config,
-            store.path,
+            store,
             capacity=Capacity(config.resources),
             observer=observer,
             deadline=deadline,
         )
         if not book.exhausted:
             _fit(config, book, deadline)
-    states = _count_states(study)
-    return Summary(
-        config.directory,
-        states,
-        finished="RUNNING" not in states and _is_complete(config, study),
-        seconds=time.time() - started,
-    )
+    return book
+
+
+@contextlib.contextmanager
+def study_lock(directory: Path) -> Iterator[None]:
+    """Hold a study against a second driver; the lock goes with the process, however that ends.
+
+    Raises:
+        RunError: naming the process that holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "run.lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunError(f"{directory} is being run by {holder}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def _fit(config: StudyConfig, book: TrialBook, deadline: float | None) -> None:
@@ -164,17 +203,3 @@ def _noisy_loggers() -> list[str]:
     known = logging.root.manager.loggerDict
     ray_loggers = [name for name in known if name.startswith("ray.")]
     return ["ray", "optuna", *(n for n in ray_loggers if logging.getLogger(n).handlers)]
-
-
-def _count_states(study: optuna.Study) -> dict[str, int]:
-    states = [trial.state.name for trial in started_trials(study)]
-    return {state: states.count(state) for state in sorted(set(states))}
-
-
-def _is_complete(config: StudyConfig, study: optuna.Study) -> bool:
-    limit = config.search.num_trials
-    if limit is None:
-        return True
-    return len(started_trials(study)) >= limit and not study.get_trials(
-        states=(TrialState.RUNNING,)
-    )

@@ -7,6 +7,7 @@ two with ``step`` where it fits. Here such a distribution becomes Optuna's, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Union
@@ -81,14 +82,11 @@ class IntDistribution(_Distribution):
 
     def to_optuna(self) -> BaseDistribution:
         """Return an ``optuna.distributions.IntDistribution``."""
-        low, high = self.range
-        step = self.step or 1
+        low, high = self.extremes()
         # Optuna would lower a high that no step reaches, with a warning at every start.
-        return optuna.distributions.IntDistribution(
-            low, low + (high - low) // step * step, log=self.log, step=step
-        )
+        return optuna.distributions.IntDistribution(low, high, log=self.log, step=self.step or 1)
 
-    def extremes(self) -> tuple[Scalar, ...]:
+    def extremes(self) -> tuple[int, int]:
         """Return the lowest and the highest value."""
         low, high = self.range
         step = self.step or 1
@@ -97,7 +95,7 @@ class IntDistribution(_Distribution):
     def probes(self) -> tuple[Scalar, ...]:
         """Return both ends and the second value: an even kernel hides between two odd ends."""
         low, high = self.extremes()
-        return (low, min(self.range[0] + (self.step or 1), self.range[1]), high)
+        return (low, min(low + (self.step or 1), high), high)
 
 
 class FloatDistribution(_Distribution):
@@ -116,11 +114,17 @@ class FloatDistribution(_Distribution):
 
     def to_optuna(self) -> BaseDistribution:
         """Return an ``optuna.distributions.FloatDistribution``."""
-        return optuna.distributions.FloatDistribution(*self.range, log=self.log, step=self.step)
+        low, high = self.extremes()
+        return optuna.distributions.FloatDistribution(low, high, log=self.log, step=self.step)
 
-    def extremes(self) -> tuple[Scalar, ...]:
+    def extremes(self) -> tuple[float, float]:
         """Return the lowest and the highest value."""
-        return self.range
+        low, high = self.range
+        if self.step is None:
+            return (low, high)
+        # Rounded as far as a step's own digits go: 0.1 + 2 * 0.1 is not 0.3.
+        steps = math.floor((high - low) / self.step + 1e-9)
+        return (low, float(f"{low + steps * self.step:.12g}"))
 
 
 class ChoiceDistribution(_Distribution):

@@ -7,6 +7,7 @@ state is mirrored to ``trials/<number>/trial.json``, from which the report reads
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import SearchSettings, StudyConfig
+from search.config import ConfigError, SearchSettings, StudyConfig
+
+_log = logging.getLogger(__name__)
 
 BASELINE = "baseline"
 BEST_EPOCH = "best_epoch"
@@ -29,6 +32,8 @@ EPOCHS = "epochs"
 REASON = "reason"
 COST = "cost"
 SEED = "seed"
+STOPPED = "stopped"
+IDENTITY = "identity"
 
 SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
     "tpe": lambda settings, seed: TPESampler(n_startup_trials=settings.startup_trials, seed=seed),
@@ -49,14 +54,48 @@ def derive_seed(*parts: int) -> int:
 
 
 def open_storage(config: StudyConfig) -> BaseStorage:
-    """Open the study's storage: the journal in its directory, or the URL of the config."""
-    if config.study.storage is not None:
+    """Open the study's storage: the journal in its directory, or the URL of the config.
+
+    Raises:
+        ConfigError: for a URL that cannot be opened.
+    """
+    if config.study.storage is None:
+        path = config.directory / "optuna.journal"
+        mend_journal(path)
+        return JournalStorage(JournalFileBackend(str(path)))
+    try:
         return RDBStorage(config.study.storage)
-    return JournalStorage(JournalFileBackend(str(config.directory / "optuna.journal")))
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        problem = f"study.storage: expected a database URL that can be opened, received {reason}"
+        raise ConfigError(config.study.name, [problem]) from error
 
 
-def open_study(config: StudyConfig) -> optuna.Study:
-    """Create the study or continue it, with the baselines that it has not seen enqueued first."""
+def mend_journal(path: Path) -> None:
+    """Cut an unfinished last line off a journal: Optuna would append to it and not read on.
+
+    A full disk or a power cut leaves such a line. What it said was never acknowledged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        _log.warning("%s: cut an unfinished last line of %d bytes", path, len(content) - whole)
+        os.truncate(path, whole)
+
+
+def open_study(config: StudyConfig, identity: str | None = None) -> optuna.Study:
+    """Create the study or continue it, with the baselines that it has not seen enqueued first.
+
+    Args:
+        config: The study.
+        identity: What study.yaml calls it; None: not compared.
+
+    Raises:
+        ConfigError: where the storage holds another study of this name.
+    """
     study = optuna.create_study(
         study_name=config.study.name,
         storage=open_storage(config),
@@ -65,6 +104,7 @@ def open_study(config: StudyConfig) -> optuna.Study:
         load_if_exists=True,
     )
     trials = study.get_trials(deepcopy=False)
+    _check_identity(study, identity, bool(trials))
     # A continued study must not draw again what its first run drew.
     study.sampler = SAMPLERS[config.search.sampler](
         config.search, derive_seed(config.study.seed, len(trials))
@@ -75,6 +115,19 @@ def open_study(config: StudyConfig) -> optuna.Study:
             params = {k: v for k, v in baseline.params.items() if k in config.space}
             study.enqueue_trial(params, user_attrs={BASELINE: baseline.name})
     return study
+
+
+def _check_identity(study: optuna.Study, identity: str | None, begun: bool) -> None:
+    known = study.user_attrs.get(IDENTITY)
+    if identity is None or known == identity:
+        return
+    if begun or known is not None:
+        problem = (
+            f"study.name: expected a name that the storage does not hold yet, received "
+            f"{study.study_name!r}, which is there and belongs to another study directory"
+        )
+        raise ConfigError(study.study_name, [problem])
+    study.set_user_attr(IDENTITY, identity)
 
 
 def trial_folder(directory: Path, number: int) -> Path:

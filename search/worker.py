@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from search.objective import TrialRun
 
 
+CUDA_CONTEXT_MIB = 600
+
+
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """A Ray Tune trainable: one step is one epoch of a :class:`search.objective.TrialRun`.
 
@@ -169,7 +172,9 @@ def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
     if total is None:
         tf.config.experimental.set_memory_growth(gpu, True)
         return
-    limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(total * share))
+    # TensorFlow's limit does not cover the CUDA context that each process holds beside it.
+    memory = max(int(total * share) - CUDA_CONTEXT_MIB, CUDA_CONTEXT_MIB)
+    limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory)
     tf.config.set_logical_device_configuration(gpu, [limit])
 
 

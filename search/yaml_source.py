@@ -46,15 +46,17 @@ class YamlSource:
         try:
             root = yaml.compose(text, Loader=_Loader)
             tree = yaml.load(text, Loader=_Loader)
+            lines: dict[tuple[str, ...], int] = {}
+            problems: list[str] = []
+            _walk(root, (), lines, problems)
         except yaml.YAMLError as error:
             return cls({}, {}, (f"not YAML: {' '.join(str(error).split())}",))
+        except RecursionError:
+            return cls({}, {}, ("not a config: a part of it contains itself",))
         if tree is None:
             return cls({}, {}, ())
         if not isinstance(tree, dict):
             return cls({}, {}, (f"expected sections such as 'model:', received {tree!r}",))
-        lines: dict[tuple[str, ...], int] = {}
-        problems: list[str] = []
-        _walk(root, (), lines, problems)
         return cls(tree, lines, tuple(problems))
 
     def line(self, path: tuple[str, ...]) -> int | None:

@@ -19,6 +19,9 @@ from search.study import mirror_study, open_study, trial_folder
 
 
 class Silent:
+    def warn(self, message: str) -> None:
+        pass
+
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
         pass
 
@@ -257,3 +260,66 @@ def test_a_told_trial_whose_mirror_was_not_written_is_mirrored_at_the_next_start
 
     mirror_study(config.directory, open_study(config))
     assert mirrored(config, 0)["state"] == "COMPLETE"
+
+
+def test_a_trial_whose_driver_died_while_asking_is_completed_and_adopted(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    name, distribution = next(iter(config.space.items()))
+    asked = book.study.ask({name: distribution.to_optuna()})
+
+    proposal = open_book(config).propose("a")
+    assert proposal is not None
+    assert proposal["number"] == 0
+    assert trials(book)[0].params.keys() == config.space.keys()
+    assert trials(book)[0].params[name] == asked.params[name]
+
+
+def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.report("a", result([0.5]))
+    book.prune("a")
+    # The driver dies before Ray has stopped the trial.
+    after = open_book(config)
+
+    assert trials(after)[0].state is TrialState.PRUNED
+    assert (mirrored(config, 0)["value"], mirrored(config, 0)["epochs"]) == (0.5, 1)
+    proposal = after.propose("b")
+    assert proposal is not None
+    assert proposal["number"] == 1
+
+
+def test_a_failure_that_was_noted_and_not_told_is_told(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    running.set_user_attr("reason", "NonFiniteLoss: nan")
+
+    assert trials(open_book(config))[0].state is TrialState.FAIL
+    assert mirrored(config, 0)["reason"] == "NonFiniteLoss: nan"
+
+
+def test_a_run_whose_first_trials_all_fail_at_once_proposes_no_more(config: StudyConfig) -> None:
+    book = open_book(config, capacity=lambda: 2)
+    for number in range(3):
+        assert not book.exhausted
+        book.propose(str(number))
+        book.finish(str(number), {"done": True, "failed": "DataError: no store"}, error=False)
+
+    assert book.hopeless
+    assert book.exhausted
+
+
+def test_failures_after_a_trial_has_trained_do_not_end_the_run(config: StudyConfig) -> None:
+    book = open_book(config, capacity=lambda: 2)
+    book.propose("good")
+    book.finish("good", result([0.5], done=True), error=False)
+    for number in range(4):
+        book.propose(str(number))
+        book.finish(str(number), {"done": True, "failed": "out of memory: 1"}, error=False)
+
+    assert not book.hopeless

@@ -90,6 +90,8 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
             "expected square images with quarter_turns, received 64x128",
         ),
         ({"study": {"name": "a/b"}}, "expected letters, digits"),
+        ({"resources": {"gpus_per_trial": 1.5}}, "a share of one GPU or whole GPUs, received 1.5"),
+        ({"search": {"time_budget_minutes": float("inf")}}, "finite number"),
         (
             {"data": {"classes": {"a": [0, 0, 0], "b": [0, 0, 0]}}},
             "expected one colour a class",
@@ -174,3 +176,19 @@ def test_the_committed_json_schema_is_the_present_one() -> None:
     path = Path(__file__).parents[2] / "configs" / "schema.json"
 
     assert path.read_text(encoding="utf-8") == json_schema(), "run `make schema`"
+
+
+def test_a_storages_password_is_in_no_file() -> None:
+    url = "postgresql://user:secret@host/db"
+    tree = StudyConfig.from_tree({"study": {"storage": url}}).to_tree()
+
+    assert tree["study"]["storage"] == "postgresql://user:***@host/db"
+
+
+def test_duplicates_and_overrides_do_not_hide_other_problems(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("train:\n  epochs: 3\n  epochs: 4\n  batch: 2\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        StudyConfig.load(path, ["nonsense"])
+
+    assert len(caught.value.problems) == 3

@@ -99,6 +99,24 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert lines_of(tmp_path) == records
 
 
+def test_the_best_model_is_the_checkpoints_whenever_the_process_dies(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    run = TrialRun(trial, store, tmp_path)
+    run.step()
+    published = (tmp_path / "best.keras").read_bytes()
+    # Killed after an epoch's model was saved and before its checkpoint was.
+    (tmp_path / ".best.2.keras").write_bytes(b"of an epoch that never was")
+    TrialRun(trial, store, tmp_path)
+    assert (tmp_path / "best.keras").read_bytes() == published
+    assert not (tmp_path / ".best.2.keras").exists()
+
+    # Killed after the checkpoint and before the model took its place.
+    (tmp_path / "best.keras").rename(tmp_path / ".best.1.keras")
+    TrialRun(trial, store, tmp_path)
+    assert (tmp_path / "best.keras").read_bytes() == published
+
+
 def test_a_broken_checkpoint_is_set_aside_and_said(
     trial: TrialConfig, store: Store, tmp_path: Path
 ) -> None:

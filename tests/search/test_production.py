@@ -71,9 +71,15 @@ def test_another_configs_folder_is_refused(synthetic_folder: Path, tmp_path: Pat
     out = tmp_path / "out"
     out.mkdir()
     before = StudyConfig.from_tree(tree | {"model": tree["model"] | {"base_filters": 2}})
-    (out / "config.yaml").write_text(yaml.safe_dump(before.to_tree()))
-    with pytest.raises(ConfigError, match=r"model.base_filters: expected 2 as in config.yaml"):
+    record = {"config": before.to_tree(), "data_fingerprint": "other data"}
+    (out / "training.yaml").write_text(yaml.safe_dump(record))
+    tree["study"]["seed"] = 6
+    with pytest.raises(ConfigError) as caught:
         train_config(StudyConfig.from_tree(tree), out)
+
+    assert "model.base_filters: expected 2 as in training.yaml, received 4" in str(caught.value)
+    assert "study.seed: expected 5" in str(caught.value)
+    assert "data_fingerprint: expected 'other data'" in str(caught.value)
 
 
 def test_stderr_goes_to_the_file_and_comes_back(

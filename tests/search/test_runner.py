@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.records import load_study
 from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
-from search.runner import Summary, run_study
+from search.runner import Summary, run_study, study_lock
 from search.study import open_study
 from tests.search.tiny import tiny_study, tiny_tree
 
@@ -31,6 +32,10 @@ class Log:
         self.epochs: list[tuple[int, int]] = []
         self.ended: list[FrozenTrial] = []
         self.opened: list[int] = []
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
         self.opened = [trial.number for trial in trials]
@@ -200,6 +205,29 @@ def test_a_trial_that_fits_on_no_node_is_refused(
     tree["resources"]["cpus_per_trial"] = 64
     with pytest.raises(RunError, match=r"expected a node with \{'CPU': 64.0\}"):
         run_study(StudyConfig.from_tree(tree), Log())
+
+
+def test_a_study_that_another_process_runs_is_refused_by_name(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny_study(tmp_path, synthetic_folder)
+    with study_lock(config.directory), pytest.raises(RunError, match="is being run by process"):
+        run_study(config, Log())
+
+
+def test_leaking_splits_are_said_at_the_start(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(synthetic_folder, data)
+    image = next((data / "train" / "images").iterdir())
+    mask = data / "train" / "masks" / f"{image.stem}.png"
+    for path in (image, mask):
+        shutil.copy(path, data / "valid" / path.parent.name / f"copy_{path.name}")
+    log = Log()
+    run_study(tiny_study(tmp_path, data, num_trials=1), log)
+
+    assert any("the splits leak" in warning for warning in log.warnings)
 
 
 def test_ray_listens_on_loopback_alone(ray_session: None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import Trial, TrialState
 
-from search.config import StudyConfig
+from search.config import ConfigError, StudyConfig
 from search.study import (
     PRUNERS,
     SAMPLERS,
@@ -64,6 +64,34 @@ def test_a_storage_url_takes_the_journals_place(tmp_path: Path) -> None:
 
     assert len(open_study(config).get_trials()) == 1
     assert not (config.directory / "optuna.journal").exists()
+
+
+def test_a_journal_with_an_unfinished_last_line_is_mended(tmp_path: Path) -> None:
+    config = config_with(tmp_path)
+    open_study(config).ask({})
+    journal = config.directory / "optuna.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "work')
+
+    study = open_study(config)
+    assert journal.read_bytes()[: len(whole)] == whole
+    study.ask({})
+    assert len(open_study(config).get_trials()) == 2
+
+
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    tree = config_with(tmp_path).to_tree()
+    tree["study"]["storage"] = "nonsense"
+    with pytest.raises(ConfigError, match=r"study.storage: expected a database URL"):
+        open_study(StudyConfig.from_tree(tree))
+
+
+def test_another_directorys_study_in_a_shared_storage_is_refused(tmp_path: Path) -> None:
+    config = config_with(tmp_path)
+    open_study(config, "mine").ask({})
+    open_study(config, "mine")
+    with pytest.raises(ConfigError, match="belongs to another study directory"):
+        open_study(config, "yours")
 
 
 def test_baselines_that_wait_are_not_started(tmp_path: Path) -> None:

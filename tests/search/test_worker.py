@@ -71,4 +71,4 @@ def test_a_share_of_a_gpu_is_a_share_of_its_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("search.worker._gpu_memory_mib", lambda: None)
     limit_gpu_memory(tf, "gpu", 0.25)
 
-    assert tf.calls == [("limit", "gpu", [4000]), ("growth", "gpu", True), ("growth", "gpu", True)]
+    assert tf.calls == [("limit", "gpu", [3400]), ("growth", "gpu", True), ("growth", "gpu", True)]

@@ -39,6 +39,7 @@ def test_a_key_given_twice_is_a_problem(tmp_path: Path) -> None:
         ("a: [1", "not YAML"),
         ("- a", "expected sections"),
         ("a: !!python/object:os.x {}", "not YAML"),
+        ("a: &a [*a]", "contains itself"),
     ],
 )
 def test_what_is_no_config_is_a_problem(tmp_path: Path, text: str, problem: str) -> None:
