@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from data_pipeline.config import SPLITS
 from data_pipeline.survey import Survey
 
+# The share button, on by default since plotly.js 4, would upload a figure of the user's data.
+_PLOTLY = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
 _COLORS = ("#3b6ea5", "#e08e45", "#5b9b6b")  # of train, valid, test
 
 
@@ -63,7 +65,7 @@ def write_page(survey: Survey, path: Path, title: str = "Data set") -> Path:
         _sizes(survey),
     ]
     parts = [
-        chart.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        chart.to_html(full_html=False, include_plotlyjs=number == 0, config=_PLOTLY)
         for number, chart in enumerate(charts)
     ]
     table = frame.assign(share=[f"{share:.3%}" for share in frame["share"]])

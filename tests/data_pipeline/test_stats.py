@@ -52,3 +52,9 @@ def test_page_is_self_contained_and_escapes_names(facts: Survey, tmp_path: Path)
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
     assert page.count("Plotly.newPlot(") >= 4
     assert "10 images (5 train, 3 valid, 2 test)" in page
+
+
+def test_the_page_offers_no_upload(facts: Survey, tmp_path: Path) -> None:
+    text = write_page(facts, tmp_path / "page.html").read_text(encoding="utf-8")
+
+    assert text.count('"showSendToCloud": false') == text.count("Plotly.newPlot(") > 0
