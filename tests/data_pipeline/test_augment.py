@@ -8,17 +8,9 @@ import tensorflow as tf
 
 from data_pipeline.augment import build_augment, sampling_matrix
 from data_pipeline.config import AugmentConfig
+from tests.data_pipeline.tiny_store import UNCHANGED
 
 SIDE = 33
-IDENTITY = AugmentConfig(
-    horizontal_flip=False,
-    vertical_flip=False,
-    rotation=0,
-    scale=0,
-    shift=0,
-    brightness=0,
-    contrast=0,
-)
 GEOMETRY = {
     "horizontal_flip": {"horizontal_flip": True},
     "vertical_flip": {"vertical_flip": True},
@@ -66,14 +58,14 @@ def changed(config, image, mask, number):
 def test_settings_of_zero_give_the_input_back(channels):
     image, mask = picture(shape=(16, 24, channels)), picture(1, (16, 24))
     for number in range(5):
-        new_image, new_mask = changed(IDENTITY, image, mask, number)
+        new_image, new_mask = changed(UNCHANGED, image, mask, number)
         np.testing.assert_array_equal(new_image, image)
         np.testing.assert_array_equal(new_mask, mask)
 
 
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_image_and_mask_move_together(name):
-    config = IDENTITY.model_copy(update=GEOMETRY[name])
+    config = UNCHANGED.model_copy(update=GEOMETRY[name])
     mask = disc()
     moved = 0
     for number in range(12):
@@ -90,7 +82,7 @@ def test_image_and_mask_move_together(name):
 
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_masks_keep_to_their_labels(name):
-    config = IDENTITY.model_copy(update=GEOMETRY[name])
+    config = UNCHANGED.model_copy(update=GEOMETRY[name])
     mask = disc() * 5
     mask[:, :4] = 255
     for number in range(8):
@@ -100,7 +92,7 @@ def test_masks_keep_to_their_labels(name):
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_changes_the_image_alone(name):
-    config = IDENTITY.model_copy(update=LIGHT[name])
+    config = UNCHANGED.model_copy(update=LIGHT[name])
     image, mask = picture(), picture(1, (SIDE, SIDE))
     new_image, new_mask = changed(config, image, mask, 3)
     assert (new_image != image).any()
@@ -108,7 +100,7 @@ def test_light_changes_the_image_alone(name):
 
 
 def test_flips_are_exact_and_happen_half_the_time():
-    config = IDENTITY.model_copy(update={"horizontal_flip": True, "vertical_flip": True})
+    config = UNCHANGED.model_copy(update={"horizontal_flip": True, "vertical_flip": True})
     image, mask = picture(shape=(16, 24, 1)), picture(1, (16, 24))
     turned = {
         (v, h): (image[::v, ::h], mask[::v, ::h]) for v, h in itertools.product((1, -1), (1, -1))
@@ -124,7 +116,7 @@ def test_flips_are_exact_and_happen_half_the_time():
 
 
 def test_quarter_turns_are_exact_and_equally_frequent():
-    config = IDENTITY.model_copy(update={"quarter_turns": True})
+    config = UNCHANGED.model_copy(update={"quarter_turns": True})
     image, mask = picture(), picture(1, (SIDE, SIDE))
     counts = [0, 0, 0, 0]
     for number in range(200):
@@ -136,7 +128,7 @@ def test_quarter_turns_are_exact_and_equally_frequent():
 
 
 def test_quarter_turns_need_square_images():
-    config = IDENTITY.model_copy(update={"quarter_turns": True})
+    config = UNCHANGED.model_copy(update={"quarter_turns": True})
     with pytest.raises(ValueError, match=r"expected square images .* received 16 x 24"):
         build_augment(config, (16, 24, 1))
 
@@ -165,7 +157,7 @@ def apply_matrix(matrix, mask):
 @pytest.mark.parametrize(("draw", "degrees"), [(1.0, 45.0), (0.0, -45.0), (0.75, 22.5)])
 def test_rotation_is_in_degrees_and_anticlockwise(draw, degrees):
     side = 65
-    config = IDENTITY.model_copy(update={"rotation": 45.0})
+    config = UNCHANGED.model_copy(update={"rotation": 45.0})
     matrix = sampling_matrix(config, (side, side, 1), draws(rotation=draw))
     # A disc to the right of the centre; turned anticlockwise it rises, y being down.
     turned = apply_matrix(matrix, disc((32, 52), 5.0, side))
@@ -178,14 +170,14 @@ def test_rotation_is_in_degrees_and_anticlockwise(draw, degrees):
 @pytest.mark.parametrize(("draw", "factor"), [(1.0, 1.5), (0.0, 0.5)])
 def test_scale_is_relative(draw, factor):
     side = 65
-    config = IDENTITY.model_copy(update={"scale": 0.5})
+    config = UNCHANGED.model_copy(update={"scale": 0.5})
     mask = disc((32, 32), 12.0, side)
     scaled = apply_matrix(sampling_matrix(config, (side, side, 1), draws(scale=draw)), mask)
     assert scaled.sum() / mask.sum() == pytest.approx(factor**2, rel=0.05)
 
 
 def test_shift_is_a_fraction_of_the_side_by_axis():
-    config = IDENTITY.model_copy(update={"shift": 0.25})
+    config = UNCHANGED.model_copy(update={"shift": 0.25})
     matrix = sampling_matrix(config, (40, 80, 1), draws(shift_y=1.0, shift_x=0.0))
     mask = np.zeros((40, 80), np.uint8)
     mask[10, 50] = 1
@@ -193,7 +185,7 @@ def test_shift_is_a_fraction_of_the_side_by_axis():
 
 
 def test_outside_is_reflected_in_both():
-    config = IDENTITY.model_copy(update={"shift": 0.5})
+    config = UNCHANGED.model_copy(update={"shift": 0.5})
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[:, :3] = 1
     image = np.full((SIDE, SIDE, 1), 100, np.uint8)
@@ -207,12 +199,12 @@ def test_outside_is_reflected_in_both():
 def test_brightness_and_contrast_stay_in_their_ranges():
     flat = np.full((16, 16, 1), 100, np.uint8)
     mask = np.zeros((16, 16), np.uint8)
-    bright = IDENTITY.model_copy(update={"brightness": 0.1})
+    bright = UNCHANGED.model_copy(update={"brightness": 0.1})
     levels = [int(changed(bright, flat, mask, n)[0][0, 0, 0]) for n in range(60)]
     assert min(levels) >= 74
     assert max(levels) <= 126
     assert max(levels) - min(levels) > 35
-    contrast = IDENTITY.model_copy(update={"contrast": 0.5})
+    contrast = UNCHANGED.model_copy(update={"contrast": 0.5})
     steps = flat.copy()
     steps[:8] = 60
     for number in range(20):
@@ -222,7 +214,7 @@ def test_brightness_and_contrast_stay_in_their_ranges():
 
 
 def test_noise_is_at_most_as_strong_as_asked_and_without_bias():
-    config = IDENTITY.model_copy(update={"noise": 0.05})
+    config = UNCHANGED.model_copy(update={"noise": 0.05})
     flat = np.full((64, 64, 1), 128, np.uint8)
     mask = np.zeros((64, 64), np.uint8)
     spreads, means = [], []
@@ -236,7 +228,7 @@ def test_noise_is_at_most_as_strong_as_asked_and_without_bias():
 
 
 def test_values_are_cut_at_black_and_white():
-    config = IDENTITY.model_copy(update={"brightness": 1.0})
+    config = UNCHANGED.model_copy(update={"brightness": 1.0})
     image = picture()
     results = [changed(config, image, image[..., 0], n)[0].astype(int) for n in range(20)]
     shifts = [new - image.astype(int) for new in results]

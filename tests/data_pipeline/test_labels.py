@@ -6,19 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipeline import synthetic
 from data_pipeline.labels import LabelMap, colorize
 from data_pipeline.problems import BadFileError
 from tests.data_pipeline.files import CLASSES, COLORS, encode, exif, labels, png, rgb_mask
 
 MASK = labels()
-TILE = {
-    "background": (0, 0, 0),
-    "Blowhole": (255, 0, 0),
-    "Break": (0, 255, 0),
-    "Crack": (0, 0, 255),
-    "Fray": (255, 255, 0),
-    "Uneven": (255, 0, 255),
-}
+TILE = synthetic.CLASSES
 VOC = {"background": (0, 0, 0), "a": (128, 0, 0), "b": (64, 0, 0), "c": (0, 128, 0)}
 BINARY = {"background": (0, 0, 0), "defect": (255, 255, 255)}
 

@@ -11,18 +11,9 @@ import tensorflow as tf
 from data_pipeline.config import AugmentConfig
 from data_pipeline.pipeline import eval_dataset, sampling_probabilities, train_dataset
 
-from .tiny_store import numbered_store, write_store
+from .tiny_store import UNCHANGED, numbered_store, write_store
 
-PLAIN = AugmentConfig(
-    sampling="natural",
-    horizontal_flip=False,
-    vertical_flip=False,
-    rotation=0,
-    scale=0,
-    shift=0,
-    brightness=0,
-    contrast=0,
-)
+PLAIN = UNCHANGED.model_copy(update={"sampling": "natural"})
 FULL = AugmentConfig(quarter_turns=True, noise=0.05)
 
 
