@@ -19,7 +19,8 @@ import optuna
 from ray import tune
 
 from data_pipeline.prepare import prepare
-from search.bridge import Observer, PrunerScheduler, StudySearcher, TrialBook
+from search.book import Observer, TrialBook
+from search.bridge import PrunerScheduler, StudySearcher
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
 from search.preflight import check_data

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ConfigError, SearchSettings, StudyConfig
+from search.config import ConfigError, StudyConfig
+from search.methods import PRUNERS, SAMPLERS
 
 _log = logging.getLogger(__name__)
 
@@ -34,18 +33,6 @@ COST = "cost"
 SEED = "seed"
 STOPPED = "stopped"
 IDENTITY = "identity"
-
-SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
-    "tpe": lambda settings, seed: TPESampler(n_startup_trials=settings.startup_trials, seed=seed),
-    "random": lambda _, seed: RandomSampler(seed=seed),
-}
-
-PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {
-    "asha": lambda settings: SuccessiveHalvingPruner(
-        min_resource=settings.grace_epochs, reduction_factor=settings.reduction_factor
-    ),
-    "none": lambda _: NopPruner(),
-}
 
 
 def derive_seed(*parts: int) -> int:

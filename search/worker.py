@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from search.bridge import OUT_OF_MEMORY, Packed
+from search.book import OUT_OF_MEMORY
+from search.bridge import Packed
 from search.config import TrialConfig
 from search.study import BEST_EPOCH, BEST_VALUE, COST
 

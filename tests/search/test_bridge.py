@@ -13,7 +13,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from search.bridge import Packed, StudySearcher, TrialBook
+from search.book import TrialBook
+from search.bridge import Packed, StudySearcher
 from search.config import StudyConfig
 from search.study import mirror_study, open_study, trial_folder
 

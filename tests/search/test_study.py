@@ -7,9 +7,8 @@ import pytest
 from optuna.trial import Trial, TrialState
 
 from search.config import ConfigError, StudyConfig
+from search.methods import PRUNERS, SAMPLERS
 from search.study import (
-    PRUNERS,
-    SAMPLERS,
     derive_seed,
     mirror_trial,
     open_study,
