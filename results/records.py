@@ -53,6 +53,15 @@ class Cost(BaseModel):
     activation_bytes: float
 
 
+class Failure(BaseModel):
+    """A worker that a trial lost and did not end with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """What a trial's epochs measured, one row an epoch, in order; NaN where not measured.
@@ -103,6 +112,7 @@ class TrialRecord:
         params: searched fields by dotted name ("model.num_layers").
         baseline: the name of the baseline it is, None for a sampled trial.
         reason: why it was pruned or failed.
+        failures: each worker it lost: "epoch" finished before, "reason".
         started, finished: ISO times.
         cost: None where it was not estimated.
         curve: its epochs.
@@ -117,6 +127,7 @@ class TrialRecord:
     params: Mapping[str, ParameterValue]
     baseline: str | None
     reason: str | None
+    failures: tuple[Failure, ...]
     started: str | None
     finished: str | None
     seed: int | None
@@ -207,6 +218,7 @@ class _TrialFile(BaseModel):
     params: dict[str, ParameterValue] = {}
     baseline: str | None = None
     reason: str | None = None
+    failures: tuple[Failure, ...] = ()
     started: str | None = None
     finished: str | None = None
     seed: int | None = None

@@ -11,29 +11,37 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.config import StudyConfig
+from search.config import ResourceSettings, StudyConfig
+from search.stop import Stop
 from search.study import (
     BASELINE,
     BEST_EPOCH,
     BEST_VALUE,
     COST,
     EPOCHS,
+    FAILURES,
     REASON,
     SEED,
+    SHARE,
     STOPPED,
     derive_seed,
+    mend_journal,
     mirror_trial,
     started_trials,
     trial_folder,
 )
+from search.trouble import Patience, StorageTroubleError, check_present
+
+T = TypeVar("T")
 
 OUT_OF_MEMORY = "out of memory"
 HOPELESS_FAILURES = 3
+LARGER_SHARE = 2.0
 
 
 class Observer(Protocol):
@@ -57,19 +65,37 @@ class Observer(Protocol):
 
 @dataclass
 class LiveTrial:
-    """A trial that Ray holds: what has been heard of it since the driver started."""
+    """A trial that Ray holds: what has been heard of it since it was handed over.
+
+    Attributes:
+        trial: The study's side of it.
+        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
+        waiting: Time since when its worker cannot write; None while it can.
+        waits_for: Why it cannot.
+        lost: Why its worker ended without the trial's end.
+        reason: Why the trial failed, or was stopped for good.
+    """
 
     trial: Trial
     pruned: bool = False
     reason: str | None = None
+    lost: str | None = None
+    recycled: bool = False
+    heard: float | None = None
+    waiting: float | None = None
+    waits_for: str | None = None
     best_value: float | None = None
     best_epoch: int | None = None
     epochs: int = 0
     reported: set[int] = field(default_factory=set)
+    failures: list[dict[str, Any]] | None = None
 
 
 class TrialBook:
     """The study's side of every trial that Ray runs.
+
+    What the storage refuses is tried again for ``storage_patience_minutes``; after that the book
+    asks for the run's end and :attr:`trouble` says why.
 
     Args:
         study: The opened study.
@@ -77,7 +103,7 @@ class TrialBook:
         store_path: The prepared data, handed to the workers.
         capacity: Returns how many trials the cluster has room for now.
         observer: Told of starts, epochs and ends.
-        deadline: Time (``time.time()``) after which no new trial is proposed; None: no limit.
+        stop: The run's end: asked for by the clock, by signals, or here.
     """
 
     def __init__(
@@ -87,19 +113,27 @@ class TrialBook:
         store_path: Path,
         capacity: Callable[[], int],
         observer: Observer,
-        deadline: float | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.study = study
         self.config = config
         self.store_path = store_path
         self.observer = observer
-        self.deadline = deadline
+        self.stop = stop or Stop()
+        self.trouble: str | None = None
         self._capacity = capacity
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
-        # The study's lock is ours, so a trial found RUNNING has lost its worker with its driver.
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._adoptable = [frozen for frozen in running if not self._settle(frozen)]
+        self._adoptable: list[int] = []
+        self._patient = Patience(
+            config.directory,
+            60 * config.resources.storage_patience_minutes,
+            observer.warn,
+            self._mend,
+            lambda: self.stop.asked,
+        )
+        # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
+        self._adopt_orphans()
         self._started = len(started_trials(study))
         self._barren = 0
         self._fertile = False
@@ -110,13 +144,18 @@ class TrialBook:
     @property
     def exhausted(self) -> bool:
         """Whether no further trial will be proposed."""
-        if self.hopeless:
+        if self.hopeless or self.stop.asked:
             return True
         if self._adoptable:
             return False
         limit = self.config.search.num_trials
-        out_of_time = self.deadline is not None and time.time() >= self.deadline
-        return out_of_time or (limit is not None and self._started >= limit)
+        # A trial that runs may lose its worker, and has to be handed out again.
+        return limit is not None and self._started >= limit and not self._live
+
+    @property
+    def live(self) -> int:
+        """How many trials Ray holds."""
+        return len(self._live)
 
     def propose(self, ray_id: str) -> dict[str, Any] | None:
         """Adopt an interrupted trial or ask the study for a new one; None while there is no room.
@@ -126,26 +165,60 @@ class TrialBook:
         """
         if len(self._live) >= self._capacity():
             return None
-        if self._adoptable:
-            trial = Trial(self.study, self._adoptable.pop(0)._trial_id)
-            # A driver killed while it asked has left some of the parameters to be drawn.
-            for name, distribution in self._distributions.items():
-                trial._suggest(name, distribution)
-        else:
-            trial = self.study.ask(self._distributions)
-            self._started += 1
+        return self._try(lambda: self._propose(ray_id))
+
+    def _propose(self, ray_id: str) -> dict[str, Any] | None:
+        trial = self._next_trial()
+        if trial is None:
+            return None
         seed = derive_seed(self.config.study.seed, trial.number)
-        trial.set_user_attr(SEED, seed)
-        self._live[ray_id] = LiveTrial(trial)
+        if trial.user_attrs.get(SEED) != seed:
+            trial.set_user_attr(SEED, seed)
         self._mirror(trial)
+        self._live[ray_id] = LiveTrial(trial)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
         return {
             "number": trial.number,
             "folder": str(trial_folder(self.config.directory, trial.number)),
             "store": str(self.store_path),
+            "owner": f"{self.stop.run_id}/{ray_id}",
             "config": self.config.at(trial.params, seed).model_dump(mode="json"),
             "resources": self.config.resources.model_dump(mode="json"),
         }
+
+    def _next_trial(self) -> Trial | None:
+        if self._adoptable:
+            trial = Trial(self.study, self._adoptable[0])
+            # A driver killed while it asked has left some of the parameters to be drawn.
+            for name, distribution in self._distributions.items():
+                trial._suggest(name, distribution)
+            del self._adoptable[0]
+            return trial
+        limit = self.config.search.num_trials
+        if limit is not None and self._started >= limit:
+            return None
+        trial = self.study.ask(self._distributions)
+        self._started += 1
+        return trial
+
+    def heard(self, ray_id: str) -> None:
+        """Note a sign of life of a trial's worker."""
+        if ray_id in self._live:
+            self._live[ray_id].heard = time.monotonic()
+
+    def overdue(self) -> list[str]:
+        """Note and return the trials (Ray's names) whose workers hang: these are to be killed."""
+        minutes = self.config.resources.trial_timeout_minutes
+        if minutes is None:
+            return []
+        late = time.monotonic() - 60 * minutes
+        found = []
+        for ray_id, live in self._live.items():
+            if live.heard is not None and live.heard < late:
+                live.lost = f"no report for {minutes:g} minutes (trial_timeout_minutes)"
+                live.heard = None
+                found.append(ray_id)
+        return found
 
     def report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
         """Report an epoch to the study.
@@ -155,68 +228,147 @@ class TrialBook:
             result: What the worker returned, see ``search/worker.py``.
 
         Returns:
-            Whether the pruner stops the trial here.
+            Whether the trial is to be stopped here: by the pruner, or since the run ends.
         """
         live = self._live.get(ray_id)
-        if live is None or "record" not in result:
+        if live is None:
             return False
-        if live.epochs == 0 and COST in result:
-            live.trial.set_user_attr(COST, dict(result[COST]))
-        known = self._reported(live)
-        for epoch, value in result["history"]:
-            # Steps from before an interruption are in the study already, or were lost on the way.
-            if epoch not in known and value is not None and not math.isnan(value):
-                live.trial.report(value, epoch)
-                known.add(epoch)
+        self.heard(ray_id)
+        if "waiting" in result:
+            return self._wait(live, result["waiting"])
+        if "record" not in result:
+            return False
+        live.waiting = live.waits_for = None
         self._fertile = True
         live.epochs = result["record"]["epoch"]
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
-        return bool(live.trial.should_prune()) if known else False
+        pruned = self._try(lambda: self._report(live, result))
+        if pruned:
+            live.pruned = True
+            # The pruner counts the rung as passed from now on: a driver killed before the end is
+            # told must not let the trial train on to the next one.
+            self._try(lambda: _note_end(live.trial, {**_known_of(live), STOPPED: True}))
+        return bool(pruned) or self.stop.asked
 
-    def _reported(self, live: LiveTrial) -> set[int]:
+    def _report(self, live: LiveTrial, result: Mapping[str, Any]) -> bool:
+        if COST in result and COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(COST, dict(result[COST]))
         if not live.reported:
             frozen = self.study._storage.get_trial(live.trial._trial_id)
             live.reported = set(frozen.intermediate_values)
-        return live.reported
+        for epoch, value in result["history"]:
+            # Steps from before an interruption are in the study already, or were lost on the way.
+            if epoch not in live.reported and value is not None and math.isfinite(value):
+                live.trial.report(value, epoch)
+                live.reported.add(epoch)
+        if result["done"]:  # the end of the training, not of the trial's worth
+            return False
+        return bool(live.trial.should_prune()) if live.reported else False
 
-    def prune(self, ray_id: str) -> None:
-        """Note that the pruner stopped this trial; it is told when Ray has stopped it."""
-        live = self._live[ray_id]
-        live.pruned = True
-        # The pruner counts the rung as passed from now on: a driver killed before the end is
-        # told must not let the trial train on to the next one.
-        _note_end(live)
-        live.trial.set_user_attr(STOPPED, True)
+    def _wait(self, live: LiveTrial, trouble: str) -> bool:
+        """Take note of a worker that cannot write; give it up when patience has run out."""
+        now = time.monotonic()
+        live.waiting = live.waiting or now
+        if trouble != live.waits_for:
+            live.waits_for = trouble
+            self.observer.warn(f"trial {live.trial.number} waits: {trouble}")
+        # Where the storage ails, the run waits here; where only that node does, it may go on.
+        self._try(lambda: self._mirror(live.trial))
+        if now - live.waiting > 60 * self.config.resources.storage_patience_minutes:
+            live.lost = trouble
+            return True
+        return self.stop.asked
 
-    def note_failure(self, ray_id: str, reason: str) -> None:
-        """Note why a trial failed; it is told when Ray gives it up."""
-        if ray_id in self._live:
-            self._live[ray_id].reason = reason
+    def note_lost(self, ray_id: str, reason: str, recycled: bool = False) -> None:
+        """Note that Ray has lost a trial's worker; :meth:`finish` decides what becomes of it.
+
+        Args:
+            ray_id: Ray's name of the trial.
+            reason: Why, as far as Ray knows.
+            recycled: Whether the worker gave way to a fresh one: no failure of the trial.
+        """
+        live = self._live.get(ray_id)
+        if live is None:
+            return
+        live.recycled = recycled
+        if reason.startswith(OUT_OF_MEMORY):
+            live.reason = reason
+        else:
+            live.lost = live.lost or reason
 
     def finish(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
-        """Tell the study how a trial ended; one merely stopped stays RUNNING, to be resumed."""
+        """Tell the study how a trial ended, or hand it out again; one merely stopped stays RUNNING.
+
+        A trial that lost its worker goes on elsewhere from its last epoch, ``max_failures`` times
+        in a row without a finished epoch; then it is FAIL.
+        """
         live = self._live.get(ray_id)
         if live is None:
             return
         result = result or {}
         if result.get("done") and not live.pruned and not error:
             self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
-        state = self._final_state(live, result, error)
+        self._try(lambda: self._end(live, result, error))
         del self._live[ray_id]
+
+    def _end(self, live: LiveTrial, result: Mapping[str, Any], error: bool) -> None:
+        live.reason = live.reason or result.get("failed")
+        if error and not live.reason:
+            live.lost = live.lost or "its worker ended"
+        if live.recycled or self._goes_on(live) or self._grows(live):
+            self._adoptable.append(live.trial._trial_id)
+            return
+        state = self._final_state(live, result)
         if state is None:
             return
-        self._barren += state is TrialState.FAIL and not live.epochs
-        enough = max(HOPELESS_FAILURES, self._capacity())
-        self.hopeless = not self._fertile and self._barren >= enough
-        _note_end(live)
+        _note_end(live.trial, _known_of(live))
         if live.reason and live.reason.startswith(OUT_OF_MEMORY):
             live.trial.set_constraint("memory", 1.0)
         self._tell(live.trial, live.best_value, state)
+        self._barren += state is TrialState.FAIL and not live.epochs
+        enough = max(HOPELESS_FAILURES, self._capacity())
+        self.hopeless = not self._fertile and self._barren >= enough
+
+    def _goes_on(self, live: LiveTrial) -> bool:
+        """Count a lost worker in the study; return whether the trial may have another one."""
+        if live.lost is None:
+            return False
+        steps = self.study._storage.get_trial(live.trial._trial_id).intermediate_values
+        epoch = max([live.epochs, *steps])
+        if live.failures is None:
+            before = live.trial.user_attrs.get(FAILURES, [])
+            live.failures = [*before, {"epoch": epoch, "reason": live.lost}]
+        live.trial.set_user_attr(FAILURES, live.failures)
+        self._mirror(live.trial)
+        in_a_row = sum(1 for failure in live.failures if failure["epoch"] == epoch)
+        most = self.config.resources.max_failures
+        if in_a_row > most:
+            live.reason = f"{live.lost}; failure {in_a_row} in a row after epoch {epoch}"
+            return False
+        self.observer.warn(
+            f"trial {live.trial.number}: {live.lost}; it goes on after epoch {epoch} "
+            f"(failure {in_a_row}, {most} are allowed in a row)"
+        )
+        return True
+
+    def _grows(self, live: LiveTrial) -> bool:
+        """Let a trial that ran out of memory try once more with a larger share, if it may help."""
+        if not (live.reason or "").startswith(OUT_OF_MEMORY):
+            return False
+        if SHARE in live.trial.user_attrs or not can_grow(self.config.resources):
+            return False
+        live.trial.set_user_attr(SHARE, LARGER_SHARE)
+        self.observer.warn(
+            f"trial {live.trial.number}: {live.reason}; once more with a larger share"
+        )
+        return True
 
     def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
         value = best_value if state is TrialState.COMPLETE else None
-        frozen = self.study.tell(trial, value, state=state)
+        frozen = self.study._storage.get_trial(trial._trial_id)
+        if not frozen.state.is_finished():  # it is, where its telling was only half acknowledged
+            frozen = self.study.tell(trial, value, state=state)
         mirror_trial(self.config.directory, frozen)
         self.observer.trial_ended(frozen)
 
@@ -231,33 +383,72 @@ class TrialBook:
         self._tell(Trial(self.study, frozen._trial_id), None, state)
         return True
 
-    def _final_state(
-        self, live: LiveTrial, result: Mapping[str, Any], error: bool
-    ) -> TrialState | None:
-        live.reason = result.get("failed") or live.reason
-        if error or live.reason:
-            live.reason = live.reason or "the worker process ended; see its worker.log"
+    def _final_state(self, live: LiveTrial, result: Mapping[str, Any]) -> TrialState | None:
+        if live.reason:
             return TrialState.FAIL
         if live.pruned:
             return TrialState.PRUNED
         if not result.get("done"):
             return None
-        if live.best_value is None:
-            live.reason = f"{self.config.search.objective} was undefined in every epoch"
+        if live.best_value is None or not math.isfinite(live.best_value):
+            how = "undefined" if live.best_value is None else str(live.best_value)
+            live.reason = f"{self.config.search.objective} was {how} in every epoch"
+            live.best_value = None
             return TrialState.FAIL
         return TrialState.COMPLETE
 
     def _mirror(self, trial: Trial) -> None:
         mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
 
+    def _try(self, action: Callable[[], T]) -> T | None:
+        """Do what writes to the storage, patiently; None where that ends the run."""
+        if self.trouble or self.stop.superseded:
+            return None
 
-def _note_end(live: LiveTrial) -> None:
-    """Write what is known of a trial to the study, before it is told."""
-    for key, value in (
-        (EPOCHS, live.epochs or None),
-        (BEST_VALUE, live.best_value),
-        (BEST_EPOCH, live.best_epoch),
-        (REASON, live.reason),
-    ):
-        if value is not None and live.trial.user_attrs.get(key) != value:
-            live.trial.set_user_attr(key, value)
+        def checked() -> T:
+            check_present(self.config.directory)
+            return action()
+
+        try:
+            return self._patient(checked)
+        except StorageTroubleError as error:
+            self.trouble = str(error)
+            self.stop.ask(self.trouble)
+            return None
+
+    def _mend(self) -> None:
+        """Bring the storage to order after it refused to be written, before trying again."""
+        check_present(self.config.directory)
+        if self.config.study.storage is None:
+            mend_journal(self.config.directory / "optuna.journal")
+        self._adopt_orphans()
+
+    def _adopt_orphans(self) -> None:
+        """Take up the RUNNING trials that nobody holds; tell those whose end was decided."""
+        held = {live.trial._trial_id for live in self._live.values()} | set(self._adoptable)
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen._trial_id not in held and not self._settle(frozen):
+                self._adoptable.append(frozen._trial_id)
+
+
+def _known_of(live: LiveTrial) -> dict[str, Any]:
+    """Return what is known of a trial, as the study's attributes; None where it is not."""
+    return {
+        EPOCHS: live.epochs or None,
+        BEST_VALUE: live.best_value,
+        BEST_EPOCH: live.best_epoch,
+        REASON: live.reason,
+    }
+
+
+def _note_end(trial: Trial, attributes: Mapping[str, Any]) -> None:
+    """Write a trial's attributes to the study, before its end is told."""
+    known = trial.user_attrs
+    for key, value in attributes.items():
+        if value is not None and known.get(key) != value:
+            trial.set_user_attr(key, value)
+
+
+def can_grow(resources: ResourceSettings) -> bool:
+    """Return whether a trial may have a larger share than it had."""
+    return 0 < resources.gpus_per_trial < 1 or resources.memory_per_trial_gb is not None

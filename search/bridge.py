@@ -8,17 +8,33 @@ have one source of truth, which survives the driver.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import ray
+from ray import tune
+from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.book import TrialBook
+from search.book import OUT_OF_MEMORY, TrialBook
+
+_log = logging.getLogger(__name__)
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
+class _OverBook:
+    """What all adapters share: Tune pickles them, and their state is the study's alone."""
+
+    _book: TrialBook
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudySearcher(_OverBook, Searcher):  # type: ignore[misc]
     """Tune's searcher: proposes what the book proposes, tells what the book tells."""
 
     def __init__(self, book: TrialBook) -> None:
@@ -49,11 +65,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Do nothing."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
-
-class PrunerScheduler(FIFOScheduler):  # type: ignore[misc]
+class PrunerScheduler(_OverBook, FIFOScheduler):  # type: ignore[misc]
     """Tune's scheduler: runs in order of proposal, stops what the study's pruner stops."""
 
     # Each epoch is a decision: results must not wait in a buffer.
@@ -66,23 +79,76 @@ class PrunerScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Report an epoch; return STOP where the pruner says so."""
         if self._book.report(trial.trial_id, unflatten(result)):
-            self._book.prune(trial.trial_id)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Note the reason that Ray gives for a lost worker."""
-        error = trial.get_error()
-        text = str(error).strip().splitlines() if error else []
-        reason = next((line for line in reversed(text) if line.strip()), "unknown")
-        self._book.note_failure(trial.trial_id, f"the worker process ended: {reason}")
+        """Note why Ray has lost a worker."""
+        # Tune's copy beside the driver: the one that get_error() reads may not be there yet.
+        error = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        _log.warning("trial %s lost its worker:\n%s", trial, error)
+        self._book.note_lost(trial.trial_id, why_lost(error), "WorkerRecycledError" in error)
 
     def debug_string(self) -> str:
         """Return a line for Tune's own log."""
         return "pruning by the Optuna study"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+
+class Watch(_OverBook, Callback):  # type: ignore[misc]
+    """Tune's callback: hears when a worker begins, and kills those that hang."""
+
+    def __init__(self, book: TrialBook) -> None:
+        self._book = book
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a trial's worker runs."""
+        self._book.heard(trial.trial_id)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Kill the workers that have not been heard of for too long."""
+        late = self._book.overdue()
+        if not late:
+            return
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if trial.trial_id in late and actor is not None:
+                ray.kill(actor)
+
+
+class EarlyEnd(_OverBook, tune.Stopper):  # type: ignore[misc]
+    """Tune's stopper: ends the whole run when the book's :class:`search.stop.Stop` says so."""
+
+    def __init__(self, book: TrialBook) -> None:
+        self._book = book
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: no single trial is stopped by it."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether to leave now."""
+        return self._book.stop.now(self._book.live)
+
+
+def why_lost(error: str) -> str:
+    """Say in a line why Ray has lost a worker, from the text of its error."""
+    for sign, reason in _LOSSES.items():
+        if sign in error:
+            return reason
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return f"its worker failed: {lines[-1]}" if lines else "its worker ended"
+
+
+# In this order: a lost node takes its processes along.
+_LOSSES = {
+    "running low on memory": f"{OUT_OF_MEMORY}: Ray ended the worker, its node ran low",
+    "node has died": "its node was lost",
+    "node was terminated": "its node was lost",
+    "is unavailable": "its worker cannot be reached",
+    "actor died": "its worker process died",
+    "actor is dead": "its worker process died",
+    "worker process has died": "its worker process died",
+}
 
 
 def unflatten(result: Mapping[str, Any] | None) -> dict[str, Any]:

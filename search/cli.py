@@ -44,7 +44,7 @@ def main() -> None:
         if not _is_bad_input(error):
             raise
         Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
-        sys.exit(BAD_INPUT)
+        sys.exit(getattr(error, "exit_code", BAD_INPUT))
 
 
 def _is_bad_input(error: Exception) -> bool:
@@ -59,8 +59,18 @@ def _is_bad_input(error: Exception) -> bool:
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
     set_: Overrides = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Take the study from a process that is dead."),
+    ] = False,
 ) -> None:
-    """Run a study, or continue it: running again is resuming."""
+    """Run a study, or continue it: running again is resuming.
+
+    Exit codes: 0 finished, or the time budget is over; 1 finished without a completed trial;
+    2 bad input; 75 the storage stayed out of reach, or another process took the study over: try
+    again later; 130 stopped by Ctrl-C, 143 by SIGTERM. After the last three the same command goes
+    on where it stopped.
+    """
     from search import progress
     from search.config import StudyConfig
     from search.runner import run_study
@@ -70,10 +80,12 @@ def run(
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
     with progress.display(board, console) as observer:
-        summary = run_study(study, observer, progress=_preparation_lines(console))
+        summary = run_study(study, observer, _preparation_lines(console), take_over)
     _print_run_summary(console, summary)
     if summary.finished and not summary.states.get("COMPLETE"):
         raise typer.Exit(1)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
 
 
 def _preparation_lines(console: Console) -> Any:
@@ -103,7 +115,10 @@ def _print_run_summary(console: Console, summary: Any) -> None:
             soft_wrap=True,
         )
     else:
-        console.print("not finished; the same command continues it", highlight=False)
+        why = f"stopped: {summary.stopped}; " if summary.stopped else ""
+        console.print(
+            f"{why}not finished; the same command continues it", highlight=False, soft_wrap=True
+        )
 
 
 def _print_best(console: Console, study: Any) -> None:

@@ -18,7 +18,15 @@ LOOPBACK = "127.0.0.1"
 
 
 class RunError(RuntimeError):
-    """A study that cannot run here; the message says what was expected."""
+    """A study that cannot run here; the message says what was expected.
+
+    Attributes:
+        exit_code: What a command is to end with.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def bundle_of(resources: ResourceSettings) -> dict[str, float]:
@@ -82,6 +90,8 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
         # Tune's newer output prints failures at any verbosity; the table says them already.
         RAY_AIR_NEW_OUTPUT="0",
         RAY_USAGE_STATS_ENABLED="0",
+        # Signals are ours: see search/stop.py.
+        TUNE_DISABLE_SIGINT_HANDLER="1",
     )
     own = not ray.is_initialized()
     if own:

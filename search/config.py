@@ -163,6 +163,34 @@ class ResourceSettings(_Section):
             raise ValueError(f"expected a share of one GPU or whole GPUs, received {value}")
         return value
 
+    max_failures: int = Field(
+        3,
+        ge=0,
+        description="Times in a row, without a finished epoch between them, that a trial may lose "
+        "its worker or hang before it is FAIL. Counted in the study, over all runs.",
+    )
+    trial_timeout_minutes: float | None = Field(
+        120,
+        gt=0,
+        description="A worker that reports nothing for so long hangs: it is killed and its trial "
+        "goes on elsewhere. Longer than the longest epoch. None: never.",
+    )
+    storage_patience_minutes: float = Field(
+        30,
+        ge=0,
+        description="How long a run waits for a storage that is full, read-only or gone, before it "
+        "stops, to be continued by running again.",
+    )
+    stop_grace_seconds: float = Field(
+        20,
+        ge=0,
+        description="How long Ctrl-C and SIGTERM let epochs in flight end.",
+    )
+    worker_memory_limit_gb: float | None = Field(
+        4,
+        gt=0,
+        description="A process that holds more between two trials is replaced. None: never.",
+    )
     ray_address: str | None = Field(
         None, description="Address of a running Ray cluster, or 'auto'. None: start one here."
     )

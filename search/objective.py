@@ -3,7 +3,8 @@
 Per epoch: train, evaluate the whole validation split, save the model if it is the best, checkpoint,
 append a line to metrics.jsonl. The checkpoint decides what has happened: the model takes its place
 only after it, and the lines are brought back to it. So whatever moment the process dies at, running
-again loses at most the epoch in flight, and the files agree.
+again loses at most the epoch in flight, and the files agree. An epoch that cannot be written, since
+the disk is full, stays in memory: the next step writes it instead of training on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,10 +30,18 @@ from results import scores
 from search.config import TrialConfig
 from search.study import write_text
 
+LAST = "last.npz"
+PREVIOUS = "previous.npz"
+OWNER = "owner"
+
 OBJECTIVES: dict[str, Callable[[np.ndarray], float]] = {
     "mean_foreground_dice": scores.mean_foreground,
     "worst_class_dice": scores.worst_class,
 }
+
+
+class SupersededError(RuntimeError):
+    """A trial that another process has taken on: this one must not write any more."""
 
 
 class TrialRun:
@@ -40,14 +50,25 @@ class TrialRun:
     Args:
         config: The constants.
         store: The prepared data.
-        folder: For metrics.jsonl, last.npz and best.keras; made where it is missing.
+        folder: For metrics.jsonl, last.npz, previous.npz and best.keras; made where it is missing.
         threads: CPU threads of the input pipeline.
+        owner: Who trains here. The folder is claimed under this name, and whoever claimed it
+            before, such as a worker cut off from its driver, can write no more. None: no claim.
     """
 
-    def __init__(self, config: TrialConfig, store: Store, folder: Path, threads: int = 1) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        store: Store,
+        folder: Path,
+        threads: int = 1,
+        owner: str | None = None,
+    ) -> None:
         self.config = config
         self.folder = folder
         self.records: list[dict[str, Any]] = []
+        self._owner = owner
+        self._unwritten: dict[str, Any] | None = None
         self._store = store
         self._threads = threads
         self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
@@ -67,6 +88,8 @@ class TrialRun:
             steps_per_epoch=self._steps,
         )
         folder.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            write_text(folder / OWNER, owner)
         self._restore()
         self._batches: Iterator[Any] | None = None
         # Twice the training batch: without gradients it needs less memory than a training step.
@@ -77,8 +100,7 @@ class TrialRun:
     @property
     def best(self) -> dict[str, Any] | None:
         """The record of the epoch with the highest objective; the earliest of equals."""
-        scored = [record for record in self.records if record["objective"] is not None]
-        return max(scored, key=lambda record: record["objective"], default=None)
+        return best_of(self.records)
 
     @property
     def done(self) -> bool:
@@ -91,28 +113,69 @@ class TrialRun:
         )
 
     def step(self) -> dict[str, Any]:
-        """Train and evaluate one epoch.
+        """Train and evaluate one epoch and write it; or write the one that could not be.
 
         Returns:
             The epoch's record, as it stands in metrics.jsonl.
 
         Raises:
             model.training.NonFiniteLoss: where the loss is no longer a number.
+            OSError: where the epoch cannot be written; the next call tries again.
+            SupersededError: where another process has claimed the folder.
         """
+        again = self._unwritten is not None
+        record = self._unwritten or self._train()
+        self._unwritten = record
+        self._write(record, again)
+        self._unwritten = None
+        return record
+
+    def _train(self) -> dict[str, Any]:
         started = time.perf_counter()
         trained = self._trainer.train_epoch(self._training_batches())
         evaluation = self._trainer.evaluate(self._validation)
         self._trainer.end_epoch(evaluation.loss)
         record = self._record(trained, evaluation)
-        self.records.append(record)
-        if self.best is record:
-            self._model.save(self._candidate(record["epoch"]))
         record["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        self._trainer.save(self.folder / "last.npz", {"records": self.records})
+        return record
+
+    def _write(self, record: dict[str, Any], again: bool) -> None:
+        self._check_owner()
+        if self.records[-1:] != [record]:
+            records = [*self.records, record]
+            if best_of(records) is record:
+                self._model.save(self._candidate(record["epoch"]))
+            self._keep_previous()
+            self._trainer.save(self.folder / LAST, {"records": records})
+            self.records = records
         self._publish_best()
+        if again:  # the line may be there in part
+            write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+            return
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(_line(record))
-        return record
+
+    def _check_owner(self) -> None:
+        if self._owner is None:
+            return
+        owner = (self.folder / OWNER).read_text(encoding="utf-8")
+        if owner != self._owner:
+            raise SupersededError(
+                f"expected {self.folder} to be ours, {self._owner}; it is {owner}'s"
+            )
+
+    def _keep_previous(self) -> None:
+        """Keep the last checkpoint beside the next one: should that turn out broken, it serves."""
+        last, previous = self.folder / LAST, self.folder / PREVIOUS
+        if not last.exists():
+            return
+        temporary = self.folder / f".{PREVIOUS}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(last, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(last, temporary)
+        os.replace(temporary, previous)
 
     def _training_batches(self) -> Iterator[Any]:
         if self._batches is None:
@@ -173,26 +236,35 @@ class TrialRun:
             left.unlink()
 
     def _restore(self) -> None:
-        """Continue after the last checkpoint, to which the other files are brought back."""
-        checkpoint = self.folder / "last.npz"
-        for unfinished in self.folder.glob(f".{checkpoint.name}.*"):
+        """Continue after the last whole checkpoint; the other files are brought back to it."""
+        for unfinished in self.folder.glob(f".{LAST}.*"):
             unfinished.unlink()
-        if checkpoint.exists():
-            try:
-                self.records = self._trainer.restore(checkpoint)["records"]
-            except CheckpointError as error:
-                # Starting over loses epochs, going on with broken weights would lose the truth.
-                broken = checkpoint.with_suffix(".broken.npz")
-                os.replace(checkpoint, broken)
-                note = f"{error}; kept as {broken.name}, training starts over\n"
-                write_text(self.folder / "checkpoint_error.txt", note)
+        for name in (LAST, PREVIOUS):
+            checkpoint = self.folder / name
+            if checkpoint.exists() and self._restore_from(checkpoint):
+                break
         self._publish_best()
         write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
 
+    def _restore_from(self, checkpoint: Path) -> bool:
+        try:
+            self.records = self._trainer.restore(checkpoint)["records"]
+        except CheckpointError as error:
+            if isinstance(error.__cause__, OSError):  # out of reach, which is not broken
+                raise error.__cause__ from error
+            # An older one loses epochs, going on with broken weights would lose the truth.
+            broken = checkpoint.with_suffix(".broken.npz")
+            os.replace(checkpoint, broken)
+            with open(self.folder / "checkpoint_error.txt", "a", encoding="utf-8") as file:
+                file.write(f"{error}; kept as {broken.name}, training goes on from before it\n")
+            return False
+        return True
 
-def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
-    """Return (epoch, value shown to the pruner) of each record."""
-    return [(record["epoch"], record["pruning_value"]) for record in records]
+
+def best_of(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the record with the highest objective, the earliest of equals; None without one."""
+    scored = [record for record in records if record["objective"] is not None]
+    return max(scored, key=lambda record: record["objective"], default=None)
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -62,6 +62,8 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
         "config": config.to_tree(),
     }
     found = audit_store(store)
+    # Made here once: later on, a folder that is missing is a storage that is gone.
+    (config.directory / "trials").mkdir(exist_ok=True)
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     write_json(config.directory / "data.json", describe(store, found))
     leaks = tuple(f.message for f in found.findings if f.severity == "leak")

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
-import shutil
-import socket
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from ray import tune
+from ray._private import worker as ray_worker
 
 from data_pipeline.prepare import prepare
 from search.book import Observer, TrialBook
-from search.bridge import PrunerScheduler, StudySearcher
+from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
+from search.lease import study_lease
 from search.preflight import check_data
 from search.record import record_study
-from search.study import REASON, mirror_study, open_study, started_trials
+from search.stop import TRY_AGAIN, Stop
+from search.study import REASON, free_journal, mirror_study, open_study, started_trials
 from search.worker import TrialWorker
 
 
@@ -38,41 +38,60 @@ class Summary:
         states: Number of trials by state, RUNNING being those a further run would resume.
         finished: Whether the study has all the trials it was asked for.
         seconds: Wall time of this run.
+        stopped: What ended the run early, such as a signal's name; None for its own end or the
+            time budget's.
+        exit_code: What a command is to end with.
     """
 
     directory: Path
     states: dict[str, int]
     finished: bool
     seconds: float
+    stopped: str | None = None
+    exit_code: int = 0
 
 
-def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> Summary:
+def run_study(
+    config: StudyConfig,
+    observer: Observer,
+    progress: Any = None,
+    take_over: bool = False,
+    worker: type[TrialWorker] = TrialWorker,
+) -> Summary:
     """Run a study, or continue it where it stands.
 
     Args:
         config: The study.
         observer: Told of every start, epoch and end.
         progress: Called with (images done, images in all) while the data are prepared.
+        take_over: Whether to take the study from a process that gives no sign of life.
+        worker: What trains a trial.
 
     Returns:
-        The states of its trials after this run.
+        The states of its trials after this run. SIGINT and SIGTERM end it in order, too.
 
     Raises:
         ConfigError: where the config does not fit the data or the study that is continued.
         data_pipeline.problems.DataError: listing every bad file.
         search.cluster.RunError: where no node of the cluster can hold a trial, another process
-            runs the study, or the first trials all fail without one epoch.
+            runs the study or takes it over, the storage stays out of reach, or the first trials
+            all fail without one epoch.
     """
     started = time.time()
     store = prepare(config.data, progress=progress)
     check_data(config, store)
-    with study_lock(config.directory):
+    budget = config.search.time_budget_minutes
+    stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
+    with study_lease(config.directory, stop, take_over):
         recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / "run.log"):
+            free_journal(config.directory)
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, started)
+            book = _run_trials(config, study, store.path, observer, stop, worker)
+    if book.trouble or stop.superseded:
+        raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:
         reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
         raise RunError(
@@ -82,98 +101,64 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
     states = Counter(trial.state.name for trial in started_trials(study))
     limit = config.search.num_trials
     finished = not states["RUNNING"] and (limit is None or states.total() >= limit)
-    return Summary(config.directory, dict(sorted(states.items())), finished, time.time() - started)
+    return Summary(
+        config.directory,
+        dict(sorted(states.items())),
+        finished,
+        time.time() - started,
+        stop.reason,
+        0 if finished else stop.exit_code,
+    )
 
 
 def _run_trials(
-    config: StudyConfig, study: optuna.Study, store: Path, observer: Observer, started: float
+    config: StudyConfig,
+    study: optuna.Study,
+    store: Path,
+    observer: Observer,
+    stop: Stop,
+    worker: type[TrialWorker],
 ) -> TrialBook:
     mirror_study(config.directory, study)
     observer.study_opened(started_trials(study))
-    budget = config.search.time_budget_minutes
-    deadline = started + 60 * budget if budget else None
-    with ray_cluster(config.resources):
-        book = TrialBook(
-            study,
-            config,
-            store,
-            capacity=Capacity(config.resources),
-            observer=observer,
-            deadline=deadline,
-        )
+    # Ray sets handlers of its own as it starts, hence in this order.
+    with ray_cluster(config.resources), stop.signals():
+        book = TrialBook(study, config, store, Capacity(config.resources), observer, stop)
         if not book.exhausted:
-            _fit(config, book, deadline)
+            _fit(config, book, worker)
     return book
 
 
-@contextlib.contextmanager
-def study_lock(directory: Path) -> Iterator[None]:
-    """Hold a study against a second driver; the lock goes with the process, however that ends.
-
-    Raises:
-        RunError: naming the process that holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "run.lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise RunError(f"{directory} is being run by {holder}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
-def _fit(config: StudyConfig, book: TrialBook, deadline: float | None) -> None:
-    tuner = tune.Tuner(
-        tune.with_resources(TrialWorker, placement(config.resources)),
-        tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(book),
-            scheduler=PrunerScheduler(book),
-            num_samples=-1,
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=".ray",
-            storage_path=str(config.directory),
-            stop=Deadline(deadline),
-            # The trial keeps its own checkpoints, in its folder, where a later run finds them.
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
+def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> None:
+    # Tune's own bookkeeping: the study and the trials' folders hold all that is needed.
+    with tempfile.TemporaryDirectory(prefix="flexunet-search-", ignore_cleanup_errors=True) as own:
+        tune.Tuner(
+            tune.with_resources(worker, placement(config.resources)),
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(book),
+                scheduler=PrunerScheduler(book),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
             ),
-            verbose=0,
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        # Tune's bookkeeping; the study and the trials' folders hold all that is needed.
-        shutil.rmtree(config.directory / ".ray", ignore_errors=True)
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=own,
+                stop=EarlyEnd(book),
+                callbacks=[Watch(book)],
+                # The trial keeps its own checkpoints, in its folder, where a later run finds them.
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=0, checkpoint_at_end=False
+                ),
+                verbose=0,
+            ),
+        ).fit()
 
 
 def _trial_name(trial: Any) -> str:
     number = trial.config.get("trial", {}).get("number", 0)
     return f"{number:05d}_{trial.trial_id}"
-
-
-class Deadline(tune.Stopper):  # type: ignore[misc]
-    """Stops the whole run at a time; running trials stay RUNNING in the study, to be resumed."""
-
-    def __init__(self, deadline: float | None) -> None:
-        self._deadline = deadline
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: no single trial is stopped by the clock."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Return whether the time is over."""
-        return self._deadline is not None and time.time() >= self._deadline
 
 
 @contextlib.contextmanager
@@ -189,14 +174,22 @@ def log_to_file(path: Path) -> Iterator[None]:
     for logger in loggers:
         logger.handlers, logger.propagate = [], True
     logging.captureWarnings(True)
+    # Ray writes the cluster's own errors, a lost node's last log lines, over the live table.
+    prints = ray_worker.print_to_stdstream
+    ray_worker.print_to_stdstream = _log_cluster_error
     try:
         yield
     finally:
+        ray_worker.print_to_stdstream = prints
         logging.captureWarnings(False)
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
         logging.root.removeHandler(handler)
         handler.close()
+
+
+def _log_cluster_error(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    logging.getLogger("ray").warning("%s", "\n".join(data["lines"]))
 
 
 def _noisy_loggers() -> list[str]:

@@ -33,6 +33,8 @@ COST = "cost"
 SEED = "seed"
 STOPPED = "stopped"
 IDENTITY = "identity"
+FAILURES = "failures"
+SHARE = "share"
 
 
 def derive_seed(*parts: int) -> int:
@@ -62,6 +64,8 @@ def mend_journal(path: Path) -> None:
     """Cut an unfinished last line off a journal: Optuna would append to it and not read on.
 
     A full disk or a power cut leaves such a line. What it said was never acknowledged.
+
+    Only for who holds the study, or nobody else is to write it.
     """
     try:
         content = path.read_bytes()
@@ -71,6 +75,14 @@ def mend_journal(path: Path) -> None:
     if whole < len(content):
         _log.warning("%s: cut an unfinished last line of %d bytes", path, len(content) - whole)
         os.truncate(path, whole)
+
+
+def free_journal(directory: Path) -> None:
+    """Take away the lock that a driver killed while it wrote has left on the journal.
+
+    Optuna would wait half a minute for it. Only for who holds the study (``search/lease.py``).
+    """
+    (directory / "optuna.journal.lock").unlink(missing_ok=True)
 
 
 def open_study(config: StudyConfig, identity: str | None = None) -> optuna.Study:
@@ -134,13 +146,16 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
         "params": trial.params,
         "baseline": attributes.get(BASELINE),
         "reason": attributes.get(REASON),
+        "failures": attributes.get(FAILURES, []),
         "started": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
         "finished": trial.datetime_complete
         and trial.datetime_complete.isoformat(timespec="seconds"),
         "seed": attributes.get(SEED),
         "cost": attributes.get(COST),
     }
-    write_json(trial_folder(directory, trial.number) / "trial.json", record)
+    folder = trial_folder(directory, trial.number)
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "trial.json", record)
 
 
 def mirror_study(directory: Path, study: optuna.Study) -> None:
@@ -172,8 +187,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, with the folders on its way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text file atomically, into a folder that is there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)

@@ -6,12 +6,14 @@ trial (``reuse_actors``). Nothing here imports TensorFlow before the process is 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from search.book import OUT_OF_MEMORY
 from search.bridge import Packed
 from search.config import TrialConfig
 from search.study import BEST_EPOCH, BEST_VALUE, COST
+from search.trouble import RETRY_SECONDS, check_present, storage_trouble
 
 if TYPE_CHECKING:
     from search.objective import TrialRun
@@ -29,51 +32,99 @@ if TYPE_CHECKING:
 CUDA_CONTEXT_MIB = 600
 
 
+class WorkerRecycledError(RuntimeError):
+    """A process that has grown too large to begin another trial; a fresh one takes its place."""
+
+
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """A Ray Tune trainable: one step is one epoch of a :class:`search.objective.TrialRun`.
 
     What a trial raises becomes a result with its reason, and its traceback stands in the trial's
-    folder: the process lives on for the next trial.
+    folder: the process lives on for the next trial. Where the storage refuses to be written, the
+    step returns that it waits, and the next one tries again.
     """
 
+    _proposal: Mapping[str, Any]
     _run: TrialRun | None = None
     _failure: dict[str, Any] | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Limit the process to its share and begin the first trial."""
-        proposal = config["trial"]
-        self._log_to(Path(proposal["folder"]))
-        set_up_process(proposal["resources"])
+        """Limit the process to its share and take the first trial."""
+        self._take(config["trial"])
+        self.set_up_process(self._proposal["resources"])
         # In worker.log: tells a fresh process from one that has trained before.
         sys.stderr.write(f"process started: {os.uname().nodename}, pid {os.getpid()}\n")
-        self._begin(proposal)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in the same process."""
+        """Take the next trial in the same process.
+
+        Raises:
+            WorkerRecycledError: where the process has grown past its limit.
+        """
         self._release()
-        self._log_to(Path(new_config["trial"]["folder"]))
-        self._begin(new_config["trial"])
+        limit = new_config["trial"]["resources"]["worker_memory_limit_gb"]
+        resident = resident_bytes() / 1e9
+        if limit is not None and resident > limit:
+            raise WorkerRecycledError(f"the process holds {resident:.1f} GB, its limit is {limit}")
+        self._take(new_config["trial"])
         return True
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its record, or the reason why there is none."""
-        if self._failure is None:
-            try:
+        try:
+            if self._failure is None:
                 return self._epoch()
-            except Exception as error:
-                self._fail(error)
+        except Exception as error:
+            trouble = storage_trouble(error, self._directory)
+            if trouble is not None:
+                time.sleep(RETRY_SECONDS)
+                return self._packed({"done": False, "waiting": trouble})
+            self._fail(error)
         return self._packed({"done": True, **(self._failure or {})})
 
     def cleanup(self) -> None:
         """Let go of the model before the process ends."""
         self._release()
 
-    def _epoch(self) -> dict[str, Any]:
-        from search.objective import history
+    def set_up_process(self, resources: Mapping[str, Any]) -> None:
+        """Prepare the process for trials of these resources."""
+        set_up_process(resources)
 
+    def begin(self, proposal: Mapping[str, Any]) -> TrialRun:
+        """Build the trial's training, continued from its last checkpoint."""
+        from data_pipeline.store import Store
+        from search.objective import TrialRun
+
+        return TrialRun(
+            TrialConfig.model_validate(proposal["config"]),
+            Store.open(Path(proposal["store"])),
+            Path(proposal["folder"]),
+            threads=threads_of(proposal["resources"]),
+            owner=proposal["owner"],
+        )
+
+    def _take(self, proposal: Mapping[str, Any]) -> None:
+        self._proposal = proposal
+        self._failure = None
+        with contextlib.suppress(OSError):  # the first step says it, and waits
+            self._log_to(self._folder())
+
+    def _folder(self) -> Path:
+        """Return the trial's folder, made where the study directory is there."""
+        check_present(self._directory)
+        folder = Path(self._proposal["folder"])
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self._proposal["folder"]).parents[1]
+
+    def _epoch(self) -> dict[str, Any]:
+        self._folder()
+        if self._run is None:
+            self._run = self.begin(self._proposal)
         run = self._run
-        if run is None:
-            raise RuntimeError("expected a trial that has begun, received a step without one")
         if not run.done:  # a trial may be adopted after its last epoch, before it was told
             run.step()
         best = run.best
@@ -92,26 +143,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             }
         )
 
-    def _begin(self, proposal: Mapping[str, Any]) -> None:
-        self._folder = Path(proposal["folder"])
-        self._failure = None
-        try:
-            from data_pipeline.store import Store
-            from search.objective import TrialRun
-
-            self._run = TrialRun(
-                TrialConfig.model_validate(proposal["config"]),
-                Store.open(Path(proposal["store"])),
-                self._folder,
-                threads=threads_of(proposal["resources"]),
-            )
-        except Exception as error:
-            self._fail(error)
-
     def _fail(self, error: Exception) -> None:
-        (self._folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         self._failure = {"failed": reason_of(error)}
         self._run = None
+        if type(error).__name__ == "SupersededError":  # the folder is another's now
+            return
+        with contextlib.suppress(OSError):
+            (self._folder() / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
     def _release(self) -> None:
         self._run = None
@@ -129,10 +167,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     @staticmethod
     def _log_to(folder: Path) -> None:
         """Send the process' output, TensorFlow's C++ messages too, to the trial's worker.log."""
-        folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "worker.log", "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
+
+
+def resident_bytes() -> int:
+    """Return the memory this process holds now, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
+    """Return (epoch, value shown to the pruner) of each record."""
+    return [(record["epoch"], record["pruning_value"]) for record in records]
 
 
 def reason_of(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import yaml
 from results.records import load_study
 from search.config import StudyConfig
 from search.study import open_study
+from tests.search.nodes import Driver
 from tests.search.tiny import tiny_tree
 
 EPOCHS = 30
@@ -109,3 +110,39 @@ def test_a_driver_killed_again_and_again_loses_nothing(
 ) -> None:
     kills = int(os.environ.get("SOAK_KILLS", "8"))
     run_with_kills(tmp_path, synthetic_folder, kills=kills, rng=random.Random(kills))
+
+
+@pytest.mark.soak
+@pytest.mark.cluster
+def test_a_driver_killed_at_random_moments_of_a_simulated_study_loses_nothing(
+    tmp_path: Path, synthetic_folder: Path
+) -> None:
+    kills = int(os.environ.get("SOAK_KILLS", "20"))
+    rng = random.Random(kills)
+    tree = tiny_tree(tmp_path, synthetic_folder, num_trials=6 * kills, grace_epochs=2)
+    tree["train"] |= {"epochs": 9, "learning_rate": {"float": [1e-4, 1e-2], "log": True}}
+    driver = Driver(tree, tmp_path)
+    done: dict[int, tuple[Any, ...]] = {}
+    for _ in range(kills):
+        driver.start(seconds=0.1)
+        time.sleep(rng.uniform(2.0, 10.0))
+        driver.send(signal.SIGKILL)
+        driver.wait()
+        if (tmp_path / "tiny" / "study.yaml").exists():
+            now = finished(tmp_path / "tiny")
+            assert {number: now[number] for number in done} == done
+            done = now
+    assert driver.start(seconds=0.02).wait(400) == 0, driver.text
+
+    end = finished(tmp_path / "tiny")
+    assert {number: end[number] for number in done} == done
+    assert sorted(end) == list(range(6 * kills))
+    assert {state for state, *_ in end.values()} == {"COMPLETE", "PRUNED"}
+    told = open_study(StudyConfig.from_tree(tree)).get_trials()
+    record = load_study(tmp_path / "tiny")
+    for trial, frozen in zip(record.trials, told, strict=True):
+        assert trial.state == frozen.state.name
+        assert trial.curve.epoch.tolist() == list(range(1, len(trial.curve) + 1))
+        assert trial.failures == ()  # a killed driver is no failure of a trial
+        steps = len(frozen.intermediate_values)
+        assert steps == 9 if trial.state == "COMPLETE" else steps in (2, 6)

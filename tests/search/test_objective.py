@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from results import scores
 from search.config import TrialConfig
-from search.objective import TrialRun
+from search.objective import SupersededError, TrialRun
 from tests.search.tiny import tiny_study
 
 POINT = {"model.num_layers": 2, "model.base_filters": 4}
@@ -117,17 +118,98 @@ def test_the_best_model_is_the_checkpoints_whenever_the_process_dies(
     assert (tmp_path / "best.keras").read_bytes() == published
 
 
-def test_a_broken_checkpoint_is_set_aside_and_said(
+def tear(checkpoint: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+
+
+def test_of_a_broken_checkpoint_the_one_before_is_used_and_the_epoch_comes_out_the_same(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    run = TrialRun(trial, store, tmp_path)
+    run.step()
+    second = run.step()
+    tear(tmp_path / "last.npz")
+    again = TrialRun(trial, store, tmp_path)
+
+    assert [record["epoch"] for record in again.records] == [1]
+    assert (tmp_path / "last.broken.npz").exists()
+    assert "training goes on from before it" in (tmp_path / "checkpoint_error.txt").read_text()
+    repeated = again.step()
+    assert repeated["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
+
+
+def test_without_a_whole_checkpoint_training_starts_over(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    run = TrialRun(trial, store, tmp_path)
+    run.step()
+    run.step()
+    for name in ("last.npz", "previous.npz"):
+        tear(tmp_path / name)
+
+    assert TrialRun(trial, store, tmp_path).records == []
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_a_checkpoint_out_of_reach_is_not_taken_for_broken(
     trial: TrialConfig, store: Store, tmp_path: Path
 ) -> None:
     TrialRun(trial, store, tmp_path).step()
     checkpoint = tmp_path / "last.npz"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    run = TrialRun(trial, store, tmp_path)
+    checkpoint.rename(tmp_path / "away.npz")
+    checkpoint.mkdir()  # opening it fails as on a share that is gone
 
-    assert run.records == []
-    assert (tmp_path / "last.broken.npz").exists()
-    assert "training starts over" in (tmp_path / "checkpoint_error.txt").read_text()
+    with pytest.raises(IsADirectoryError):
+        TrialRun(trial, store, tmp_path)
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("failing", ["model", "checkpoint", "line"])
+def test_an_epoch_that_cannot_be_written_is_kept_and_written_by_the_next_step(
+    trial: TrialConfig,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+) -> None:
+    run = TrialRun(trial, store, tmp_path)
+    run.step()
+    trained = run._trainer.epoch
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if failing == "line":
+            patch.setattr("search.objective._line", full)
+        else:
+            patch.setattr(
+                *{"model": (run._model, "save"), "checkpoint": (run._trainer, "save")}[failing],
+                full,
+            )
+            patch.setattr("search.objective.best_of", lambda records: records[-1])
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                run.step()
+    record = run.step()
+
+    assert record["epoch"] == 2
+    assert run._trainer.epoch == trained + 1  # not trained again
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert [r["epoch"] for r in TrialRun(trial, store, tmp_path).records] == [1, 2]
+
+
+def test_who_is_superseded_writes_no_more(trial: TrialConfig, store: Store, tmp_path: Path) -> None:
+    cut_off = TrialRun(trial, store, tmp_path, owner="first")
+    cut_off.step()
+    successor = TrialRun(trial, store, tmp_path, owner="second")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SupersededError, match="it is second's"):
+        cut_off.step()
+
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert successor.step()["epoch"] == 2
 
 
 def test_early_stopping_ends_after_its_patience(

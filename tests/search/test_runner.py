@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.records import load_study
 from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
-from search.runner import Summary, run_study, study_lock
+from search.runner import Summary, run_study
 from search.study import open_study
 from tests.search.tiny import tiny_study, tiny_tree
 
@@ -106,6 +106,20 @@ def test_trials_share_worker_processes(study: tuple[StudyConfig, Summary, Log]) 
 
     # Two slots, three trials: the third began in a process that had trained before.
     assert sum("process started" in text for text in starts) == 2
+
+
+def test_a_worker_that_has_grown_too_large_is_replaced_and_no_trial_is_lost(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    tree = tiny_tree(tmp_path, synthetic_folder, pruner="none")
+    tree["resources"] |= {"worker_memory_limit_gb": 0.1, "max_concurrent": 1}
+    summary = run_study(StudyConfig.from_tree(tree), Log())
+
+    assert summary.states == {"COMPLETE": 3}
+    record = load_study(tmp_path / "tiny")
+    assert all(trial.failures == () for trial in record.trials)
+    logs = [(trial.path / "worker.log").read_text() for trial in record.trials]
+    assert all("process started" in text for text in logs)
 
 
 def test_running_a_finished_study_again_changes_nothing(
@@ -212,14 +226,6 @@ def test_a_trial_that_fits_on_no_node_is_refused(
     tree["resources"]["cpus_per_trial"] = 64
     with pytest.raises(RunError, match=r"expected a node with \{'CPU': 64.0\}"):
         run_study(StudyConfig.from_tree(tree), Log())
-
-
-def test_a_study_that_another_process_runs_is_refused_by_name(
-    ray_session: None, synthetic_folder: Path, tmp_path: Path
-) -> None:
-    config = tiny_study(tmp_path, synthetic_folder)
-    with study_lock(config.directory), pytest.raises(RunError, match="is being run by process"):
-        run_study(config, Log())
 
 
 def test_leaking_splits_are_said_at_the_start(

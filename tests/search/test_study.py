@@ -22,7 +22,7 @@ def config_with(folder: Path, **search: object) -> StudyConfig:
     config = StudyConfig.from_tree(
         {"study": {"storage_path": str(folder)}, "search": {"startup_trials": 2, **search}}
     )
-    config.directory.mkdir(parents=True, exist_ok=True)
+    (config.directory / "trials").mkdir(parents=True, exist_ok=True)
     return config
 
 

@@ -1,0 +1,567 @@
+"""The book over a real Optuna journal; the worker's results are given, Ray is not needed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
+
+from search.book import TrialBook
+from search.bridge import Packed, StudySearcher
+from search.config import StudyConfig
+from search.stop import Stop
+from search.study import mirror_study, open_study, trial_folder
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        pass
+
+    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
+        pass
+
+    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def trial_ended(self, trial: FrozenTrial) -> None:
+        pass
+
+
+def config_in(
+    folder: Path, resources: Mapping[str, Any] | None = None, **search: Any
+) -> StudyConfig:
+    return StudyConfig.from_tree(
+        {
+            "study": {"storage_path": str(folder), "seed": 3},
+            "search": {"grace_epochs": 1, "reduction_factor": 2, "num_trials": 8, **search},
+            "resources": dict(resources or {}),
+        }
+    )
+
+
+def open_book(
+    config: StudyConfig, capacity: Callable[[], int] = lambda: 4, stop: Stop | None = None
+) -> TrialBook:
+    config.directory.mkdir(parents=True, exist_ok=True)
+    (config.directory / "study.yaml").touch()
+    (config.directory / "trials").mkdir(exist_ok=True)
+    return TrialBook(open_study(config), config, Path("store"), capacity, Heard(), stop)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> StudyConfig:
+    return config_in(tmp_path)
+
+
+def result(values: list[float | None], *, done: bool = False, pruning: Any = None) -> dict:
+    """What a worker reports after epochs of these objective values."""
+    shown = values if pruning is None else pruning
+    best = max((v for v in values if v is not None), default=None)
+    return {
+        "done": done,
+        "record": {"epoch": len(values), "objective": values[-1], "dice": {}},
+        "history": list(enumerate(shown, start=1)),
+        "best_value": best,
+        "best_epoch": None if best is None else values.index(best) + 1,
+        "cost": {"parameters": 10, "flops": 20, "activation_bytes": 30},
+    }
+
+
+def proposal_of(book: TrialBook) -> dict[str, Any]:
+    """Let a further worker have a trial, whatever Ray calls it."""
+    proposal = book.propose(str(uuid.uuid4()))
+    assert proposal is not None
+    return proposal
+
+
+def mirrored(config: StudyConfig, number: int) -> dict:
+    path = trial_folder(config.directory, number) / "trial.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def trials(book: TrialBook) -> list[FrozenTrial]:
+    return book.study.get_trials()
+
+
+def test_a_completed_trial_has_its_best_epochs_value_and_every_intermediate_one(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.report("a", result([0.1]))
+    book.report("a", result([0.1, 0.5]))
+    book.finish("a", result([0.1, 0.5, 0.3], done=True), error=False)
+
+    (trial,) = trials(book)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
+    assert trial.intermediate_values == {1: 0.1, 2: 0.5, 3: 0.3}
+    assert mirrored(config, 0)["best_epoch"] == 2
+    assert mirrored(config, 0)["cost"]["parameters"] == 10
+
+
+def test_the_pruner_stops_the_worse_and_it_is_told_pruned(config: StudyConfig) -> None:
+    book = open_book(config)
+    for ray_id, value in (("a", 0.6), ("b", 0.5), ("c", 0.7)):
+        book.propose(ray_id)
+        stopped = book.report(ray_id, result([value]))
+        assert stopped == (value == 0.5)
+    book.finish("b", result([0.5]), error=False)
+
+    assert trials(book)[1].state is TrialState.PRUNED
+    assert trials(book)[1].intermediate_values == {1: 0.5}
+    assert mirrored(config, 1) | {"state": "PRUNED", "value": 0.5} == mirrored(config, 1)
+
+
+def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.finish("a", result([0.0, 0.2], done=True, pruning=[0.4, 0.6]), error=False)
+
+    assert trials(book)[0].intermediate_values == {1: 0.4, 2: 0.6}
+    assert trials(book)[0].value == 0.2
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "reason"),
+    [
+        ({"done": True, "failed": "NonFiniteLoss: nan"}, False, "NonFiniteLoss: nan"),
+        (result([None], done=True, pruning=[None]), False, "was undefined in every epoch"),
+    ],
+)
+def test_what_ends_badly_is_fail_with_its_reason(
+    config: StudyConfig, ending: Any, error: bool, reason: str
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.finish("a", ending, error)
+
+    assert trials(book)[0].state is TrialState.FAIL
+    assert reason in mirrored(config, 0)["reason"]
+
+
+def test_out_of_memory_is_fail_with_a_violated_constraint(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.finish("a", {"done": True, "failed": "out of memory: 3 GB"}, error=False)
+
+    assert trials(book)[0].state is TrialState.FAIL
+    assert trials(book)[0].constraints == {"memory": 1.0}
+
+
+def test_an_interrupted_trial_is_adopted_with_its_number_parameters_and_epochs(
+    config: StudyConfig,
+) -> None:
+    first = open_book(config)
+    before = first.propose("a")
+    first.report("a", result([0.1, 0.2]))
+    # The driver dies here; the worker had trained and checkpointed a third epoch.
+    second = open_book(config)
+    after = second.propose("other")
+
+    assert before is not None
+    assert after is not None
+    assert before.pop("owner") != after.pop("owner")
+    assert after == before
+    second.finish("other", result([0.1, 0.2, 0.4, 0.3], done=True), error=False)
+    (trial,) = trials(second)
+    assert (trial.number, trial.state, trial.value) == (0, TrialState.COMPLETE, 0.4)
+    assert trial.intermediate_values == {1: 0.1, 2: 0.2, 3: 0.4, 4: 0.3}
+
+
+def test_a_trial_stopped_by_the_clock_stays_running(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.report("a", result([0.1]))
+    book.finish("a", None, error=False)
+
+    assert trials(book)[0].state is TrialState.RUNNING
+
+
+def test_finished_trials_are_never_proposed_again_and_the_budget_counts_them(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, num_trials=2)
+    book = open_book(config)
+    for ray_id in ("a", "b"):
+        book.propose(ray_id)
+        book.finish(ray_id, result([0.1], done=True), error=False)
+
+    assert book.exhausted
+    assert open_book(config).exhausted
+    assert not open_book(config_in(tmp_path, num_trials=3)).exhausted
+    assert StudySearcher(book).suggest("c") == Searcher.FINISHED
+
+
+def test_no_more_trials_are_proposed_than_fit_or_after_the_deadline(config: StudyConfig) -> None:
+    book = open_book(config, capacity=lambda: 1)
+    assert StudySearcher(book).suggest("a") is not None
+    assert StudySearcher(book).suggest("b") is None
+
+    late = open_book(config_in(config.directory), stop=Stop(deadline=time.time() - 1))
+    assert StudySearcher(late).suggest("a") == Searcher.FINISHED
+
+
+def test_the_searcher_hands_over_the_workers_packed_result(config: StudyConfig) -> None:
+    book = open_book(config)
+    searcher = StudySearcher(book)
+    searcher.suggest("a")
+    packed = Packed(result([0.3], done=True))
+    searcher.on_trial_complete("a", {"result": packed, "epoch": 1, "done": True})
+    searcher.on_trial_complete("a", {"result": packed})  # Tune may tell an end twice
+
+    assert [t.value for t in trials(book)] == [0.3]
+
+
+def test_baselines_come_first_and_once(tmp_path: Path) -> None:
+    baseline = {"name": "hand-tuned", "params": {"model.num_layers": 5, "train.batch_size": 4}}
+    config = config_in(tmp_path, baselines=[baseline])
+    book = open_book(config)
+    proposal = book.propose("a")
+    assert proposal is not None
+    assert proposal["config"]["model"]["num_layers"] == 5
+    assert mirrored(config, 0)["baseline"] == "hand-tuned"
+
+    book.finish("a", result([0.3], done=True), error=False)
+    open_book(config).propose("b")
+    assert mirrored(config, 1)["baseline"] is None
+
+
+def test_a_continued_study_does_not_draw_the_same_again(tmp_path: Path) -> None:
+    config = config_in(tmp_path, sampler="random")
+    for _ in range(3):
+        book = open_book(config)
+        book.propose("a")
+        book.finish("a", result([0.1], done=True), error=False)
+
+    rates = {trial.params["train.learning_rate"] for trial in trials(book)}
+    assert len(rates) == 3
+
+
+def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> None:
+    def seeds(folder: str, seed: int) -> list[int]:
+        config = config_in(tmp_path / folder)
+        tree = config.to_tree()
+        tree["study"]["seed"] = seed
+        book = open_book(StudyConfig.from_tree(tree))
+        return [book.propose(name)["config"]["seed"] for name in "abc"]  # type: ignore[index]
+
+    first = seeds("one", 3)
+    assert len(set(first)) == 3
+    assert seeds("two", 3) == first
+    assert seeds("three", 4) != first
+
+
+def test_a_told_trial_whose_mirror_was_not_written_is_mirrored_at_the_next_start(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    trial = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    book.study.tell(trial, 0.4)
+    assert mirrored(config, 0)["state"] == "RUNNING"
+
+    mirror_study(config.directory, open_study(config))
+    assert mirrored(config, 0)["state"] == "COMPLETE"
+
+
+def test_a_trial_whose_driver_died_while_asking_is_completed_and_adopted(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    name, distribution = next(iter(config.space.items()))
+    asked = book.study.ask({name: distribution.to_optuna()})
+
+    proposal = open_book(config).propose("a")
+    assert proposal is not None
+    assert proposal["number"] == 0
+    assert trials(book)[0].params.keys() == config.space.keys()
+    assert trials(book)[0].params[name] == asked.params[name]
+
+
+def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    for ray_id, value in (("b", 0.6), ("a", 0.5)):
+        book.propose(ray_id)
+        stopped = book.report(ray_id, result([value]))
+    assert stopped
+    # The driver dies before Ray has stopped the trial.
+    after = open_book(config)
+
+    assert trials(after)[1].state is TrialState.PRUNED
+    assert (mirrored(config, 1)["value"], mirrored(config, 1)["epochs"]) == (0.5, 1)
+    assert [proposal_of(after)["number"] for _ in range(2)] == [0, 2]
+
+
+def test_a_failure_that_was_noted_and_not_told_is_told(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    running.set_user_attr("reason", "NonFiniteLoss: nan")
+
+    assert trials(open_book(config))[0].state is TrialState.FAIL
+    assert mirrored(config, 0)["reason"] == "NonFiniteLoss: nan"
+
+
+def test_a_run_whose_first_trials_all_fail_at_once_proposes_no_more(config: StudyConfig) -> None:
+    book = open_book(config, capacity=lambda: 2)
+    for number in range(3):
+        assert not book.exhausted
+        book.propose(str(number))
+        book.finish(str(number), {"done": True, "failed": "DataError: no store"}, error=False)
+
+    assert book.hopeless
+    assert book.exhausted
+
+
+def test_failures_after_a_trial_has_trained_do_not_end_the_run(config: StudyConfig) -> None:
+    book = open_book(config, capacity=lambda: 2)
+    book.propose("good")
+    book.finish("good", result([0.5], done=True), error=False)
+    for number in range(4):
+        book.propose(str(number))
+        book.finish(str(number), {"done": True, "failed": "out of memory: 1"}, error=False)
+
+    assert not book.hopeless
+
+
+def lose(book: TrialBook, ray_id: str, reason: str = "its node was lost") -> None:
+    """What the adapters do when Ray gives a worker up."""
+    book.note_lost(ray_id, reason)
+    book.finish(ray_id, None, error=True)
+
+
+def test_a_trial_that_lost_its_worker_goes_on_and_the_loss_is_counted_in_the_study(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    number = proposal_of(book)["number"]
+    (ray_id,) = book._live
+    book.report(ray_id, result([0.1, 0.2]))
+    lose(book, ray_id)
+
+    assert proposal_of(book)["number"] == number
+    (trial,) = trials(book)
+    assert trial.state is TrialState.RUNNING
+    assert trial.user_attrs["failures"] == [{"epoch": 2, "reason": "its node was lost"}]
+    assert mirrored(config, 0)["failures"] == trial.user_attrs["failures"]
+
+
+def test_losses_in_a_row_end_in_fail_also_over_several_runs(tmp_path: Path) -> None:
+    config = config_in(tmp_path, resources={"max_failures": 2})
+    for run in range(3):
+        book = open_book(config)  # counted in the study, not in the driver's memory
+        book.propose(str(run))
+        lose(book, str(run), "its worker process died")
+
+    (trial,) = trials(book)
+    assert trial.state is TrialState.FAIL
+    assert len(trial.user_attrs["failures"]) == 3
+    assert mirrored(config, 0)["reason"] == (
+        "its worker process died; failure 3 in a row after epoch 0"
+    )
+
+
+def test_an_epoch_between_two_losses_forgives_the_first(tmp_path: Path) -> None:
+    config = config_in(tmp_path, resources={"max_failures": 1})
+    book = open_book(config)
+    values = []
+    for attempt in range(4):
+        book.propose(str(attempt))
+        values.append(0.1 * attempt)
+        book.report(str(attempt), result(values))
+        lose(book, str(attempt))
+
+    assert trials(book)[0].state is TrialState.RUNNING
+    book.propose("a")
+    lose(book, "a")
+    assert trials(book)[0].state is TrialState.FAIL
+
+
+def test_a_recycled_worker_is_no_failure(config: StudyConfig) -> None:
+    book = open_book(config)
+    number = proposal_of(book)["number"]
+    (ray_id,) = book._live
+    book.note_lost(ray_id, "its worker failed", recycled=True)
+    book.finish(ray_id, None, error=True)
+
+    assert proposal_of(book)["number"] == number
+    assert "failures" not in trials(book)[0].user_attrs
+
+
+def test_the_search_is_not_over_while_a_trial_may_still_lose_its_worker(tmp_path: Path) -> None:
+    config = config_in(tmp_path, num_trials=1)
+    book = open_book(config)
+    searcher = StudySearcher(book)
+    searcher.suggest("a")
+    assert searcher.suggest("b") is None  # not FINISHED, which Tune would never take back
+    lose(book, "a")
+    assert searcher.suggest("b") is not None
+
+
+def test_a_silent_worker_is_overdue_and_its_trial_goes_on(tmp_path: Path) -> None:
+    config = config_in(tmp_path, resources={"trial_timeout_minutes": 0.001})
+    book = open_book(config)
+    book.propose("waits for a node")
+    book.propose("hangs")
+    book.heard("hangs")
+    time.sleep(0.1)
+
+    assert book.overdue() == ["hangs"]
+    assert book.overdue() == []  # killed once
+    lose(book, "hangs", "its worker process died")
+    (failure,) = trials(book)[1].user_attrs["failures"]
+    assert failure["reason"] == "no report for 0.001 minutes (trial_timeout_minutes)"
+
+
+def test_out_of_memory_is_tried_once_more_where_a_larger_share_may_help(tmp_path: Path) -> None:
+    config = config_in(tmp_path, resources={"gpus_per_trial": 0.5})
+    book = open_book(config)
+    for ray_id in ("a", "b"):
+        assert trials(book) == [] or trials(book)[0].state is TrialState.RUNNING
+        book.propose(ray_id)
+        book.finish(ray_id, {"done": True, "failed": "out of memory: 9 GB"}, error=False)
+
+    (trial,) = trials(book)
+    assert trial.user_attrs["share"] == 2
+    assert trial.state is TrialState.FAIL
+    assert trial.constraints == {"memory": 1.0}
+
+
+def test_a_stopped_run_lets_its_epochs_end_and_leaves_its_trials_running(
+    config: StudyConfig,
+) -> None:
+    stop = Stop(grace=60)
+    book = open_book(config, stop=stop)
+    book.propose("a")
+    stop.ask("SIGTERM", 143, grace=True)
+
+    assert StudySearcher(book).suggest("b") == Searcher.FINISHED
+    assert not stop.now(book.live)
+    assert book.report("a", result([0.5]))  # stopped at its epoch's end, which is told
+    book.finish("a", result([0.5]), error=False)
+    assert stop.now(book.live)
+    (trial,) = trials(book)
+    assert (trial.state, trial.intermediate_values) == (TrialState.RUNNING, {1: 0.5})
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.trouble.RETRY_SECONDS", 0.2)
+
+
+def test_a_study_directory_that_is_gone_for_a_while_pauses_the_search(
+    config: StudyConfig, impatient: None
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    away = config.directory.with_name("away")
+    config.directory.rename(away)
+    back = threading.Timer(0.5, lambda: away.rename(config.directory))
+    back.start()
+    book.report("a", result([0.5]))
+    book.finish("a", result([0.5], done=True), error=False)
+    back.join()
+
+    assert [trial.value for trial in trials(open_book(config))] == [0.5]
+    assert book.trouble is None
+    first, second = book.observer.warnings  # type: ignore[attr-defined]
+    assert "the storage is gone" in first
+    assert "the search pauses" in first
+    assert "writing again" in second
+
+
+def test_a_storage_that_stays_away_ends_the_run_and_nothing_is_begun_in_its_place(
+    tmp_path: Path, impatient: None
+) -> None:
+    config = config_in(tmp_path, resources={"storage_patience_minutes": 0.005})
+    book = open_book(config)
+    book.propose("a")
+    away = config.directory.with_name("away")
+    config.directory.rename(away)
+    book.report("a", result([0.5]))
+    book.finish("a", result([0.5], done=True), error=False)
+
+    assert "the storage is gone" in str(book.trouble)
+    assert (book.stop.asked, book.stop.exit_code) == (True, 75)
+    assert not config.directory.exists()
+    away.rename(config.directory)
+    assert proposal_of(open_book(config))["number"] == 0  # RUNNING, goes on
+
+
+def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
+    config: StudyConfig, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna.storages.journal import JournalFileBackend
+
+    book = open_book(config)
+    append, left = JournalFileBackend.append_logs, [3]
+
+    def full(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        if left[0] == 0:
+            return append(self, logs)
+        left[0] -= 1
+        with open(config.directory / "optuna.journal", "a") as file:
+            file.write('{"op_code": 4, "worker')  # what the disk still took
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    first = proposal_of(book)
+    (ray_id,) = book._live
+    left[0] = 2
+    book.report(ray_id, result([0.5]))
+    left[0] = 2
+    book.finish(ray_id, result([0.5], done=True), error=False)
+
+    assert first["number"] == 0
+    again = trials(open_book(config))
+    assert [(t.state, t.value) for t in again] == [(TrialState.COMPLETE, 0.5)]
+    assert again[0].intermediate_values == {1: 0.5}
+
+
+def test_a_worker_that_waits_for_its_storage_is_said_and_in_the_end_replaced(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, resources={"storage_patience_minutes": 0.002})
+    book = open_book(config)
+    book.propose("a")
+    waiting = {"done": False, "waiting": "the storage is full"}
+    assert not book.report("a", waiting)
+    time.sleep(0.2)
+    assert book.report("a", waiting)
+    book.finish("a", waiting, error=False)
+
+    assert book.observer.warnings[0] == "trial 0 waits: the storage is full"  # type: ignore[attr-defined]
+    assert trials(book)[0].user_attrs["failures"][0]["reason"] == "the storage is full"
+    assert proposal_of(book)["number"] == 0
+
+
+def test_a_superseded_run_writes_nothing_more(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+    before = (config.directory / "optuna.journal").read_bytes()
+    book.stop.supersede("another process has taken the study over")
+    book.report("a", result([0.5]))
+    book.finish("a", result([0.5], done=True), error=False)
+
+    assert book.stop.now(book.live)
+    assert (config.directory / "optuna.journal").read_bytes() == before
