@@ -145,4 +145,4 @@ def test_a_driver_killed_at_random_moments_of_a_simulated_study_loses_nothing(
         assert trial.curve.epoch.tolist() == list(range(1, len(trial.curve) + 1))
         assert trial.failures == ()  # a killed driver is no failure of a trial
         steps = len(frozen.intermediate_values)
-        assert steps == 9 if trial.state == "COMPLETE" else steps in (2, 6)
+        assert steps == 9 if trial.state == "COMPLETE" else steps in (2, 4, 8)
