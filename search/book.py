@@ -17,22 +17,29 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.config import StudyConfig
+from search.judge import share_of
+from search.objectives import values_of
+from search.proposals import Proposer
 from search.study import (
     BASELINE,
     BEST_EPOCH,
     BEST_VALUE,
     COST,
+    DUPLICATE_OF,
     EPOCHS,
+    LIMIT,
     REASON,
     SEED,
+    SHARE,
     STOPPED,
+    VALUES,
     derive_seed,
     mirror_trial,
     started_trials,
     trial_folder,
 )
+from search.study import OUT_OF_MEMORY as OUT_OF_MEMORY
 
-OUT_OF_MEMORY = "out of memory"
 HOPELESS_FAILURES = 3
 
 
@@ -62,6 +69,7 @@ class LiveTrial:
     trial: Trial
     pruned: bool = False
     reason: str | None = None
+    broken: str = ""
     best_value: float | None = None
     best_epoch: int | None = None
     epochs: int = 0
@@ -78,6 +86,7 @@ class TrialBook:
         capacity: Returns how many trials the cluster has room for now.
         observer: Told of starts, epochs and ends.
         deadline: Time (``time.time()``) after which no new trial is proposed; None: no limit.
+        num_classes: Classes of the data, for predictions; None: as the config says.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class TrialBook:
         capacity: Callable[[], int],
         observer: Observer,
         deadline: float | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -97,9 +107,12 @@ class TrialBook:
         self._capacity = capacity
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
+        self.proposer = Proposer(study, config, num_classes)
         # The study's lock is ours, so a trial found RUNNING has lost its worker with its driver.
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._adoptable = [frozen for frozen in running if not self._settle(frozen)]
+        # Duplicates wait for their originals, without a worker.
+        adoptable = [t for t in running if t.user_attrs.get(DUPLICATE_OF) is None]
+        self._adoptable = [frozen for frozen in adoptable if not self._settle(frozen)]
         self._started = len(started_trials(study))
         self._barren = 0
         self._fertile = False
@@ -114,28 +127,28 @@ class TrialBook:
             return True
         if self._adoptable:
             return False
+        if self.proposer.stuck or self.proposer.exhausted:
+            return True
         limit = self.config.search.num_trials
         out_of_time = self.deadline is not None and time.time() >= self.deadline
         return out_of_time or (limit is not None and self._started >= limit)
 
     def propose(self, ray_id: str) -> dict[str, Any] | None:
-        """Adopt an interrupted trial or ask the study for a new one; None while there is no room.
+        """Adopt an interrupted trial or ask the study for a new one.
+
+        None while there is no room, or where there will be none: see ``exhausted``.
 
         Returns:
             All that a worker needs to train it, as plain values.
         """
         if len(self._live) >= self._capacity():
             return None
-        if self._adoptable:
-            trial = Trial(self.study, self._adoptable.pop(0)._trial_id)
-            # A driver killed while it asked has left some of the parameters to be drawn.
-            for name, distribution in self._distributions.items():
-                trial._suggest(name, distribution)
-        else:
-            trial = self.study.ask(self._distributions)
-            self._started += 1
+        trial = self._next_trial()
+        if trial is None:
+            return None
         seed = derive_seed(self.config.study.seed, trial.number)
         trial.set_user_attr(SEED, seed)
+        trial.set_user_attr(SHARE, share_of(self.config.resources))
         self._live[ray_id] = LiveTrial(trial)
         self._mirror(trial)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
@@ -146,6 +159,22 @@ class TrialBook:
             "config": self.config.at(trial.params, seed).model_dump(mode="json"),
             "resources": self.config.resources.model_dump(mode="json"),
         }
+
+    def _next_trial(self) -> Trial | None:
+        while self._adoptable:
+            trial = Trial(self.study, self._adoptable.pop(0)._trial_id)
+            begun = SEED in trial.user_attrs
+            # A driver killed while it asked has left some of the parameters to be drawn.
+            for name, distribution in self._distributions.items():
+                trial._suggest(name, distribution)
+            if begun or self.proposer.admit(trial):
+                return trial
+            self._started -= 1
+        if self.exhausted:
+            return None
+        proposed = self.proposer.next()
+        self._started += proposed is not None
+        return proposed
 
     def report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
         """Report an epoch to the study.
@@ -161,18 +190,30 @@ class TrialBook:
         if live is None or "record" not in result:
             return False
         if live.epochs == 0 and COST in result:
-            live.trial.set_user_attr(COST, dict(result[COST]))
+            self._note_cost(live, result[COST])
         known = self._reported(live)
         for epoch, value in result["history"]:
             # Steps from before an interruption are in the study already, or were lost on the way.
-            if epoch not in known and value is not None and not math.isnan(value):
+            # Optuna takes none of a study of several objectives, where nothing is pruned.
+            several = bool(self.config.search.minimize)
+            if epoch not in known and value is not None and not math.isnan(value) and not several:
                 live.trial.report(value, epoch)
                 known.add(epoch)
         self._fertile = True
         live.epochs = result["record"]["epoch"]
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
+        if live.broken:
+            return True
         return bool(live.trial.should_prune()) if known else False
+
+    def _note_cost(self, live: LiveTrial, cost: Mapping[str, Any]) -> None:
+        # What was measured before an interruption stands, so that a trial is measured once.
+        if COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(COST, dict(cost))
+        live.broken = self.proposer.measured(live.trial)
+        if live.broken:
+            live.trial.set_user_attr(LIMIT, live.broken)
 
     def _reported(self, live: LiveTrial) -> set[int]:
         if not live.reported:
@@ -215,9 +256,15 @@ class TrialBook:
         self._tell(live.trial, live.best_value, state)
 
     def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
-        value = best_value if state is TrialState.COMPLETE else None
-        frozen = self.study.tell(trial, value, state=state)
+        values: dict[str, float] = {}
+        if state is TrialState.COMPLETE and best_value is not None:
+            search, cost = self.config.search, trial.user_attrs.get(COST) or {}
+            values = values_of(search.objective, best_value, search.minimize, cost)
+            if search.minimize:
+                trial.set_user_attr(VALUES, values)
+        frozen = self.study.tell(trial, list(values.values()) or None, state=state)
         mirror_trial(self.config.directory, frozen)
+        self.proposer.ended(frozen)
         self.observer.trial_ended(frozen)
 
     def _settle(self, frozen: FrozenTrial) -> bool:
@@ -238,7 +285,7 @@ class TrialBook:
         if error or live.reason:
             live.reason = live.reason or "the worker process ended; see its worker.log"
             return TrialState.FAIL
-        if live.pruned:
+        if live.pruned or live.broken:
             return TrialState.PRUNED
         if not result.get("done"):
             return None

@@ -19,13 +19,17 @@ import optuna
 from ray import tune
 
 from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
+from results.proposals import load_untrained
 from search.book import Observer, TrialBook
 from search.bridge import PrunerScheduler, StudySearcher
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
+from search.methods import check_installed
 from search.preflight import check_data
 from search.record import record_study
 from search.study import REASON, mirror_study, open_study, started_trials
+from search.warm_start import Earlier, bring_in, read_earlier
 from search.worker import TrialWorker
 
 
@@ -38,12 +42,14 @@ class Summary:
         states: Number of trials by state, RUNNING being those a further run would resume.
         finished: Whether the study has all the trials it was asked for.
         seconds: Wall time of this run.
+        notes: Why the search ended, and what was proposed and not trained.
     """
 
     directory: Path
     states: dict[str, int]
     finished: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> Summary:
@@ -61,32 +67,56 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
         ConfigError: where the config does not fit the data or the study that is continued.
         data_pipeline.problems.DataError: listing every bad file.
         search.cluster.RunError: where no node of the cluster can hold a trial, another process
-            runs the study, or the first trials all fail without one epoch.
+            runs the study, the first trials all fail without one epoch, or every proposal is
+            refused.
     """
     started = time.time()
+    check_installed(config)
     store = prepare(config.data, progress=progress)
     check_data(config, store)
+    earlier = read_earlier(config, store.classes, store.fingerprint)
     with study_lock(config.directory):
         recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / "run.log"):
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, started)
+            brought = _bring_in(study, earlier, observer)
+            book = _run_trials(config, study, store, observer, started)
     if book.hopeless:
         reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
         raise RunError(
             f"stopped: every trial fails before its first epoch, the last one with: {reasons[-1]}; "
             f"see {config.directory / 'trials'}/*/error.txt and worker.log"
         )
+    if book.proposer.stuck:
+        raise RunError(book.proposer.stuck)
     states = Counter(trial.state.name for trial in started_trials(study))
     limit = config.search.num_trials
-    finished = not states["RUNNING"] and (limit is None or states.total() >= limit)
-    return Summary(config.directory, dict(sorted(states.items())), finished, time.time() - started)
+    enough = limit is None or states.total() >= limit or book.proposer.exhausted is not None
+    finished = not states["RUNNING"] and enough
+    return Summary(
+        config.directory,
+        dict(sorted(states.items())),
+        finished,
+        time.time() - started,
+        (*brought, *book.proposer.sentences(), *load_untrained(config.directory).sentences()),
+    )
+
+
+def _bring_in(study: optuna.Study, earlier: list[Earlier], observer: Observer) -> list[str]:
+    """Add the trials of earlier studies; return what there is to say of it."""
+    if not earlier:
+        return []
+    for note in (note for one in earlier for note in one.notes):
+        observer.warn(note)
+    added = bring_in(study, earlier)
+    total = sum(len(one.trials) for one in earlier)
+    return [f"{total} trials of earlier studies, {added} of them new"]
 
 
 def _run_trials(
-    config: StudyConfig, study: optuna.Study, store: Path, observer: Observer, started: float
+    config: StudyConfig, study: optuna.Study, store: Store, observer: Observer, started: float
 ) -> TrialBook:
     mirror_study(config.directory, study)
     observer.study_opened(started_trials(study))
@@ -96,10 +126,11 @@ def _run_trials(
         book = TrialBook(
             study,
             config,
-            store,
+            store.path,
             capacity=Capacity(config.resources),
             observer=observer,
             deadline=deadline,
+            num_classes=len(store.classes),
         )
         if not book.exhausted:
             _fit(config, book, deadline)

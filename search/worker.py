@@ -84,11 +84,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 "history": history(run.records),
                 BEST_VALUE: best and best["objective"],
                 BEST_EPOCH: best and best["epoch"],
-                COST: {
-                    "parameters": run.cost.parameters,
-                    "flops": run.cost.flops,
-                    "activation_bytes": run.cost.activation_bytes,
-                },
+                COST: run.costs,
             }
         )
 
