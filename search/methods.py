@@ -51,6 +51,26 @@ class GridSampler(BruteForceSampler):
         """Do nothing."""
 
 
+class CmaEs(CmaEsSampler):
+    """Optuna's CMA-ES without its warning, at every trial, that it does not look at constraints.
+
+    The limits' constraints stand in the study whatever the sampler; docs/search.md says which
+    samplers learn from them.
+    """
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Do what Optuna does, quietly."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Constraints have been set", UserWarning)
+            super().after_trial(study, trial, state, values)
+
+
 def _tpe(config: StudyConfig, seed: int) -> BaseSampler:
     return TPESampler(n_startup_trials=config.search.startup_trials, seed=seed)
 
@@ -62,7 +82,7 @@ def _gp(config: StudyConfig, seed: int) -> BaseSampler:
 def _cma_es(config: StudyConfig, seed: int) -> BaseSampler:
     # Choices are drawn at random, which needs no warning a trial. With margin, integers with few
     # values do not freeze (Hamano et al., 2022).
-    return CmaEsSampler(seed=seed, with_margin=True, warn_independent_sampling=False)
+    return CmaEs(seed=seed, with_margin=True, warn_independent_sampling=False)
 
 
 def _nsga2(config: StudyConfig, seed: int) -> BaseSampler:

@@ -46,8 +46,9 @@ _log = logging.getLogger(__name__)
 
 MOST_REFUSED = 100
 MOST_DUPLICATES = 50
-# A sampler that insists on what is known is helped out by random draws.
-DUPLICATES_BEFORE_RANDOM = 10
+# A sampler that insists on what is known or refused is helped out by random draws: gp and cma-es
+# learn from completed trials alone.
+RANDOM_AFTER = 10
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Proposer:
         return [reason for reason in (self.stuck, self.exhausted) if reason]
 
     def _ask(self) -> Trial:
-        if self._row.duplicates < DUPLICATES_BEFORE_RANDOM:
+        if max(self._row.refused, self._row.duplicates) < RANDOM_AFTER:
             return self.study.ask(self._distributions)
         sampler, self.study.sampler = self.study.sampler, self._random
         try:

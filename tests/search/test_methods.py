@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 from search.config import ConfigError, SearchSettings, StudyConfig
 from search.methods import NEEDED, PRUNERS, SAMPLERS
 from search.proposals import Proposer
-from search.study import open_study
+from search.study import open_study, started_trials
 
 EPOCHS = 9
 FINITE = {
@@ -93,6 +93,29 @@ def test_a_sampler_of_several_objectives_gets_them_all(sampler: str, tmp_path: P
 
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert len(study.best_trials) == 8
+
+
+def test_a_sampler_lives_with_limits_refusals_and_duplicates(sampler: str, tmp_path: Path) -> None:
+    limits = {"max_parameters": 300_000, "max_latency_ms": 50.0}
+    config = config_with(tmp_path, sampler=sampler, pruner="none", **limits)
+    proposer = Proposer(open_study(config), config, 6)
+    study = proposer.study
+    for number in range(8):
+        trial = proposer.next()
+        if trial is None:
+            break  # grid's space is small
+        trial.set_user_attr("cost", {"flops": 1e9, "latency_ms": 1.0})
+        assert proposer.measured(trial) == ""
+        proposer.ended(study.tell(trial, 0.1 * number))
+        if number == 4:
+            study.enqueue_trial(trial.params)
+            assert not proposer.admit(ask(study, config))
+
+    trained = started_trials(study)
+    assert len(trained) >= 5
+    assert proposer.duplicates >= 1
+    assert all(trial.constraints["parameters"] <= 0 for trial in trained)
+    assert {tuple(t.constraints) for t in trained} == {("parameters", "latency_ms")}
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)

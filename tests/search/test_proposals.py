@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from results.proposals import load_untrained
 from search.config import StudyConfig
 from search.limits import demand_of
-from search.proposals import MOST_DUPLICATES, MOST_REFUSED, Proposer
+from search.proposals import MOST_DUPLICATES, MOST_REFUSED, RANDOM_AFTER, Proposer
 from search.study import (
     DUPLICATE_OF,
     FROM_STUDY,
@@ -46,6 +48,25 @@ def config_in(folder: Path, tree: dict[str, Any] | None = None, **search: Any) -
     )
     config.directory.mkdir(parents=True, exist_ok=True)
     return config
+
+
+class Insisting(RandomSampler):
+    """Proposes the same values of some fields for ever."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__(seed=0)
+        self._params = params
+        self.asked = 0
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        return {
+            "model.num_layers": IntDistribution(3, 6),
+            "model.base_filters": CategoricalDistribution((8, 16, 32)),
+        }
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        self.asked += 1
+        return self._params
 
 
 def reopened(config: StudyConfig) -> Proposer:
@@ -118,7 +139,7 @@ def test_tpe_learns_from_refusals(tmp_path: Path) -> None:
     def refused(sampler: str) -> int:
         config = config_in(tmp_path / sampler, sampler=sampler, max_parameters=60_000)
         proposer = reopened(config)
-        for _ in range(20):
+        for _ in range(8):
             end(proposer, begin(proposer), 0.5)
         return proposer.refused["max_parameters"]
 
@@ -377,3 +398,14 @@ def test_the_logs_are_lines_of_json(tmp_path: Path) -> None:
         for line in (config.directory / name).read_text().splitlines():
             assert isinstance(json.loads(line)["number"], int)
     assert FROM_STUDY not in trial.user_attrs
+
+
+def test_a_sampler_that_insists_on_what_is_refused_is_helped_out(tmp_path: Path) -> None:
+    proposer = reopened(config_in(tmp_path, sampler="random", max_parameters=200_000))
+    insisted = Insisting({"model.num_layers": 6, "model.base_filters": 32})
+    proposer.study.sampler = insisted
+    trial = proposer.next()
+
+    assert trial is not None
+    assert insisted.asked == RANDOM_AFTER
+    assert proposer.study.sampler is insisted
