@@ -1,22 +1,19 @@
 """How many epochs each sampler and pruner needs to find what random search finds.
 
-    python benchmarks/search_quality.py record            # trains the whole grid: about half an hour
+    python benchmarks/search_quality.py record            # trains the whole grid: half an hour
     python benchmarks/search_quality.py compare --out table.md
 
-``record`` trains every config of a small grid on the embedded synthetic tiles and keeps each epoch's
-validation Dice in ``landscape.json``. ``compare`` then searches this recorded landscape: a search
-costs nothing but its proposals, so that every method is run over many seeds.
+``record`` trains every config of a small grid on the embedded synthetic tiles and keeps each
+epoch's validation Dice in ``landscape.json``. ``compare`` then searches this recorded landscape,
+where a trial costs nothing but its proposal, so that every method is run over many seeds.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import json
 import os
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path

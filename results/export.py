@@ -105,8 +105,8 @@ def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
         trial: one of its trials.
 
     Returns:
-        The config: every searched field a constant, ``search.baselines`` dropped, ``provenance``
-        added.
+        The config: every searched field a constant, ``search.baselines`` and
+        ``search.warm_start`` dropped, ``provenance`` added.
 
     Raises:
         ExportError: if the trial has no value for a searched field, or one for another.
@@ -128,7 +128,8 @@ def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
         section, _, key = name.partition(".")
         config[section][key] = trial.params[name]
     if isinstance(config.get("search"), Mapping):
-        config["search"] = {k: v for k, v in config["search"].items() if k != "baselines"}
+        dropped = ("baselines", "warm_start")
+        config["search"] = {k: v for k, v in config["search"].items() if k not in dropped}
     config["provenance"] = _provenance(study, trial)
     return config
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from results import palette, tables
+from results import palette, pareto, tables
 from results.importance import Importances
 from results.records import StudyRecord
 from results.searched import SearchedField, searched_fields, short_names
@@ -216,6 +216,44 @@ def _add_front_curve(figure: Any, curve: pd.DataFrame, column: str, name: str, c
         marker={"size": 5},
         hovertemplate="epoch %{x}: %{y:.3f}<extra>" + name + "</extra>",
     )
+
+
+def pareto_figure(study: StudyRecord, measure: str) -> Drawing:
+    """The COMPLETE trials by value and by one of what is minimised, the Pareto front in front.
+
+    Args:
+        study: a study of several objectives.
+        measure: one of ``pareto.minimized(study)``.
+    """
+    title = pareto.MEASURES[measure][0]
+    alt = f"{objective_name(study)} of each trial against {title.lower()}, the Pareto front marked"
+    table = pareto.pareto_table(study)
+    if table.empty:
+        return Drawing(None, "No trial is COMPLETE with a value and its cost yet.", alt)
+    others = table[~table["front"]].head(MOST_HISTORY_POINTS)
+    front = table[table["front"]].sort_values([measure, "value"])
+    figure = _figure(x=title, y=objective_name(study))
+    figure.update_layout(legend={"traceorder": "normal"})
+    faint = {"size": 7, "color": palette.PAPER, "line": {"width": 1.5, "color": palette.FAINT}}
+    marked = {"size": 9, "color": palette.ACCENT}
+    single = len(pareto.minimized(study)) == 1
+    for rows, name, marker in ((others, "beaten", faint), (front, "Pareto front", marked)):
+        if rows.empty:
+            continue
+        figure.add_scatter(
+            x=_small(rows[measure]),
+            y=_small(rows["value"]),
+            customdata=rows["number"].to_numpy(),
+            # With more objectives the front is no line in this plane.
+            mode="lines+markers" if single and rows is front else "markers",
+            line={"shape": "hv", "width": 1.5, "color": palette.ACCENT},
+            name=name,
+            marker=marker,
+            hovertemplate="trial %{customdata}: %{y:.3f} with %{x:.4g}<extra>" + name + "</extra>",
+        )
+    note = "No COMPLETE trial is at least as good as one of the front in every objective and "
+    note += "better in one." + _thinned(len(others) + len(front), len(table), "trials")
+    return Drawing(figure, note, alt, height=360)
 
 
 def class_curves_figure(study: StudyRecord) -> Drawing:

@@ -16,7 +16,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 FORMAT = 1
 TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
@@ -44,13 +51,17 @@ class RecordError(ValueError):
 
 
 class Cost(BaseModel):
-    """What one image costs a trial's model: see ``model/cost.py`` for the formulas."""
+    """What one image costs a trial's model: see ``model/cost.py`` for the formulas.
+
+    ``latency_ms`` was measured, in milliseconds, where the study asked for it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     parameters: float
     flops: float
     activation_bytes: float
+    latency_ms: float | None = None
 
 
 class Failure(BaseModel):
@@ -115,6 +126,7 @@ class TrialRecord:
         failures: each worker it lost: "epoch" finished before, "reason".
         started, finished: ISO times.
         cost: None where it was not estimated.
+        values: every objective's value by name, in a study of several; else empty.
         curve: its epochs.
     """
 
@@ -132,6 +144,7 @@ class TrialRecord:
     finished: str | None
     seed: int | None
     cost: Cost | None
+    values: Mapping[str, float]
     curve: Curve
 
     @property
@@ -223,6 +236,12 @@ class _TrialFile(BaseModel):
     finished: str | None = None
     seed: int | None = None
     cost: Cost | None = None
+    values: dict[str, float] = {}
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: object) -> object:
+        return {} if value is None else value
 
 
 class _Seconds(BaseModel):

@@ -14,9 +14,10 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from results import figures, palette, views
+from results import figures, palette, pareto, views
 from results.figures import Drawing, objective_name
 from results.importance import importances
+from results.proposals import load_untrained
 from results.records import StudyRecord, load_study
 from results.tables import StudyTables, tabulate
 
@@ -87,6 +88,9 @@ def _context(study: StudyRecord, generated: str) -> dict[str, Any]:
         "matrix": views.matrix(shared),
         "learning_lead": "How the trials learned: the best one in blue, the baseline in orange.",
         "charts": _charts(shared),
+        "fronts": _fronts(study),
+        "untrained": load_untrained(study.path).sentences(),
+        "pareto": views.pareto_rows(study),
         "data": data,
         "leaks": [finding for finding in data["findings"] if finding["leak"]],
         "provenance": views.provenance(study, generated),
@@ -111,6 +115,10 @@ def _charts(data: StudyTables) -> dict[str, dict[str, Any]]:
         "importance": figures.importance_figure(importances(data.study)),
     }
     return {name: _chart(drawing) for name, drawing in drawings.items()}
+
+
+def _fronts(study: StudyRecord) -> dict[str, dict[str, Any]]:
+    return {name: _chart(figures.pareto_figure(study, name)) for name in pareto.minimized(study)}
 
 
 def _chart(drawing: Drawing) -> dict[str, Any]:

@@ -92,6 +92,32 @@ def worst_class(scores: ArrayLike) -> float:
     return float(defined.min()) if defined.size else float("nan")
 
 
+def weighted_foreground(scores: ArrayLike, weights: ArrayLike) -> float:
+    """Weighted mean over the classes but background (index 0), undefined ones left out.
+
+    Args:
+        scores: [C] scores, NaN where undefined.
+        weights: [C] weights >= 0; the background's is not used.
+
+    Returns:
+        sum(w * score) / sum(w) over the defined foreground classes; NaN if their weights are all
+        0 or there is none.
+
+    Raises:
+        ValueError: for other shapes, or a weight below 0 or not finite.
+    """
+    values = _scores_of_classes(scores)
+    heaviness = np.asarray(weights, dtype=np.float64)
+    if heaviness.shape != values.shape or not np.isfinite(heaviness).all() or (heaviness < 0).any():
+        raise ValueError(
+            f"expected {len(values)} finite weights >= 0, received {heaviness.tolist()}"
+        )
+    counted = ~np.isnan(values)
+    counted[BACKGROUND] = False
+    total = float(heaviness[counted].sum())
+    return float((heaviness[counted] * values[counted]).sum()) / total if total else float("nan")
+
+
 def _rows(values: ArrayLike, name: str, expected: str) -> Scores:
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != 3:
@@ -107,9 +133,13 @@ def _ratio(numerator: Scores, denominator: Scores) -> Scores:
     return scores
 
 
-def _defined_foreground(scores: ArrayLike) -> Scores:
+def _scores_of_classes(scores: ArrayLike) -> Scores:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"expected scores of shape [classes], received shape {values.shape}")
-    foreground: Scores = values[BACKGROUND + 1 :]
+    return values
+
+
+def _defined_foreground(scores: ArrayLike) -> Scores:
+    foreground: Scores = _scores_of_classes(scores)[BACKGROUND + 1 :]
     return foreground[~np.isnan(foreground)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, scores, tables
+from results import palette, pareto, scores, tables
 from results.figures import objective_name
 from results.records import StudyRecord, TrialRecord
 from results.searched import searched_fields, short_names
@@ -218,6 +218,23 @@ def search_lead(study: StudyRecord) -> str:
     if study.with_state("RUNNING"):
         text += " The study was still running, or was interrupted, when this report was made."
     return text
+
+
+def pareto_rows(study: StudyRecord) -> dict[str, Any]:
+    """The Pareto front as a table: its heads and its rows, the best value first."""
+    table, names = pareto.pareto_table(study), pareto.minimized(study)
+    front = table[table["front"]].head(MOST_ROWS)
+    return {
+        "heads": [objective_name(study), *(pareto.MEASURES[name][0] for name in names)],
+        "rows": [
+            {
+                "trial": row["number"],
+                "baseline": row["baseline"] if isinstance(row["baseline"], str) else "",
+                "cells": [number(row["value"]), *(f"{row[name]:,.4g}" for name in names)],
+            }
+            for row in front.to_dict("records")
+        ],
+    }
 
 
 def failure_rows(study: StudyRecord) -> list[dict[str, Any]]:

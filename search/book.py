@@ -17,18 +17,26 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.config import ResourceSettings, StudyConfig
+from search.judge import share_of
+from search.objectives import values_of
+from search.proposals import Proposer
 from search.stop import Stop
 from search.study import (
     BASELINE,
     BEST_EPOCH,
     BEST_VALUE,
     COST,
+    DUPLICATE_OF,
     EPOCHS,
     FAILURES,
+    LIMIT,
+    OUT_OF_MEMORY,
     REASON,
+    RESERVED,
     SEED,
     SHARE,
     STOPPED,
+    VALUES,
     derive_seed,
     mend_journal,
     mirror_trial,
@@ -39,7 +47,6 @@ from search.trouble import Patience, StorageTroubleError, check_present
 
 T = TypeVar("T")
 
-OUT_OF_MEMORY = "out of memory"
 HOPELESS_FAILURES = 3
 LARGER_SHARE = 2.0
 
@@ -74,11 +81,13 @@ class LiveTrial:
         waits_for: Why it cannot.
         lost: Why its worker ended without the trial's end.
         reason: Why the trial failed, or was stopped for good.
+        broken: How its model, as measured, breaks a limit.
     """
 
     trial: Trial
     pruned: bool = False
     reason: str | None = None
+    broken: str = ""
     lost: str | None = None
     recycled: bool = False
     heard: float | None = None
@@ -104,6 +113,7 @@ class TrialBook:
         capacity: Returns how many trials the cluster has room for now.
         observer: Told of starts, epochs and ends.
         stop: The run's end: asked for by the clock, by signals, or here.
+        num_classes: Classes of the data, for predictions; None: as the config says.
     """
 
     def __init__(
@@ -114,6 +124,7 @@ class TrialBook:
         capacity: Callable[[], int],
         observer: Observer,
         stop: Stop | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -132,9 +143,10 @@ class TrialBook:
             self._mend,
             lambda: self.stop.asked,
         )
+        self.proposer = Proposer(study, config, num_classes)
         # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
+        self._started = 0
         self._adopt_orphans()
-        self._started = len(started_trials(study))
         self._barren = 0
         self._fertile = False
         # Whether the first trials of this run all failed without a single epoch: then it is not
@@ -146,11 +158,16 @@ class TrialBook:
         """Whether no further trial will be proposed."""
         if self.hopeless or self.stop.asked:
             return True
-        if self._adoptable:
-            return False
-        limit = self.config.search.num_trials
         # A trial that runs may lose its worker, and has to be handed out again.
-        return limit is not None and self._started >= limit and not self._live
+        if self._adoptable or self._live:
+            return False
+        return self._all_begun
+
+    @property
+    def _all_begun(self) -> bool:
+        limit = self.config.search.num_trials
+        enough = limit is not None and self._started >= limit
+        return enough or bool(self.proposer.stuck or self.proposer.exhausted)
 
     @property
     def live(self) -> int:
@@ -158,7 +175,9 @@ class TrialBook:
         return len(self._live)
 
     def propose(self, ray_id: str) -> dict[str, Any] | None:
-        """Adopt an interrupted trial or ask the study for a new one; None while there is no room.
+        """Adopt an interrupted trial or ask the study for a new one.
+
+        None while there is no room, or where there will be none: see ``exhausted``.
 
         Returns:
             All that a worker needs to train it, as plain values.
@@ -172,8 +191,7 @@ class TrialBook:
         if trial is None:
             return None
         seed = derive_seed(self.config.study.seed, trial.number)
-        if trial.user_attrs.get(SEED) != seed:
-            trial.set_user_attr(SEED, seed)
+        _note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
         self._mirror(trial)
         self._live[ray_id] = LiveTrial(trial)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
@@ -187,19 +205,22 @@ class TrialBook:
         }
 
     def _next_trial(self) -> Trial | None:
-        if self._adoptable:
+        while self._adoptable:
             trial = Trial(self.study, self._adoptable[0])
+            begun = SEED in trial.user_attrs
             # A driver killed while it asked has left some of the parameters to be drawn.
             for name, distribution in self._distributions.items():
                 trial._suggest(name, distribution)
+            admitted = begun or self.proposer.admit(trial)
             del self._adoptable[0]
-            return trial
-        limit = self.config.search.num_trials
-        if limit is not None and self._started >= limit:
+            if admitted:
+                return trial
+            self._started -= 1
+        if self._all_begun:
             return None
-        trial = self.study.ask(self._distributions)
-        self._started += 1
-        return trial
+        proposed = self.proposer.next()
+        self._started += proposed is not None
+        return proposed
 
     def heard(self, ray_id: str) -> None:
         """Note a sign of life of a trial's worker."""
@@ -248,23 +269,33 @@ class TrialBook:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
             # told must not let the trial train on to the next one.
-            self._try(lambda: _note_end(live.trial, {**_known_of(live), STOPPED: True}))
-        return bool(pruned) or self.stop.asked
+            self._try(lambda: _note(live.trial, {**_known_of(live), STOPPED: True}))
+        return bool(pruned or live.broken) or self.stop.asked
 
     def _report(self, live: LiveTrial, result: Mapping[str, Any]) -> bool:
-        if COST in result and COST not in live.trial.user_attrs:
-            live.trial.set_user_attr(COST, dict(result[COST]))
+        self._note_cost(live, result)
         if not live.reported:
             frozen = self.study._storage.get_trial(live.trial._trial_id)
             live.reported = set(frozen.intermediate_values)
-        for epoch, value in result["history"]:
+        # Optuna takes no steps of a study of several objectives, where nothing is pruned.
+        history = () if self.config.search.minimize else result["history"]
+        for epoch, value in history:
             # Steps from before an interruption are in the study already, or were lost on the way.
             if epoch not in live.reported and value is not None and math.isfinite(value):
                 live.trial.report(value, epoch)
                 live.reported.add(epoch)
+        if live.broken:
+            return False
         if result["done"]:  # the end of the training, not of the trial's worth
             return False
         return bool(live.trial.should_prune()) if live.reported else False
+
+    def _note_cost(self, live: LiveTrial, result: Mapping[str, Any]) -> None:
+        # What was measured before an interruption stands, so that a trial is measured once.
+        if COST in result and COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(COST, dict(result[COST]))
+        live.broken = self.proposer.measured(live.trial)
+        _note(live.trial, {LIMIT: live.broken or None})
 
     def _wait(self, live: LiveTrial, trouble: str) -> bool:
         """Take note of a worker that cannot write; give it up when patience has run out."""
@@ -322,7 +353,7 @@ class TrialBook:
         state = self._final_state(live, result)
         if state is None:
             return
-        _note_end(live.trial, _known_of(live))
+        _note(live.trial, _known_of(live))
         if live.reason and live.reason.startswith(OUT_OF_MEMORY):
             live.trial.set_constraint("memory", 1.0)
         self._tell(live.trial, live.best_value, state)
@@ -365,18 +396,23 @@ class TrialBook:
         return True
 
     def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
-        value = best_value if state is TrialState.COMPLETE else None
+        values: dict[str, float] = {}
+        if state is TrialState.COMPLETE and best_value is not None:
+            search, cost = self.config.search, trial.user_attrs.get(COST) or {}
+            values = values_of(search.objective, best_value, search.minimize, cost)
+            _note(trial, {VALUES: values if search.minimize else None})
         frozen = self.study._storage.get_trial(trial._trial_id)
         if not frozen.state.is_finished():  # it is, where its telling was only half acknowledged
-            frozen = self.study.tell(trial, value, state=state)
+            frozen = self.study.tell(trial, list(values.values()) or None, state=state)
         mirror_trial(self.config.directory, frozen)
+        self.proposer.ended(frozen)
         self.observer.trial_ended(frozen)
 
     def _settle(self, frozen: FrozenTrial) -> bool:
         """Tell the end of a trial that its driver had decided and was killed before telling."""
         if REASON in frozen.user_attrs:
             state = TrialState.FAIL
-        elif STOPPED in frozen.user_attrs:
+        elif STOPPED in frozen.user_attrs or LIMIT in frozen.user_attrs:
             state = TrialState.PRUNED
         else:
             return False
@@ -386,7 +422,7 @@ class TrialBook:
     def _final_state(self, live: LiveTrial, result: Mapping[str, Any]) -> TrialState | None:
         if live.reason:
             return TrialState.FAIL
-        if live.pruned:
+        if live.pruned or live.broken:
             return TrialState.PRUNED
         if not result.get("done"):
             return None
@@ -427,8 +463,12 @@ class TrialBook:
         """Take up the RUNNING trials that nobody holds; tell those whose end was decided."""
         held = {live.trial._trial_id for live in self._live.values()} | set(self._adoptable)
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if frozen._trial_id not in held and not self._settle(frozen):
+            # Duplicates wait for their originals, without a worker.
+            if frozen._trial_id in held or frozen.user_attrs.get(DUPLICATE_OF) is not None:
+                continue
+            if not self._settle(frozen):
                 self._adoptable.append(frozen._trial_id)
+        self._started = len(started_trials(self.study))
 
 
 def _known_of(live: LiveTrial) -> dict[str, Any]:
@@ -441,7 +481,7 @@ def _known_of(live: LiveTrial) -> dict[str, Any]:
     }
 
 
-def _note_end(trial: Trial, attributes: Mapping[str, Any]) -> None:
+def _note(trial: Trial, attributes: Mapping[str, Any]) -> None:
     """Write a trial's attributes to the study, before its end is told."""
     known = trial.user_attrs
     for key, value in attributes.items():

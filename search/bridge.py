@@ -20,7 +20,8 @@ from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.book import OUT_OF_MEMORY, TrialBook
+from search.book import TrialBook
+from search.study import OUT_OF_MEMORY
 
 _log = logging.getLogger(__name__)
 

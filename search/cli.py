@@ -63,6 +63,14 @@ def run(
         bool,
         typer.Option("--take-over", help="Take the study from a process that is dead."),
     ] = False,
+    from_: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="STUDY_DIR",
+            help="Learn from an earlier study's trials; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Run a study, or continue it: running again is resuming.
 
@@ -76,7 +84,7 @@ def run(
     from search.runner import run_study
 
     console = Console()
-    study = StudyConfig.load(config, set_ or ())
+    study = StudyConfig.load(config, set_ or ()).learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
     with progress.display(board, console) as observer:
@@ -107,6 +115,8 @@ def _print_run_summary(console: Console, summary: Any) -> None:
 
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
+    for note in summary.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     _print_best(console, load_study(summary.directory))
     if summary.finished:
         console.print(f"next: flexunet-search report {summary.directory}", soft_wrap=True)
@@ -141,14 +151,21 @@ def _print_best(console: Console, study: Any) -> None:
 @app.command()
 def status(study_dir: StudyDir) -> None:
     """Show a study's trials and its best so far, while it runs or after."""
+    from results.pareto import pareto_table
+    from results.proposals import load_untrained
     from results.records import load_study
-    from search.progress import rows_table
+    from search.progress import front_table, rows_table
 
     console = Console()
     study = load_study(study_dir)
     best = study.incumbent
     rows = (_row(study, trial) for trial in study.trials)
     console.print(rows_table(rows, best.number if best else None, study.objective))
+    for sentence in load_untrained(study_dir).sentences():
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    front = pareto_table(study)
+    if len(front):
+        console.print(front_table(front, study.objective))
     _print_best(console, study)
 
 

@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_pipeline.config import AugmentConfig, DataConfig
 from model.config import ModelConfig, TrainConfig
+from search.limits import needs_latency
+from search.method_rules import method_problems
 from search.space import KINDS, Distribution, Scalar, distributions, searchable
 from search.yaml_source import YamlSource, parse_override, set_dotted
 
@@ -110,23 +112,56 @@ class Baseline(_Section):
 class SearchSettings(_Section):
     """What is sought, by which sampler, pruner and budget."""
 
-    sampler: Literal["tpe", "random"] = Field("tpe", description="Proposes the next trial.")
+    sampler: Literal["tpe", "random", "gp", "cma-es", "nsga2", "grid", "qmc"] = Field(
+        "tpe",
+        description="Proposes the next trial. gp needs the extra flexunet-search[gp]; cma-es "
+        "models numbers alone and draws choices at random; grid tries every point of a finite "
+        "space once.",
+    )
     startup_trials: int = Field(
-        10, ge=1, description="Trials drawn at random before tpe models the results."
+        10,
+        ge=1,
+        description="Trials drawn at random before tpe and gp model the results; nsga2's "
+        "population.",
     )
-    pruner: Literal["asha", "none"] = Field(
-        "asha", description="asha: successive halving by epochs (Li et al., 2020)."
+    pruner: Literal["asha", "hyperband", "median", "none"] = Field(
+        "asha",
+        description="asha: successive halving by epochs (Li et al., 2020). hyperband: several of "
+        "them, with later first rungs (Li et al., 2018). median: stops what is below the median of "
+        "earlier trials at the same epoch.",
     )
-    grace_epochs: int = Field(
-        5, ge=1, description="asha's first rung in epochs: none stops before."
-    )
+    grace_epochs: int = Field(5, ge=1, description="First rung in epochs: none is stopped before.")
     reduction_factor: int = Field(
-        3, ge=2, description="asha lets about one in this many pass each rung."
+        3, ge=2, description="asha and hyperband let about one in this many pass each rung."
     )
-    objective: Literal["mean_foreground_dice", "worst_class_dice"] = Field(
+    objective: Literal["mean_foreground_dice", "worst_class_dice", "weighted_dice"] = Field(
         "mean_foreground_dice",
         description="Maximised; a trial's value is its best epoch's. From counted pixels of the "
         "validation split, background left out.",
+    )
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="Weights of weighted_dice: class name to weight, 1 where not named."
+    )
+    minimize: tuple[Literal["parameters", "gflops", "latency_ms"], ...] = Field(
+        (),
+        description="Minimised beside the objective, as a Pareto front; needs pruner none. gflops: "
+        "of one forward pass of one image. latency_ms: measured in the worker, milliseconds an "
+        "image.",
+    )
+    max_parameters: int | None = Field(
+        None, gt=0, description="A config with more parameters is not trained."
+    )
+    max_gflops: float | None = Field(
+        None, gt=0, description="Most GFLOP (10**9) of one forward pass of one image."
+    )
+    max_memory_gb: float | None = Field(
+        None, gt=0, description="Most training memory of one trial, predicted, in GB (10**9 bytes)."
+    )
+    max_latency_ms: float | None = Field(
+        None,
+        gt=0,
+        description="Most milliseconds an image: predicted from GFLOP once three trials are "
+        "measured; a trial that is measured above it is stopped.",
     )
     pruning_metric: Literal["objective", "soft_foreground_dice", "negative_validation_loss"] = (
         Field(
@@ -140,6 +175,11 @@ class SearchSettings(_Section):
         None, gt=0, description="Wall time of one run; running again goes on with a new budget."
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
+    warm_start: tuple[Path, ...] = Field(
+        (),
+        description="Directories of earlier studies of the same data and objective, whose finished "
+        "trials the sampler learns from; --from adds one.",
+    )
 
 
 class ResourceSettings(_Section):
@@ -209,6 +249,8 @@ class TrialConfig(_Section):
     objective: str
     pruning_metric: str
     seed: int
+    class_weights: dict[str, float] = {}
+    measure_latency: bool = False
 
 
 class StudyConfig(_Section):
@@ -274,6 +316,12 @@ class StudyConfig(_Section):
             )
         return config
 
+    def learning_from(self, studies: Iterable[Path]) -> Self:
+        """Return the config with further directories of earlier studies to learn from."""
+        paths = dict.fromkeys((*self.search.warm_start, *studies))
+        search = self.search.model_copy(update={"warm_start": tuple(paths)})
+        return self.model_copy(update={"search": search})
+
     @property
     def space(self) -> dict[str, Distribution]:
         """Dotted name to distribution of every searched field, in the order of the schema."""
@@ -313,6 +361,8 @@ class StudyConfig(_Section):
                 objective=self.search.objective,
                 pruning_metric=self.search.pruning_metric,
                 seed=self.study.seed if seed is None else seed,
+                class_weights=self.search.class_weights,
+                measure_latency=needs_latency(self.search),
             )
         except ValidationError as error:
             raise ConfigError("params", list(_describe(error, lambda _: None))) from None
@@ -357,14 +407,7 @@ class StudyConfig(_Section):
                 "search.num_trials",
                 "expected num_trials or time_budget_minutes, received neither",
             )
-        if self.search.pruner == "asha" and self.search.grace_epochs > max(
-            self.values("train.epochs")
-        ):
-            yield (
-                "search.grace_epochs",
-                f"expected at most train.epochs = {max(self.values('train.epochs'))}, "
-                f"received {self.search.grace_epochs}",
-            )
+        yield from method_problems(self)
 
     def values(self, name: str) -> tuple[Any, ...]:
         """Return the extreme values a dotted field can take: of a constant, itself."""

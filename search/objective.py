@@ -14,30 +14,26 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from data_pipeline.pipeline import eval_dataset, train_dataset
 from data_pipeline.store import Store
 from model.cost import estimate_cost
 from model.flexunet import build_flexunet
+from model.latency import measure_latency
 from model.training import CheckpointError, Evaluation, Trainer, TrainResult
 from results import scores
 from search.config import TrialConfig
+from search.objectives import objective_value
 from search.study import write_text
 
 LAST = "last.npz"
 PREVIOUS = "previous.npz"
 OWNER = "owner"
-
-OBJECTIVES: dict[str, Callable[[np.ndarray], float]] = {
-    "mean_foreground_dice": scores.mean_foreground,
-    "worst_class_dice": scores.worst_class,
-}
 
 
 class SupersededError(RuntimeError):
@@ -101,6 +97,18 @@ class TrialRun:
     def best(self) -> dict[str, Any] | None:
         """The record of the epoch with the highest objective; the earliest of equals."""
         return best_of(self.records)
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """What the model costs; milliseconds an image measured once, where the study needs it."""
+        costs: dict[str, float] = {
+            "parameters": self.cost.parameters,
+            "flops": self.cost.flops,
+            "activation_bytes": self.cost.activation_bytes,
+        }
+        if self.config.measure_latency:
+            costs["latency_ms"] = measure_latency(self._model, self._store.image_shape)
+        return costs
 
     @property
     def done(self) -> bool:
@@ -196,7 +204,9 @@ class TrialRun:
         statistics = evaluation.statistics
         dice = scores.dice(statistics.counts)
         soft = scores.soft_dice(statistics.soft)
-        objective = _number(OBJECTIVES[self.config.objective](dice))
+        objective = _number(
+            objective_value(self.config.objective, dice, classes, self.config.class_weights)
+        )
         record = {
             "epoch": len(self.records) + 1,
             "train_loss": _number(trained.loss),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from data_pipeline.store import Store
 from search.config import ConfigError, StudyConfig
+from search.method_rules import baseline_limit_problems
 
 
 def check_data(config: StudyConfig, store: Store) -> None:
@@ -18,6 +19,8 @@ def check_data(config: StudyConfig, store: Store) -> None:
         *_split_problems(config, store),
         *_class_problems(store),
         *_weight_problems(config, store),
+        *_objective_weight_problems(config, store),
+        *_limit_problems(config, store),
     ]
     if problems:
         raise ConfigError(config.data.source, problems)
@@ -57,6 +60,24 @@ def _weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
             )
     for weights in config.values("augment.sampling_weights"):
         yield from _sampling_problems(weights or {}, store)
+
+
+def _objective_weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
+    foreground = store.classes[1:]
+    weights = config.search.class_weights
+    for name in weights:
+        if name not in foreground:
+            yield (
+                f"search.class_weights: expected classes of {', '.join(foreground)}, "
+                f"received {name!r}"
+            )
+    if weights and not any(weights.get(name, 1.0) for name in foreground):
+        yield "search.class_weights: expected a weight above 0, received none"
+
+
+def _limit_problems(config: StudyConfig, store: Store) -> Iterator[str]:
+    for field, problem in baseline_limit_problems(config, len(store.classes)):
+        yield f"{field}: {problem}"
 
 
 def _sampling_problems(weights: Mapping[str, float], store: Store) -> Iterator[str]:

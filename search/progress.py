@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 from rich.console import Console, Group
@@ -15,8 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from results.pareto import MEASURES
 from search.config import StudyConfig
 from search.study import BASELINE, BEST_VALUE, REASON
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATE_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
 FINISHED_ROWS = 12
@@ -206,6 +210,25 @@ def rows_table(
     table.add_column("Parameters", overflow="fold")
     for row in running + shown:
         table.add_row(*_cells(row, emphasised=row.number == best))
+    return table
+
+
+def front_table(front: pd.DataFrame, objective: str) -> Table:
+    """Return the Pareto front of ``results.pareto.pareto_table`` as a table.
+
+    Args:
+        front: Its rows, those off the front included, which are not shown.
+        objective: Title of the value's column.
+    """
+    names = [name for name in front.columns if name in MEASURES]
+    table = Table(title="Pareto front", caption="no trial beats one of these in every objective")
+    for title in ("Trial", objective.replace("_", " "), *(MEASURES[name][0] for name in names)):
+        table.add_column(title, justify="left" if title == "Trial" else "right")
+    for row in front[front["front"]].to_dict("records"):
+        baseline = row["baseline"]
+        name = f"{row['number']}{f' {baseline}' if isinstance(baseline, str) else ''}"
+        costs = (f"{row[measure]:,.4g}" for measure in names)
+        table.add_row(Text(name), f"{row['value']:.4f}", *costs)
     return table
 
 

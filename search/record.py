@@ -26,6 +26,7 @@ CONTINUABLE = {
     "search.num_trials",
     "search.time_budget_minutes",
     "search.baselines",
+    "search.warm_start",
     "resources",
     "provenance",
     "data.source",  # the fingerprint tells whether the data are the same

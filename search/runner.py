@@ -17,15 +17,19 @@ from ray import tune
 from ray._private import worker as ray_worker
 
 from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
+from results.proposals import load_untrained
 from search.book import Observer, TrialBook
 from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
 from search.lease import study_lease
+from search.methods import check_installed
 from search.preflight import check_data
 from search.record import record_study
 from search.stop import TRY_AGAIN, Stop
 from search.study import REASON, free_journal, mirror_study, open_study, started_trials
+from search.warm_start import Earlier, bring_in, read_earlier
 from search.worker import TrialWorker
 
 
@@ -41,6 +45,7 @@ class Summary:
         stopped: What ended the run early, such as a signal's name; None for its own end or the
             time budget's.
         exit_code: What a command is to end with.
+        notes: Why the search ended, and what was proposed and not trained.
     """
 
     directory: Path
@@ -49,6 +54,7 @@ class Summary:
     seconds: float
     stopped: str | None = None
     exit_code: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def run_study(
@@ -74,12 +80,14 @@ def run_study(
         ConfigError: where the config does not fit the data or the study that is continued.
         data_pipeline.problems.DataError: listing every bad file.
         search.cluster.RunError: where no node of the cluster can hold a trial, another process
-            runs the study or takes it over, the storage stays out of reach, or the first trials
-            all fail without one epoch.
+            runs the study or takes it over, the storage stays out of reach, the first trials all
+            fail without one epoch, or every proposal is refused.
     """
     started = time.time()
+    check_installed(config)
     store = prepare(config.data, progress=progress)
     check_data(config, store)
+    earlier = read_earlier(config, store.classes, store.fingerprint)
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
     with study_lease(config.directory, stop, take_over):
@@ -89,7 +97,8 @@ def run_study(
         with log_to_file(config.directory / "run.log"):
             free_journal(config.directory)
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, stop, worker)
+            brought = _bring_in(study, earlier, observer)
+            book = _run_trials(config, study, store, observer, stop, worker)
     if book.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:
@@ -98,9 +107,12 @@ def run_study(
             f"stopped: every trial fails before its first epoch, the last one with: {reasons[-1]}; "
             f"see {config.directory / 'trials'}/*/error.txt and worker.log"
         )
+    if book.proposer.stuck:
+        raise RunError(book.proposer.stuck)
     states = Counter(trial.state.name for trial in started_trials(study))
     limit = config.search.num_trials
-    finished = not states["RUNNING"] and (limit is None or states.total() >= limit)
+    enough = limit is None or states.total() >= limit or book.proposer.exhausted is not None
+    finished = not states["RUNNING"] and enough
     return Summary(
         config.directory,
         dict(sorted(states.items())),
@@ -108,13 +120,25 @@ def run_study(
         time.time() - started,
         stop.reason,
         0 if finished else stop.exit_code,
+        (*brought, *book.proposer.sentences(), *load_untrained(config.directory).sentences()),
     )
+
+
+def _bring_in(study: optuna.Study, earlier: list[Earlier], observer: Observer) -> list[str]:
+    """Add the trials of earlier studies; return what there is to say of it."""
+    if not earlier:
+        return []
+    for note in (note for one in earlier for note in one.notes):
+        observer.warn(note)
+    added = bring_in(study, earlier)
+    total = sum(len(one.trials) for one in earlier)
+    return [f"{total} trials of earlier studies, {added} of them new"]
 
 
 def _run_trials(
     config: StudyConfig,
     study: optuna.Study,
-    store: Path,
+    store: Store,
     observer: Observer,
     stop: Stop,
     worker: type[TrialWorker],
@@ -123,7 +147,15 @@ def _run_trials(
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals():
-        book = TrialBook(study, config, store, Capacity(config.resources), observer, stop)
+        book = TrialBook(
+            study,
+            config,
+            store.path,
+            Capacity(config.resources),
+            observer,
+            stop,
+            num_classes=len(store.classes),
+        )
         if not book.exhausted:
             _fit(config, book, worker)
     return book

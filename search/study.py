@@ -17,10 +17,11 @@ import numpy as np
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import ConfigError, StudyConfig
-from search.methods import PRUNERS, SAMPLERS
+from search.methods import check_installed, make_pruner, make_sampler
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ STOPPED = "stopped"
 IDENTITY = "identity"
 FAILURES = "failures"
 SHARE = "share"
+RESERVED = "reserved"
+VALUES = "values"
+LIMIT = "limit"
+REFUSED = "refused"
+DUPLICATE_OF = "duplicate_of"
+FROM_STUDY = "from_study"
+OUT_OF_MEMORY = "out of memory"
 
 
 def derive_seed(*parts: int) -> int:
@@ -93,21 +101,22 @@ def open_study(config: StudyConfig, identity: str | None = None) -> optuna.Study
         identity: What study.yaml calls it; None: not compared.
 
     Raises:
-        ConfigError: where the storage holds another study of this name.
+        ConfigError: where the storage holds another study of this name, or the sampler's
+            libraries are not installed.
     """
+    check_installed(config)
+    minimized = [StudyDirection.MINIMIZE] * len(config.search.minimize)
     study = optuna.create_study(
         study_name=config.study.name,
         storage=open_storage(config),
-        direction="maximize",
-        pruner=PRUNERS[config.search.pruner](config.search),
+        directions=[StudyDirection.MAXIMIZE, *minimized],
+        pruner=make_pruner(config),
         load_if_exists=True,
     )
     trials = study.get_trials(deepcopy=False)
     _check_identity(study, identity, bool(trials))
     # A continued study must not draw again what its first run drew.
-    study.sampler = SAMPLERS[config.search.sampler](
-        config.search, derive_seed(config.study.seed, len(trials))
-    )
+    study.sampler = make_sampler(config, derive_seed(config.study.seed, len(trials)))
     known = {trial.user_attrs.get(BASELINE) for trial in trials}
     for baseline in config.search.baselines:
         if baseline.name not in known:
@@ -145,13 +154,14 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
         "epochs": attributes.get(EPOCHS, 0),
         "params": trial.params,
         "baseline": attributes.get(BASELINE),
-        "reason": attributes.get(REASON),
+        "reason": attributes.get(REASON) or attributes.get(LIMIT),
         "failures": attributes.get(FAILURES, []),
         "started": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
         "finished": trial.datetime_complete
         and trial.datetime_complete.isoformat(timespec="seconds"),
         "seed": attributes.get(SEED),
         "cost": attributes.get(COST),
+        "values": attributes.get(VALUES),
     }
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)
@@ -160,7 +170,7 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
 
 def mirror_study(directory: Path, study: optuna.Study) -> None:
     """Bring every ``trial.json`` up to date: a killed driver may have told and not written."""
-    for trial in study.get_trials(deepcopy=False, states=_STARTED):
+    for trial in started_trials(study):
         path = trial_folder(directory, trial.number) / "trial.json"
         if _mirrored_state(path) != trial.state.name:
             mirror_trial(directory, trial)
@@ -170,8 +180,19 @@ _STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialSta
 
 
 def started_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return every trial but the enqueued ones that nobody has begun."""
-    return study.get_trials(deepcopy=False, states=_STARTED)
+    """Return the trials that are trained here: those that count, and have a folder.
+
+    Left out are enqueued ones that nobody has begun, refused proposals, duplicates, and what
+    came from earlier studies.
+    """
+    trials = study.get_trials(deepcopy=False, states=_STARTED)
+    return [trial for trial in trials if is_own(trial)]
+
+
+def is_own(trial: FrozenTrial) -> bool:
+    """Return whether a trial is trained in this study, rather than refused or told from another."""
+    attributes = trial.user_attrs
+    return not any(attributes.get(key) is not None for key in (REFUSED, DUPLICATE_OF, FROM_STUDY))
 
 
 def _mirrored_state(path: Path) -> Any:

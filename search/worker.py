@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from search.book import OUT_OF_MEMORY
 from search.bridge import Packed
 from search.config import TrialConfig
-from search.study import BEST_EPOCH, BEST_VALUE, COST
+from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY
 from search.trouble import RETRY_SECONDS, check_present, storage_trouble
 
 if TYPE_CHECKING:
@@ -135,11 +134,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 "history": history(run.records),
                 BEST_VALUE: best and best["objective"],
                 BEST_EPOCH: best and best["epoch"],
-                COST: {
-                    "parameters": run.cost.parameters,
-                    "flops": run.cost.flops,
-                    "activation_bytes": run.cost.activation_bytes,
-                },
+                COST: run.costs,
             }
         )
 

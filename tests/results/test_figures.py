@@ -8,9 +8,11 @@ import pytest
 
 from results import figures, palette, tables
 from results.importance import Importances, importances
+from results.pareto import pareto_table
 from results.records import load_study
 from results.tables import StudyTables, tabulate
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
+from tests.results.test_pareto import several
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +141,22 @@ def test_class_styles_are_distinct_and_cells_readable() -> None:
 def test_text_stands_out_from_paper(color: str) -> None:
     assert palette.contrast(color, palette.PAPER) >= 4.5
     assert palette.contrast(color, palette.GROUND) >= 4.5
+
+
+@pytest.mark.parametrize("measures", [("parameters",), ("parameters", "gflops")])
+def test_the_front_is_a_line_where_there_is_one_plane(
+    make_study: MakeStudy, measures: tuple[str, ...]
+) -> None:
+    study = load_study(several(make_study(), *measures))
+    table = pareto_table(study)
+    beaten, front = figures.pareto_figure(study, "parameters").figure.data
+
+    assert len(beaten.x) + len(front.x) == len(table)
+    assert set(front.customdata) == set(table.loc[table["front"], "number"])
+    assert (front.mode == "lines+markers") == (len(measures) == 1)
+
+
+def test_a_front_without_a_complete_trial_has_a_reason(make_study: MakeStudy) -> None:
+    study = load_study(several(make_study(trials=1, running=1, states={0: "FAIL"}), "parameters"))
+
+    assert figures.pareto_figure(study, "parameters").figure is None

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
+from results.pareto import pareto_table
 from results.records import RecordError, load_study
 from results.report import write_report
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
+from tests.results.test_pareto import several
 
 
 class Page(HTMLParser):
@@ -225,3 +227,21 @@ def test_a_browser_draws_the_charts(make_study: MakeStudy, tmp_path: Path) -> No
     )
     assert done.stdout.count('class="main-svg"') >= 6
     assert "could not be drawn" not in done.stdout.split("<script>")[0]
+
+
+def test_several_objectives_have_their_front_drawn_and_listed(make_study: MakeStudy) -> None:
+    path = several(make_study(), "parameters", "gflops")
+    (path / "refused.jsonl").write_text('{"limits": ["max_parameters"]}\n')
+    report = Page(write_report(path))
+    charts = [a["data-figure"] for t, a in report.tags if t == "div" and "data-figure" in a]
+    front = pareto_table(load_study(path))
+
+    assert {"pareto-parameters-data", "pareto-gflops-data"} <= set(charts)
+    rows = report.rows("plain pareto")
+    assert len(rows) == front["front"].sum()
+    assert rows[0].startswith(str(front["number"][0]))
+    assert "1 proposal refused: 1 by max_parameters" in report.text
+
+
+def test_one_objective_has_no_front(page: Page) -> None:
+    assert "Pareto" not in page.text

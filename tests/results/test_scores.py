@@ -61,3 +61,17 @@ def test_impossible_counts_are_refused(function: object, rows: object) -> None:
 def test_scores_of_another_shape_are_refused(function: object, values: object) -> None:
     with pytest.raises(ValueError, match="expected scores of shape"):
         function(values)  # type: ignore[operator]
+
+
+def test_weighted_foreground_is_the_weighted_mean_of_defined_classes() -> None:
+    values = [0.9, 0.2, np.nan, 0.8]
+
+    assert scores.weighted_foreground(values, [9, 1, 5, 3]) == pytest.approx((0.2 + 2.4) / 4)
+    assert np.isnan(scores.weighted_foreground(values, [9, 0, 5, 0]))
+    assert np.isnan(scores.weighted_foreground([0.9, np.nan], [1, 1]))
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [1, 1, -1], [1, 1, np.inf]])
+def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="expected 3 finite weights"):
+        scores.weighted_foreground([0.9, 0.1, 0.2], weights)

@@ -565,3 +565,131 @@ def test_a_superseded_run_writes_nothing_more(config: StudyConfig) -> None:
 
     assert book.stop.now(book.live)
     assert (config.directory / "optuna.journal").read_bytes() == before
+
+
+def several(folder: Path, **search: Any) -> StudyConfig:
+    return config_in(folder, pruner="none", minimize=["parameters", "latency_ms"], **search)
+
+
+def with_cost(values: list[float | None], latency: float, **kwargs: Any) -> dict:
+    cost = {"parameters": 10, "flops": 2e9, "activation_bytes": 30, "latency_ms": latency}
+    return result(values, **kwargs) | {"cost": cost}
+
+
+def test_several_objectives_are_told_and_mirrored_by_name(tmp_path: Path) -> None:
+    config = several(tmp_path)
+    book = open_book(config)
+    book.propose("a")
+    assert not book.report("a", with_cost([0.1], 2.5))
+    book.finish("a", with_cost([0.1, 0.5], 2.5, done=True), error=False)
+
+    (trial,) = trials(book)
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.5, 10.0, 2.5])
+    assert mirrored(config, 0)["values"] == {
+        "mean_foreground_dice": 0.5,
+        "parameters": 10.0,
+        "latency_ms": 2.5,
+    }
+    assert mirrored(config, 0)["value"] == 0.5
+
+
+@pytest.mark.parametrize("at_its_last_epoch", [False, True])
+def test_a_trial_measured_over_a_limit_is_stopped_and_pruned_with_its_reason(
+    tmp_path: Path, at_its_last_epoch: bool
+) -> None:
+    config = config_in(tmp_path, max_latency_ms=1.0)
+    book = open_book(config)
+    book.propose("a")
+    if at_its_last_epoch:
+        book.finish("a", with_cost([0.5], 3.0, done=True), error=False)
+    else:
+        assert book.report("a", with_cost([0.5], 3.0))
+        book.finish("a", with_cost([0.5], 3.0), error=False)
+
+    (trial,) = trials(book)
+    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"latency_ms": 2.0})
+    assert "max_latency_ms = 1.0, measured 3 ms" in mirrored(config, 0)["reason"]
+
+
+def test_a_latency_measured_before_an_interruption_stands(tmp_path: Path) -> None:
+    config = several(tmp_path)
+    first = open_book(config)
+    first.propose("a")
+    first.report("a", with_cost([0.1], 2.5))
+    second = open_book(config)
+    second.propose("b")
+    second.finish("b", with_cost([0.1, 0.2], 9.9, done=True), error=False)
+
+    assert trials(second)[0].values == [0.2, 10.0, 2.5]
+
+
+def test_refused_and_repeated_proposals_are_no_trials_of_the_budget(tmp_path: Path) -> None:
+    config = config_in(tmp_path, num_trials=3, sampler="random", max_parameters=150_000)
+    book = open_book(config)
+    for ray_id in "abc":
+        assert not book.exhausted
+        assert book.propose(ray_id) is not None
+        book.finish(ray_id, result([0.4], done=True), error=False)
+
+    assert book.exhausted
+    assert book.proposer.refused["max_parameters"] > 0
+    assert len(list((config.directory / "trials").iterdir())) == 3
+    assert open_book(config).exhausted
+
+
+def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
+    tree = config_in(tmp_path, num_trials=9).to_tree()
+    tree["model"] |= {"base_filters": 4, "base_kernel": 3, "dropout_rate": 0.0}
+    tree["model"]["num_layers"] = {"int": [1, 2]}
+    tree["train"]["learning_rate"] = 0.01
+    tree["search"]["sampler"] = "grid"
+    config = StudyConfig.from_tree(tree)
+    book = open_book(config)
+    for ray_id in "ab":
+        assert book.propose(ray_id) is not None
+    assert StudySearcher(book).suggest("c") is None
+    for ray_id in "ab":
+        book.finish(ray_id, result([0.4], done=True), error=False)
+    assert StudySearcher(book).suggest("c") == Searcher.FINISHED
+
+    assert open_book(config).propose("d") is None
+
+
+def test_a_waiting_duplicate_is_not_adopted_and_ends_with_its_original(
+    config: StudyConfig,
+) -> None:
+    book = open_book(config)
+    book.propose("a")
+    book.study.enqueue_trial(trials(book)[0].params)
+    assert book.propose("b") is not None  # another one: the repetition waits
+    waiting = trials(book)[1]
+    assert (waiting.state, waiting.user_attrs["duplicate_of"]) == (TrialState.RUNNING, 0)
+
+    continued = open_book(config)
+    adopted = [continued.propose(name) for name in "cd"]
+    assert [proposal and proposal["number"] for proposal in adopted] == [0, 2]
+    continued.finish("c", result([0.7], done=True), error=False)
+    assert trials(continued)[1].value == 0.7
+    assert not trial_folder(config.directory, 1).exists()
+
+
+def test_a_trial_whose_driver_died_while_asking_is_refused_like_any_other(tmp_path: Path) -> None:
+    config = config_in(tmp_path, max_parameters=150_000, num_trials=2)
+    (config.directory / "trials").mkdir(parents=True)
+    first = open_study(config)
+    first.enqueue_trial({"model.num_layers": 6, "model.base_filters": 32})
+    first.ask({"model.num_layers": config.space["model.num_layers"].to_optuna()})
+    book = open_book(config)
+    proposals = [book.propose(name) for name in "ab"]
+
+    assert all(proposals)
+    assert trials(book)[0].state is TrialState.PRUNED
+    assert "max_parameters" in trials(book)[0].user_attrs["refused"]
+    assert StudySearcher(book).suggest("c") is None
+
+
+def test_what_ran_out_of_memory_is_noted_with_the_share_it_ran_on(config: StudyConfig) -> None:
+    book = open_book(config)
+    book.propose("a")
+
+    assert trials(book)[0].user_attrs["reserved"] == "gpus 0, memory None GB"

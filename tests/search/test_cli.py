@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.results.simulated_study import write_study
+from tests.results.test_pareto import several
 from tests.search.tiny import tiny_tree
 
 
@@ -73,6 +75,24 @@ def test_from_a_config_to_a_report_an_export_and_a_trained_model(
     best = tmp_path / "best" / "best.yaml"
     assert "epoch 2" in call("train", best, tmp_path / "production")
     assert (tmp_path / "production" / "best.keras").exists()
+
+
+def test_status_shows_the_front_and_what_was_not_trained(tmp_path: Path) -> None:
+    study = several(write_study(tmp_path / "study"), "parameters")
+    (study / "refused.jsonl").write_text('{"limits": ["max_parameters"]}\n' * 3)
+    text = call("status", study)
+
+    assert "Pareto front" in text
+    assert "3 proposals refused: 3 by max_parameters" in text
+
+
+def test_an_earlier_study_that_is_none_is_named(tmp_path: Path, synthetic_folder: Path) -> None:
+    config = tmp_path / "study.yaml"
+    config.write_text(yaml.safe_dump(tiny_tree(tmp_path, synthetic_folder)), encoding="utf-8")
+    text = call("run", config, "--from", tmp_path / "nowhere", code=2)
+
+    assert f"search.warm_start: {tmp_path / 'nowhere'}: expected a study's directory" in text
+    assert not (tmp_path / "tiny").exists()
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,29 @@ def test_the_value_is_the_objective_of_the_config(
 
     expected = min(defined) if objective == "worst_class_dice" else sum(defined) / len(defined)
     assert record["objective"] == pytest.approx(expected)
+
+
+def test_a_weighted_objective_follows_from_the_classes_dice(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    weights = {store.classes[1]: 3.0, store.classes[2]: 0.0}
+    changed = trial.model_copy(update={"objective": "weighted_dice", "class_weights": weights})
+    record = TrialRun(with_train(changed, epochs=1), store, tmp_path).step()
+    defined = {k: v for k, v in list(record["dice"].items())[1:] if v is not None}
+    heaviness = {name: weights.get(name, 1.0) for name in defined}
+
+    total = sum(heaviness[name] * dice for name, dice in defined.items())
+    assert record["objective"] == pytest.approx(total / sum(heaviness.values()))
+
+
+def test_latency_is_measured_once_and_only_where_it_is_asked_for(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    asked = trial.model_copy(update={"measure_latency": True})
+    run = TrialRun(asked, store, tmp_path / "asked")
+    first = run.costs["latency_ms"]
+
+    assert 0 < first < 1000
+    assert run.costs["latency_ms"] == first
+    assert run.costs["parameters"] == run.cost.parameters
+    assert "latency_ms" not in TrialRun(trial, store, tmp_path / "not").costs

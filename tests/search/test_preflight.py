@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from data_pipeline.prepare import prepare
+from model.cost import estimate_cost
 from search.config import ConfigError, StudyConfig
 from search.preflight import check_data
 from tests.search.tiny import tiny_tree
@@ -66,3 +68,28 @@ def test_a_weight_for_a_class_without_images_is_refused(folder: Path) -> None:
     weights = {"sampling": "weights", "sampling_weights": {"Fray": 1.0, "Crack": 1.0}}
 
     assert "training images of 'Fray' for its weight 1.0" in problems_of(folder, augment=weights)
+
+
+def test_weights_of_the_objective_name_foreground_classes(folder: Path) -> None:
+    def weighted(weights: dict[str, float]) -> str:
+        search = {"objective": "weighted_dice", "class_weights": weights}
+        return problems_of(folder, search=search)
+
+    named = weighted({"Crack": 2.0, "background": 1.0, "Blowhole": 1.0})
+    assert "expected classes of Crack, Fray, received 'background'" in named
+    assert "expected classes of Crack, Fray, received 'Blowhole'" in named
+    assert "expected a weight above 0" in weighted({"Crack": 0.0, "Fray": 0.0})
+
+
+def test_a_baseline_that_only_the_datas_classes_put_over_a_limit_is_refused(folder: Path) -> None:
+    params = {"model.num_layers": 1, "model.base_filters": 2}
+    model = StudyConfig.from_tree(tiny_tree(folder.parent, folder)).at(params).model
+    two, three = (estimate_cost(model, (16, 16, 1), classes).parameters for classes in (2, 3))
+    tree = tiny_tree(folder.parent, folder, max_parameters=two)
+    tree["search"]["baselines"] = [{"name": "known", "params": params}]
+    (folder / "dataset.yaml").write_text(
+        yaml.safe_dump({"format": 1, "classes": CLASSES}), encoding="utf-8"
+    )
+    config = StudyConfig.from_tree(tree)
+    with pytest.raises(ConfigError, match=f"'known': expected at most max_parameters.*{three}"):
+        check_data(config, prepare(config.data))

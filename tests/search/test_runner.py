@@ -15,6 +15,7 @@ import ray
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from results.pareto import pareto_table
 from results.records import load_study
 from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
@@ -181,6 +182,40 @@ def test_asha_prunes_and_pruned_trials_keep_their_epochs(
     assert pruned
     for trial in pruned:
         assert 1 <= len(trial.intermediate_values) < 3
+
+
+def test_limits_several_objectives_and_what_an_earlier_study_knew(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    search = {"minimize": ["parameters", "latency_ms"], "max_parameters": 100, "pruner": "none"}
+    tree = tiny_tree(tmp_path, synthetic_folder, **search)
+    tree["train"] |= {"epochs": 1, "learning_rate": {"float": [0.001, 0.1], "log": True}}
+    first = run_study(StudyConfig.from_tree(tree), Log())
+    front = pareto_table(load_study(first.directory))
+
+    assert first.states == {"COMPLETE": 3}
+    assert any("refused" in note and "by max_parameters" in note for note in first.notes)
+    assert (front["parameters"] <= 100).all()
+    assert (front["latency_ms"] > 0).all()
+    assert front["front"].any()
+
+    tree["study"]["name"] = "later"
+    later = StudyConfig.from_tree(tree).learning_from([first.directory])
+    for added in (3, 0):
+        summary = run_study(later, Log())
+        assert f"3 trials of earlier studies, {added} of them new" in summary.notes
+        assert summary.states == {"COMPLETE": 3}
+    numbers = [trial.number for trial in load_study(summary.directory).trials]
+    assert len(numbers) == 3
+    assert min(numbers) >= 3  # those of the first study come before them
+
+
+def test_a_limit_that_nothing_keeps_stops_the_run_with_its_name(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    config = tiny_study(tmp_path, synthetic_folder, max_parameters=1, sampler="random")
+    with pytest.raises(RunError, match=r"all 4 points of the space are refused: \d+ by max_param"):
+        run_study(config, Log())
 
 
 class Lingering(Log):

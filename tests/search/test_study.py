@@ -7,7 +7,6 @@ import pytest
 from optuna.trial import Trial, TrialState
 
 from search.config import ConfigError, StudyConfig
-from search.methods import PRUNERS, SAMPLERS
 from search.study import (
     derive_seed,
     mirror_trial,
@@ -24,27 +23,6 @@ def config_with(folder: Path, **search: object) -> StudyConfig:
     )
     (config.directory / "trials").mkdir(parents=True, exist_ok=True)
     return config
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("pruner", PRUNERS)
-def test_every_sampler_and_pruner_runs_a_study(tmp_path: Path, sampler: str, pruner: str) -> None:
-    config = config_with(tmp_path, sampler=sampler, pruner=pruner, grace_epochs=1)
-    study = open_study(config)
-    space = {name: d.to_optuna() for name, d in config.space.items()}
-    for number in range(6):
-        trial = study.ask(space)
-        for name, value in trial.params.items():
-            assert space[name]._contains(space[name].to_internal_repr(value))
-        # Falling values: asha stops the later ones, none stops none.
-        trial.report(1.0 - 0.1 * number, 1)
-        stopped = trial.should_prune()
-        study.tell(trial, state=TrialState.PRUNED if stopped else TrialState.COMPLETE,
-                   values=None if stopped else [1.0 - 0.1 * number])  # fmt: skip
-
-    pruned = study.get_trials(states=(TrialState.PRUNED,))
-    assert bool(pruned) == (pruner == "asha")
-    assert study.best_value == 1.0
 
 
 def test_a_study_is_found_again_in_its_directory(tmp_path: Path) -> None:
