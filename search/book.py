@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.config import StudyConfig
+from search.config import StudyConfig, TrialConfig
+from search.placement import NOTHING, Bundle, trial_bundle
 from search.study import (
     BASELINE,
     BEST_EPOCH,
@@ -25,6 +26,7 @@ from search.study import (
     EPOCHS,
     REASON,
     SEED,
+    SHARE,
     STOPPED,
     derive_seed,
     mirror_trial,
@@ -55,6 +57,16 @@ class Observer(Protocol):
         """Something that the user must know, such as a leak between splits."""
 
 
+class Placer(Protocol):
+    """Who decides what a trial reserves, and counts what runs."""
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
+        """Return a trial's bundle in Ray's terms and count it as running."""
+
+    def free(self, name: str) -> None:
+        """Count it no more."""
+
+
 @dataclass
 class LiveTrial:
     """A trial that Ray holds: what has been heard of it since the driver started."""
@@ -78,6 +90,7 @@ class TrialBook:
         capacity: Returns how many trials the cluster has room for now.
         observer: Told of starts, epochs and ends.
         deadline: Time (``time.time()``) after which no new trial is proposed; None: no limit.
+        placer: Decides what each trial reserves. None: as the config's numbers say.
     """
 
     def __init__(
@@ -88,6 +101,7 @@ class TrialBook:
         capacity: Callable[[], int],
         observer: Observer,
         deadline: float | None = None,
+        placer: Placer | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -95,6 +109,7 @@ class TrialBook:
         self.observer = observer
         self.deadline = deadline
         self._capacity = capacity
+        self._placer = placer
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         # The study's lock is ours, so a trial found RUNNING has lost its worker with its driver.
@@ -139,13 +154,22 @@ class TrialBook:
         self._live[ray_id] = LiveTrial(trial)
         self._mirror(trial)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
+        constants = self.config.at(trial.params, seed)
+        bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
+        resources = self.config.resources.model_dump(mode="json")
         return {
             "number": trial.number,
             "folder": str(trial_folder(self.config.directory, trial.number)),
             "store": str(self.store_path),
-            "config": self.config.at(trial.params, seed).model_dump(mode="json"),
-            "resources": self.config.resources.model_dump(mode="json"),
+            "config": constants.model_dump(mode="json"),
+            "resources": resources | {"gpus_per_trial": bundle.get("GPU", 0)},
+            "bundle": bundle,
         }
+
+    def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:
+        if self._placer is None:
+            return trial_bundle(self.config.resources, NOTHING, (), factor)
+        return self._placer.place(ray_id, constants, factor)
 
     def report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
         """Report an epoch to the study.
@@ -204,6 +228,8 @@ class TrialBook:
             self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
         state = self._final_state(live, result, error)
         del self._live[ray_id]
+        if self._placer is not None:
+            self._placer.free(ray_id)
         if state is None:
             return
         self._barren += state is TrialState.FAIL and not live.epochs

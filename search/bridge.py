@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.book import TrialBook
+from search.book import OUT_OF_MEMORY, TrialBook
+from search.memory import is_out_of_memory, out_of_memory_line
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -72,9 +74,12 @@ class PrunerScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note the reason that Ray gives for a lost worker."""
-        error = trial.get_error()
-        text = str(error).strip().splitlines() if error else []
-        reason = next((line for line in reversed(text) if line.strip()), "unknown")
+        error = error_text(trial)
+        if is_out_of_memory(error):
+            reason = f"{OUT_OF_MEMORY}: {out_of_memory_line(error)}"
+            self._book.note_failure(trial.trial_id, reason)
+            return
+        reason = next((line for line in reversed(error.splitlines()) if line.strip()), "unknown")
         self._book.note_failure(trial.trial_id, f"the worker process ended: {reason}")
 
     def debug_string(self) -> str:
@@ -83,6 +88,17 @@ class PrunerScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def error_text(trial: Any) -> str:
+    """Return what Ray says of a trial's failure; '' where it says nothing.
+
+    Not by ``trial.get_error()``: that reads a copy which Tune makes of this file only later.
+    """
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return ""
 
 
 def unflatten(result: Mapping[str, Any] | None) -> dict[str, Any]:

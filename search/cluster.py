@@ -6,13 +6,27 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.config import ResourceSettings
+from model.cost import MemoryEstimate
+from search.config import ResourceSettings, TrialConfig
+from search.memory import gpu_memory
+from search.placement import (
+    NOTHING,
+    Bundle,
+    Node,
+    can_grow,
+    placement_problem,
+    smallest_bundle,
+    trial_bundle,
+)
+from search.slots import Slots
 
 LOOPBACK = "127.0.0.1"
 
@@ -21,48 +35,102 @@ class RunError(RuntimeError):
     """A study that cannot run here; the message says what was expected."""
 
 
-def bundle_of(resources: ResourceSettings) -> dict[str, float]:
-    """Return what one trial reserves, in Ray's terms (memory in bytes)."""
-    bundle = {"CPU": resources.cpus_per_trial}
-    if resources.gpus_per_trial:
-        bundle["GPU"] = resources.gpus_per_trial
-    if resources.memory_per_trial_gb:
-        bundle["memory"] = int(resources.memory_per_trial_gb * 1e9)
-    return bundle
+def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """Return Tune's placement of a proposed trial: its bundle, on one node."""
+    return tune.PlacementGroupFactory([dict(config["trial"]["bundle"])])
 
 
-def placement(resources: ResourceSettings) -> tune.PlacementGroupFactory:
-    """Return Tune's placement of one trial: one bundle on one node."""
-    return tune.PlacementGroupFactory([bundle_of(resources)])
+class Nodes:
+    """The cluster's living nodes; asked anew every two seconds."""
+
+    def __init__(self, resources: ResourceSettings) -> None:
+        # Only a share that follows the memory needs to know it.
+        self._ask_gpus = resources.gpus_per_trial == "auto"
+        self._asked = float("-inf")
+        self._nodes: tuple[Node, ...] = ()
+        self._cards: dict[tuple[str, ...], int | None] = {}
+
+    def __call__(self) -> tuple[Node, ...]:
+        """Return them, with the memory of their GPUs where it matters."""
+        if time.monotonic() - self._asked > 2:
+            self._nodes = tuple(self._node(node) for node in ray.nodes() if node["Alive"])
+            self._asked = time.monotonic()
+        return self._nodes
+
+    def _node(self, node: Mapping[str, Any]) -> Node:
+        resources = node["Resources"]
+        if not self._ask_gpus or resources.get("GPU", 0) < 1:
+            return Node(resources)
+        kind = tuple(sorted(name for name in resources if name.startswith("accelerator_type:")))
+        kind = kind or (node["NodeID"],)
+        if kind not in self._cards:
+            self._cards[kind] = ask_gpu_memory(node["NodeID"])
+        return Node(resources, self._cards[kind])
+
+
+def ask_gpu_memory(node_id: str, timeout: float = 20) -> int | None:
+    """Ask a node for the memory of its smallest GPU, in bytes; None where it cannot say.
+
+    It needs no GPU for it, so that it does not wait for one.
+    """
+    here = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+    asked = ray.remote(gpu_memory).options(num_cpus=0, scheduling_strategy=here).remote()
+    try:
+        answer: int | None = ray.get(asked, timeout=timeout)
+    except ray.exceptions.RayError:
+        return None
+    return answer
 
 
 class Capacity:
-    """How many trials fit on the cluster now, node by node; asked anew every two seconds."""
+    """Which trials run and whether one more fits, node by node.
 
-    def __init__(self, resources: ResourceSettings) -> None:
-        self._bundle = bundle_of(resources)
-        self._limit = resources.max_concurrent
-        self._asked = float("-inf")
-        self._slots = 0
+    Args:
+        resources: What a trial reserves.
+        estimate: Predicts a trial's memory; None where every bundle is given by numbers.
+    """
+
+    def __init__(
+        self,
+        resources: ResourceSettings,
+        estimate: Callable[[TrialConfig], MemoryEstimate] | None = None,
+    ) -> None:
+        self._resources = resources
+        self._estimate = estimate or (lambda _: NOTHING)
+        self._nodes = Nodes(resources)
+        self._slots = Slots()
 
     def __call__(self) -> int:
-        """Return the number of slots, at most ``max_concurrent``."""
-        if time.monotonic() - self._asked > 2:
-            self._slots = sum(
-                self._slots_of(node["Resources"]) for node in ray.nodes() if node["Alive"]
-            )
-            self._asked = time.monotonic()
-        return self._slots if self._limit is None else min(self._slots, self._limit)
+        """Return how many trials may run now: those that do, and one where another one fits.
 
-    def _slots_of(self, node: Mapping[str, float]) -> int:
-        return min(_fitting(name, node.get(name, 0), a) for name, a in self._bundle.items())
+        With ``auto``, one of the smallest size; what is proposed then may have to wait for room.
+        """
+        nodes = self._nodes()
+        self._slots.set_nodes(nodes)
+        running, limit = len(self._slots), self._resources.max_concurrent
+        full = limit is not None and running >= limit
+        room = not full and self._slots.room(smallest_bundle(self._resources, nodes))
+        return running + room
 
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
+        """Return a trial's bundle, and count it as running; ``factor``: see ``trial_bundle``."""
+        nodes = self._nodes()
+        bundle = trial_bundle(self._resources, self._estimate(config), nodes, factor)
+        self._slots.set_nodes(nodes)
+        self._slots.take(name, bundle)
+        return bundle
 
-def _fitting(resource: str, there: float, amount: float) -> int:
-    """Return how often an amount of a resource fits; a share of a GPU lies on one card."""
-    if resource == "GPU" and amount < 1:
-        return int(there) * int(1 / amount + 1e-9)
-    return int(there / amount + 1e-9)
+    def free(self, name: str) -> None:
+        """Note that a trial has ended."""
+        self._slots.free(name)
+
+    def problem(self, config: TrialConfig) -> str | None:
+        """Say why a trial is predicted to run out of memory wherever it is placed."""
+        return placement_problem(self._resources, self._estimate(config), self._nodes())
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        """Tell whether a trial that ran out of memory would get more of it with factor 2."""
+        return can_grow(self._resources, self._estimate(config), self._nodes())
 
 
 @contextlib.contextmanager
@@ -88,10 +156,11 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
         start_ray(resources)
     try:
         if Capacity(resources)() < 1:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = Nodes(resources)()
+            bundle = smallest_bundle(resources, nodes)
             raise RunError(
-                f"resources: expected a node with {bundle_of(resources)} for one trial, received "
-                f"{[{k: n.get(k, 0) for k in bundle_of(resources)} for n in nodes]}"
+                f"resources: expected a node with {bundle} for one trial, received "
+                f"{[{k: n.resources.get(k, 0) for k in bundle} for n in nodes]}"
             )
         yield
     finally:
@@ -114,6 +183,7 @@ def start_ray(resources: ResourceSettings) -> None:
         return
     with _loopback():
         ray.init(
+            address="local",  # not whatever cluster happens to run on this machine
             num_cpus=resources.num_cpus,
             include_dashboard=False,
             _node_ip_address=LOOPBACK,

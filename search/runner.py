@@ -19,10 +19,13 @@ import optuna
 from ray import tune
 
 from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
 from search.book import Observer, TrialBook
 from search.bridge import PrunerScheduler, StudySearcher
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
+from search.memory import tune_survives_out_of_memory
+from search.placement import memory_of
 from search.preflight import check_data
 from search.record import record_study
 from search.study import REASON, mirror_study, open_study, started_trials
@@ -72,7 +75,7 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / "run.log"):
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, started)
+            book = _run_trials(config, study, store, observer, started)
     if book.hopeless:
         reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
         raise RunError(
@@ -86,20 +89,22 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
 
 
 def _run_trials(
-    config: StudyConfig, study: optuna.Study, store: Path, observer: Observer, started: float
+    config: StudyConfig, study: optuna.Study, store: Store, observer: Observer, started: float
 ) -> TrialBook:
     mirror_study(config.directory, study)
     observer.study_opened(started_trials(study))
     budget = config.search.time_budget_minutes
     deadline = started + 60 * budget if budget else None
     with ray_cluster(config.resources):
+        capacity = Capacity(config.resources, memory_of(store.image_shape, len(store.classes)))
         book = TrialBook(
             study,
             config,
-            store,
-            capacity=Capacity(config.resources),
+            store.path,
+            capacity=capacity,
             observer=observer,
             deadline=deadline,
+            placer=capacity,
         )
         if not book.exhausted:
             _fit(config, book, deadline)
@@ -129,7 +134,7 @@ def study_lock(directory: Path) -> Iterator[None]:
 
 def _fit(config: StudyConfig, book: TrialBook, deadline: float | None) -> None:
     tuner = tune.Tuner(
-        tune.with_resources(TrialWorker, placement(config.resources)),
+        tune.with_resources(TrialWorker, placement),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(book),
             scheduler=PrunerScheduler(book),
@@ -150,7 +155,8 @@ def _fit(config: StudyConfig, book: TrialBook, deadline: float | None) -> None:
         ),
     )
     try:
-        tuner.fit()
+        with tune_survives_out_of_memory():
+            tuner.fit()
     finally:
         # Tune's bookkeeping; the study and the trials' folders hold all that is needed.
         shutil.rmtree(config.directory / ".ray", ignore_errors=True)

@@ -31,6 +31,7 @@ EPOCHS = "epochs"
 REASON = "reason"
 COST = "cost"
 SEED = "seed"
+SHARE = "share"
 STOPPED = "stopped"
 IDENTITY = "identity"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
@@ -20,13 +19,15 @@ from ray import tune
 from search.book import OUT_OF_MEMORY
 from search.bridge import Packed
 from search.config import TrialConfig
+from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory
+from search.placement import CUDA_CONTEXT
 from search.study import BEST_EPOCH, BEST_VALUE, COST
 
 if TYPE_CHECKING:
     from search.objective import TrialRun
 
 
-CUDA_CONTEXT_MIB = 600
+CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -120,6 +121,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
             keras.backend.clear_session(free_memory=True)
         gc.collect()
+        give_back_free_memory()
 
     @staticmethod
     def _packed(result: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def reason_of(error: BaseException) -> str:
     """Return one line that says why a trial failed."""
     name = type(error).__name__
     first = next(iter(str(error).strip().splitlines()), "")
-    if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
+    if is_out_of_memory(error):
         return f"{OUT_OF_MEMORY}: {first}"
     return f"{name}: {first}"
 
@@ -181,16 +183,5 @@ def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
 
 def _gpu_memory_mib() -> int | None:
     """Return the memory of the first visible GPU in MiB, as nvidia-smi tells it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    command = [
-        "nvidia-smi",
-        "-i",
-        visible,
-        "--query-gpu=memory.total",
-        "--format=csv,noheader,nounits",
-    ]
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-        return int(output.stdout.strip().splitlines()[0])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return None
+    memory = gpu_memory(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0])
+    return None if memory is None else memory // 2**20
