@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig, TrainConfig
-from model.cost import estimate_cost, training_memory
+from model.cost import MemoryEstimate, estimate_cost, training_memory
 
 CLASSES = 6
 # What keeps a measurement under a quarter of a minute on one core.
@@ -133,46 +133,54 @@ def train_here(case: dict[str, Any]) -> dict[str, int]:
     return stages
 
 
-def predicted(case: dict[str, Any]) -> int:
-    """Return the bytes that the model of memory gives for a case."""
+def predicted(case: dict[str, Any]) -> MemoryEstimate:
+    """Return what the model of memory gives for a case."""
     shape = (case["size"], case["size"], case["channels"])
     config = ModelConfig(**case["model"])
-    return training_memory(config, shape, CLASSES, case["batch"], case["precision"]).total
+    return training_memory(config, shape, CLASSES, case["batch"], case["precision"])
 
 
 def table(measured: Sequence[dict[str, Any]]) -> str:
     """Write prediction, measurement and their ratio of each case, and the ratios' summary."""
-    lines = [
-        "| image | batch | model | precision | threads | predicted, MB | measured, MB | ratio |",
-        "|---|---:|---|---|---:|---:|---:|---:|",
-    ]
-    ratios = []
-    for case in sorted(measured, key=lambda case: case["saved"]):
-        ratio = predicted(case) / case["saved"]
-        ratios.append(ratio)
-        values = case["model"]
-        model = (
-            f"{values['num_layers']} levels, {values['base_filters']} filters, kernel "
-            f"{values['base_kernel']}, {values['normalization']}, {values['activation']}"
-            f"{', separable' if values['separable'] else ''}"
-        )
-        lines.append(
-            f"| {case['size']} px x {case['channels']} | {case['batch']} | {model} | "
-            f"{case['precision']} | {case['threads']} | {predicted(case) / 1e6:,.0f} | "
-            f"{case['saved'] / 1e6:,.0f} | {ratio:.2f} |"
-        )
-    enough = sum(ratio >= 1 for ratio in ratios)
+    ordered = sorted(measured, key=lambda case: case["saved"])
+    whole = [predicted(case).total / case["saved"] for case in ordered]
+    # What a process holds before it has a model is known, so the rest is the harder question.
+    above = [predicted(case).device / (case["saved"] - case["base"]) for case in ordered]
+    rows = zip(ordered, whole, above, strict=True)
     return "\n".join(
         [
             f"Memory, {datetime.now(UTC):%Y-%m-%d} ({os.cpu_count()} CPU cores, no GPU, Python "
             f"{platform.python_version()}, TensorFlow {version('tensorflow')})",
             "",
-            *lines,
+            "| image | batch | model | precision | threads | predicted, MB | measured, MB | ratio |"
+            " ratio above the base |",
+            "|---|---:|---|---|---:|---:|---:|---:|---:|",
+            *(_row(*row) for row in rows),
             "",
-            f"predicted / measured: median {statistics.median(ratios):.2f}, smallest "
-            f"{min(ratios):.2f}, largest {max(ratios):.2f}; the prediction was enough in {enough} "
-            f"of {len(ratios)}.",
+            f"predicted / measured: {_summary(whole)}; above the base: {_summary(above)}.",
         ]
+    )
+
+
+def _row(case: dict[str, Any], whole: float, above: float) -> str:
+    values = case["model"]
+    model = (
+        f"{values['num_layers']} levels, {values['base_filters']} filters, kernel "
+        f"{values['base_kernel']}, {values['normalization']}, {values['activation']}"
+        f"{', separable' if values['separable'] else ''}"
+    )
+    return (
+        f"| {case['size']} px x {case['channels']} | {case['batch']} | {model} | "
+        f"{case['precision']} | {case['threads']} | {predicted(case).total / 1e6:,.0f} | "
+        f"{case['saved'] / 1e6:,.0f} | {whole:.2f} | {above:.2f} |"
+    )
+
+
+def _summary(ratios: Sequence[float]) -> str:
+    enough = sum(ratio >= 1 for ratio in ratios)
+    return (
+        f"median {statistics.median(ratios):.2f}, smallest {min(ratios):.2f}, largest "
+        f"{max(ratios):.2f}, enough in {enough} of {len(ratios)}"
     )
 
 

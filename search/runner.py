@@ -22,7 +22,8 @@ from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from search.book import Observer, TrialBook
 from search.bridge import PrunerScheduler, StudySearcher
-from search.cluster import Capacity, RunError, placement, ray_cluster
+from search.capacity import Capacity, placement
+from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.memory import tune_survives_out_of_memory
 from search.placement import memory_of

@@ -13,10 +13,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from search.book import TrialBook
+from search.book import Placer, TrialBook
 from search.bridge import Packed, StudySearcher
-from search.config import StudyConfig
-from search.study import mirror_study, open_study, trial_folder
+from search.config import StudyConfig, TrialConfig
+from search.study import SHARE, mirror_study, open_study, trial_folder
 
 
 class Silent:
@@ -46,10 +46,14 @@ def config_in(folder: Path, **search: Any) -> StudyConfig:
 
 
 def open_book(
-    config: StudyConfig, capacity: Callable[[], int] = lambda: 4, deadline: float | None = None
+    config: StudyConfig,
+    capacity: Callable[[], int] = lambda: 4,
+    deadline: float | None = None,
+    placer: Placer | None = None,
 ) -> TrialBook:
     config.directory.mkdir(parents=True, exist_ok=True)
-    return TrialBook(open_study(config), config, Path("store"), capacity, Silent(), deadline)
+    study = open_study(config)
+    return TrialBook(study, config, Path("store"), capacity, Silent(), deadline, placer)
 
 
 @pytest.fixture
@@ -209,6 +213,54 @@ def test_the_searcher_hands_over_the_workers_packed_result(config: StudyConfig) 
     searcher.on_trial_complete("a", {"result": packed})  # Tune may tell an end twice
 
     assert [t.value for t in trials(book)] == [0.3]
+
+
+def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
+    tmp_path: Path,
+) -> None:
+    tree = config_in(tmp_path).to_tree()
+    tree["resources"] |= {"gpus_per_trial": 0.25, "memory_per_trial": 3}
+    config = StudyConfig.from_tree(tree)
+    book = open_book(config)
+    first = book.propose("a")
+    assert first is not None
+    assert first["bundle"] == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
+    assert first["resources"]["gpus_per_trial"] == 0.25
+
+    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    running.set_user_attr(SHARE, 2)
+    again = open_book(config).propose("b")
+    assert again is not None
+    assert again["number"] == 0
+    assert again["bundle"] == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
+    assert again["resources"]["gpus_per_trial"] == 0.5
+
+
+class Places:
+    """Notes who has a place."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> dict[str, float]:
+        self.held.append(name)
+        return {"CPU": factor}
+
+    def free(self, name: str) -> None:
+        self.held.remove(name)
+
+
+def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:
+    places = Places()
+    book = open_book(config, placer=places)
+    for name in "abc":
+        assert book.propose(name)["bundle"] == {"CPU": 1.0}  # type: ignore[index]
+    assert places.held == ["a", "b", "c"]
+    book.finish("a", result([0.1], done=True), error=False)
+    book.finish("b", None, error=True)
+    book.finish("c", None, error=False)  # stopped by the clock
+
+    assert places.held == []
 
 
 def test_baselines_come_first_and_once(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ray import tune
 import search.runner
 from model.cost import MemoryEstimate
 from search.bridge import Packed
-from search.cluster import Capacity, Nodes, ask_gpu_memory
+from search.capacity import Capacity, Nodes, ask_gpu_memory
 from search.config import ResourceSettings, TrialConfig
 from search.placement import GB
 from search.study import open_study

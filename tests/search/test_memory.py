@@ -118,7 +118,8 @@ os.environ["RAY_memory_monitor_refresh_ms"] = "50"
 
 import search.runner
 from search.bridge import Packed
-from search.cluster import Capacity, ray_cluster
+from search.capacity import Capacity
+from search.cluster import ray_cluster
 from search.study import open_study
 from tests.search.test_bridge import Silent, TrialBook, config_in, result
 
