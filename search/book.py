@@ -16,9 +16,10 @@ from typing import Any, Protocol, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.config import ResourceSettings, StudyConfig
+from search.config import StudyConfig, TrialConfig
 from search.judge import share_of
 from search.objectives import values_of
+from search.placement import NOTHING, Bundle, trial_bundle
 from search.proposals import Proposer
 from search.stop import Stop
 from search.study import (
@@ -70,6 +71,22 @@ class Observer(Protocol):
         """Something that the user must know, such as a leak between splits."""
 
 
+class Placer(Protocol):
+    """Who decides what a trial reserves, and counts what runs."""
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
+        """Return a trial's bundle in Ray's terms and count it as running."""
+
+    def free(self, name: str) -> None:
+        """Count it no more."""
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        """Return whether a larger factor would give a trial more memory."""
+
+    def problem(self, config: TrialConfig) -> str | None:
+        """Say why a trial fits on no node; None where it does."""
+
+
 @dataclass
 class LiveTrial:
     """A trial that Ray holds: what has been heard of it since it was handed over.
@@ -114,6 +131,7 @@ class TrialBook:
         observer: Told of starts, epochs and ends.
         stop: The run's end: asked for by the clock, by signals, or here.
         num_classes: Classes of the data, for predictions; None: as the config says.
+        placer: Decides what each trial reserves. None: as the config's numbers say.
     """
 
     def __init__(
@@ -125,6 +143,7 @@ class TrialBook:
         observer: Observer,
         stop: Stop | None = None,
         num_classes: int | None = None,
+        placer: Placer | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -133,6 +152,7 @@ class TrialBook:
         self.stop = stop or Stop()
         self.trouble: str | None = None
         self._capacity = capacity
+        self._placer = placer
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         self._adoptable: list[int] = []
@@ -143,7 +163,8 @@ class TrialBook:
             self._mend,
             lambda: self.stop.asked,
         )
-        self.proposer = Proposer(study, config, num_classes)
+        misfit = placer.problem if placer is not None else lambda _: None
+        self.proposer = Proposer(study, config, num_classes, misfit)
         # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
         self._started = 0
         self._adopt_orphans()
@@ -195,14 +216,23 @@ class TrialBook:
         self._mirror(trial)
         self._live[ray_id] = LiveTrial(trial)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
+        constants = self.config.at(trial.params, seed)
+        bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
+        resources = self.config.resources.model_dump(mode="json")
         return {
             "number": trial.number,
             "folder": str(trial_folder(self.config.directory, trial.number)),
             "store": str(self.store_path),
             "owner": f"{self.stop.run_id}/{ray_id}",
-            "config": self.config.at(trial.params, seed).model_dump(mode="json"),
-            "resources": self.config.resources.model_dump(mode="json"),
+            "config": constants.model_dump(mode="json"),
+            "resources": resources | {"gpus_per_trial": bundle.get("GPU", 0)},
+            "bundle": bundle,
         }
+
+    def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:
+        if self._placer is None:
+            return trial_bundle(self.config.resources, NOTHING, (), factor)
+        return self._placer.place(ray_id, constants, factor)
 
     def _next_trial(self) -> Trial | None:
         while self._adoptable:
@@ -342,6 +372,8 @@ class TrialBook:
             self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
         self._try(lambda: self._end(live, result, error))
         del self._live[ray_id]
+        if self._placer is not None:
+            self._placer.free(ray_id)
 
     def _end(self, live: LiveTrial, result: Mapping[str, Any], error: bool) -> None:
         live.reason = live.reason or result.get("failed")
@@ -387,7 +419,9 @@ class TrialBook:
         """Let a trial that ran out of memory try once more with a larger share, if it may help."""
         if not (live.reason or "").startswith(OUT_OF_MEMORY):
             return False
-        if SHARE in live.trial.user_attrs or not can_grow(self.config.resources):
+        constants = self.config.at(live.trial.params)
+        can_grow = self._placer is not None and self._placer.can_grow(constants)
+        if SHARE in live.trial.user_attrs or not can_grow:
             return False
         live.trial.set_user_attr(SHARE, LARGER_SHARE)
         self.observer.warn(
@@ -487,8 +521,3 @@ def _note(trial: Trial, attributes: Mapping[str, Any]) -> None:
     for key, value in attributes.items():
         if value is not None and known.get(key) != value:
             trial.set_user_attr(key, value)
-
-
-def can_grow(resources: ResourceSettings) -> bool:
-    """Return whether a trial may have a larger share than it had."""
-    return 0 < resources.gpus_per_trial < 1 or resources.memory_per_trial_gb is not None

@@ -21,6 +21,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.book import TrialBook
+from search.memory import is_out_of_memory, out_of_memory_line
 from search.study import OUT_OF_MEMORY
 
 _log = logging.getLogger(__name__)
@@ -85,8 +86,7 @@ class PrunerScheduler(_OverBook, FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note why Ray has lost a worker."""
-        # Tune's copy beside the driver: the one that get_error() reads may not be there yet.
-        error = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        error = error_text(trial)
         _log.warning("trial %s lost its worker:\n%s", trial, error)
         self._book.note_lost(trial.trial_id, why_lost(error), "WorkerRecycledError" in error)
 
@@ -133,6 +133,8 @@ class EarlyEnd(_OverBook, tune.Stopper):  # type: ignore[misc]
 
 def why_lost(error: str) -> str:
     """Say in a line why Ray has lost a worker, from the text of its error."""
+    if is_out_of_memory(error):
+        return f"{OUT_OF_MEMORY}: {out_of_memory_line(error)}"
     for sign, reason in _LOSSES.items():
         if sign in error:
             return reason
@@ -142,7 +144,6 @@ def why_lost(error: str) -> str:
 
 # In this order: a lost node takes its processes along.
 _LOSSES = {
-    "running low on memory": f"{OUT_OF_MEMORY}: Ray ended the worker, its node ran low",
     "node has died": "its node was lost",
     "node was terminated": "its node was lost",
     "is unavailable": "its worker cannot be reached",
@@ -150,6 +151,17 @@ _LOSSES = {
     "actor is dead": "its worker process died",
     "worker process has died": "its worker process died",
 }
+
+
+def error_text(trial: Any) -> str:
+    """Return what Ray says of a trial's failure; '' where it says nothing.
+
+    Not by ``trial.get_error()``: that reads a copy which Tune makes of this file only later.
+    """
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return ""
 
 
 def unflatten(result: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""Ray for a study: started on loopback or connected to, what a trial reserves, what fits."""
+"""Ray for a study: started on loopback or connected to."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import ray
-from ray import tune
 from ray._private import ray_constants
 
+from search.capacity import Capacity, Nodes
 from search.config import ResourceSettings
+from search.placement import smallest_bundle
 
 LOOPBACK = "127.0.0.1"
 
@@ -27,50 +27,6 @@ class RunError(RuntimeError):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-def bundle_of(resources: ResourceSettings) -> dict[str, float]:
-    """Return what one trial reserves, in Ray's terms (memory in bytes)."""
-    bundle = {"CPU": resources.cpus_per_trial}
-    if resources.gpus_per_trial:
-        bundle["GPU"] = resources.gpus_per_trial
-    if resources.memory_per_trial_gb:
-        bundle["memory"] = int(resources.memory_per_trial_gb * 1e9)
-    return bundle
-
-
-def placement(resources: ResourceSettings) -> tune.PlacementGroupFactory:
-    """Return Tune's placement of one trial: one bundle on one node."""
-    return tune.PlacementGroupFactory([bundle_of(resources)])
-
-
-class Capacity:
-    """How many trials fit on the cluster now, node by node; asked anew every two seconds."""
-
-    def __init__(self, resources: ResourceSettings) -> None:
-        self._bundle = bundle_of(resources)
-        self._limit = resources.max_concurrent
-        self._asked = float("-inf")
-        self._slots = 0
-
-    def __call__(self) -> int:
-        """Return the number of slots, at most ``max_concurrent``."""
-        if time.monotonic() - self._asked > 2:
-            self._slots = sum(
-                self._slots_of(node["Resources"]) for node in ray.nodes() if node["Alive"]
-            )
-            self._asked = time.monotonic()
-        return self._slots if self._limit is None else min(self._slots, self._limit)
-
-    def _slots_of(self, node: Mapping[str, float]) -> int:
-        return min(_fitting(name, node.get(name, 0), a) for name, a in self._bundle.items())
-
-
-def _fitting(resource: str, there: float, amount: float) -> int:
-    """Return how often an amount of a resource fits; a share of a GPU lies on one card."""
-    if resource == "GPU" and amount < 1:
-        return int(there) * int(1 / amount + 1e-9)
-    return int(there / amount + 1e-9)
 
 
 @contextlib.contextmanager
@@ -98,10 +54,11 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
         start_ray(resources)
     try:
         if Capacity(resources)() < 1:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = Nodes(resources)()
+            bundle = smallest_bundle(resources, nodes)
             raise RunError(
-                f"resources: expected a node with {bundle_of(resources)} for one trial, received "
-                f"{[{k: n.get(k, 0) for k in bundle_of(resources)} for n in nodes]}"
+                f"resources: expected a node with {bundle} for one trial, received "
+                f"{[{k: n.resources.get(k, 0) for k in bundle} for n in nodes]}"
             )
         yield
     finally:
@@ -124,6 +81,7 @@ def start_ray(resources: ResourceSettings) -> None:
         return
     with _loopback():
         ray.init(
+            address="local",  # not whatever cluster happens to run on this machine
             num_cpus=resources.num_cpus,
             include_dashboard=False,
             _node_ip_address=LOOPBACK,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -182,24 +183,48 @@ class SearchSettings(_Section):
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 class ResourceSettings(_Section):
     """What one trial gets, and where Ray is."""
 
     cpus_per_trial: float = Field(1, gt=0, description="CPU cores; TensorFlow's threads follow.")
-    gpus_per_trial: float = Field(
-        0, ge=0, description="GPUs; a fraction shares one, and its memory by the same fraction."
+    gpus_per_trial: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="GPUs; a fraction shares one, and its memory by the same fraction. auto: the "
+        "smallest of 1/8, 1/4, 1/2 and 1 whose memory covers what the trial is predicted to need; "
+        "none where the cluster has none.",
     )
-    memory_per_trial_gb: float | None = Field(
-        None, gt=0, description="Host memory that Ray reserves for a trial, in GB (10**9 bytes)."
+    memory_per_trial: Literal["auto"] | Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Host memory that Ray reserves for a trial, in GB (10**9 bytes). auto: what "
+        "the trial is predicted to need. None: not reserved.",
     )
     max_concurrent: int | None = Field(
         None, ge=1, description="Most trials at once. None: as many as the cluster has room for."
     )
 
+    # Before pydantic tries the types one by one and tells a problem of each.
+    @field_validator("gpus_per_trial", mode="before")
+    @classmethod
+    def _auto_or_gpus(cls, value: Any) -> Any:
+        if value == "auto" or (_is_number(value) and value >= 0):
+            return value
+        raise ValueError(f"expected auto or a number >= 0, received {value!r}")
+
+    @field_validator("memory_per_trial", mode="before")
+    @classmethod
+    def _auto_or_memory(cls, value: Any) -> Any:
+        if value is None or value == "auto" or (_is_number(value) and value > 0):
+            return value
+        raise ValueError(f"expected auto, null or GB > 0, received {value!r}")
+
     @field_validator("gpus_per_trial")
     @classmethod
-    def _whole_or_shared(cls, value: float) -> float:
-        if value > 1 and value != int(value):
+    def _whole_or_shared(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and value > 1 and value != int(value):
             raise ValueError(f"expected a share of one GPU or whole GPUs, received {value}")
         return value
 

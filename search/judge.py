@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import insort
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ResourceSettings, StudyConfig
+from search.config import ResourceSettings, StudyConfig, TrialConfig
 from search.limits import (
     FIELDS,
     GFLOPS,
@@ -35,10 +35,17 @@ class Judge:
     Args:
         config: The study.
         num_classes: Classes of the data, the background included.
+        misfit: Says why a config fits on no node of the cluster; None where it does.
     """
 
-    def __init__(self, config: StudyConfig, num_classes: int) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        num_classes: int,
+        misfit: Callable[[TrialConfig], str | None] = lambda _: None,
+    ) -> None:
         self._config = config
+        self._misfit = misfit
         self._classes = num_classes
         self._share = share_of(config.resources)
         self._latencies: list[float] = []  # ms per GFLOP, sorted
@@ -83,6 +90,9 @@ class Judge:
         limit that is not set, nor for latency before three trials were measured.
         """
         search = self._config.search
+        misfit = self._misfit(self._config.at(params))
+        if misfit:
+            return {MEMORY: _LEAST_EXCESS}, {MEMORY: f"{OUT_OF_MEMORY}: {misfit}"}
         if not bounds(search) and math.isinf(self._least_too_much):
             return {}, {}
         demand = self._demand(params)
@@ -108,7 +118,7 @@ def share_of(resources: ResourceSettings) -> str:
     """Return what bounds a trial's memory, as a text that is equal where the bounds are."""
     gpus, memory = (
         f"{amount:g}" if isinstance(amount, int | float) else str(amount)
-        for amount in (resources.gpus_per_trial, resources.memory_per_trial_gb)
+        for amount in (resources.gpus_per_trial, resources.memory_per_trial)
     )
     return f"gpus {gpus}, memory {memory} GB"
 

@@ -21,10 +21,13 @@ from data_pipeline.store import Store
 from results.proposals import load_untrained
 from search.book import Observer, TrialBook
 from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
-from search.cluster import Capacity, RunError, placement, ray_cluster
+from search.capacity import Capacity, placement
+from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.lease import study_lease
+from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed
+from search.placement import memory_of
 from search.preflight import check_data
 from search.record import record_study
 from search.stop import TRY_AGAIN, Stop
@@ -147,14 +150,16 @@ def _run_trials(
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals():
+        capacity = Capacity(config.resources, memory_of(store.image_shape, len(store.classes)))
         book = TrialBook(
             study,
             config,
             store.path,
-            Capacity(config.resources),
+            capacity,
             observer,
             stop,
             num_classes=len(store.classes),
+            placer=capacity,
         )
         if not book.exhausted:
             _fit(config, book, worker)
@@ -163,9 +168,10 @@ def _run_trials(
 
 def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> None:
     # Tune's own bookkeeping: the study and the trials' folders hold all that is needed.
-    with tempfile.TemporaryDirectory(prefix="flexunet-search-", ignore_cleanup_errors=True) as own:
+    own = tempfile.TemporaryDirectory(prefix="flexunet-search-", ignore_cleanup_errors=True)
+    with own as folder, tune_survives_out_of_memory():
         tune.Tuner(
-            tune.with_resources(worker, placement(config.resources)),
+            tune.with_resources(worker, placement),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(book),
                 scheduler=PrunerScheduler(book),
@@ -176,7 +182,7 @@ def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> Non
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=own,
+                storage_path=folder,
                 stop=EarlyEnd(book),
                 callbacks=[Watch(book)],
                 # The trial keeps its own checkpoints, in its folder, where a later run finds them.

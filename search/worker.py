@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import subprocess
 import sys
 import time
 import traceback
@@ -21,6 +20,8 @@ from ray import tune
 
 from search.bridge import Packed
 from search.config import TrialConfig
+from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, resident_bytes
+from search.placement import CUDA_CONTEXT
 from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY
 from search.trouble import RETRY_SECONDS, check_present, storage_trouble
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from search.objective import TrialRun
 
 
-CUDA_CONTEXT_MIB = 600
+CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
 
 
 class WorkerRecycledError(RuntimeError):
@@ -153,6 +154,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
             keras.backend.clear_session(free_memory=True)
         gc.collect()
+        give_back_free_memory()
 
     @staticmethod
     def _packed(result: dict[str, Any]) -> dict[str, Any]:
@@ -167,12 +169,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 os.dup2(file.fileno(), stream)
 
 
-def resident_bytes() -> int:
-    """Return the memory this process holds now, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
     """Return (epoch, value shown to the pruner) of each record."""
     return [(record["epoch"], record["pruning_value"]) for record in records]
@@ -182,7 +178,7 @@ def reason_of(error: BaseException) -> str:
     """Return one line that says why a trial failed."""
     name = type(error).__name__
     first = next(iter(str(error).strip().splitlines()), "")
-    if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
+    if is_out_of_memory(error):
         return f"{OUT_OF_MEMORY}: {first}"
     return f"{name}: {first}"
 
@@ -224,16 +220,5 @@ def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
 
 def _gpu_memory_mib() -> int | None:
     """Return the memory of the first visible GPU in MiB, as nvidia-smi tells it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    command = [
-        "nvidia-smi",
-        "-i",
-        visible,
-        "--query-gpu=memory.total",
-        "--format=csv,noheader,nounits",
-    ]
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-        return int(output.stdout.strip().splitlines()[0])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return None
+    memory = gpu_memory(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0])
+    return None if memory is None else memory // 2**20

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import tensorflow as tf
 
 from model.config import Activation, ModelConfig, Normalization, TrainConfig
-from model.cost import estimate_cost, retained_bytes
+from model.cost import MemoryEstimate, estimate_cost, retained_bytes, training_memory
 from model.flexunet import build_flexunet
 from model.losses import make_loss
 
@@ -150,3 +152,77 @@ def test_an_estimate_does_not_load_tensorflow() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
     assert result.stdout.strip() == b"[]"
+
+
+def memory(batch_size: int = 4, precision: str = "float32", **values: Any) -> MemoryEstimate:
+    return training_memory(config_of(values), (64, 64, 1), 6, batch_size, precision)
+
+
+def test_training_memory_is_the_sum_of_its_parts_with_a_reserve() -> None:
+    estimate = memory()
+    cost = estimate_cost(config_of({}), (64, 64, 1), 6)
+
+    assert estimate.state == cost.state_bytes
+    assert estimate.activations == 4 * cost.activation_bytes
+    assert estimate.device >= 1.1 * (estimate.state + estimate.activations + estimate.workspace)
+    assert estimate.total == estimate.base + estimate.device
+    # On a GPU the activations are not on the host.
+    assert memory(batch_size=64).host == estimate.host
+
+
+def test_memory_grows_with_what_takes_it() -> None:
+    totals = [
+        memory(num_layers=2).total,
+        memory(num_layers=4).total,
+        memory(num_layers=4, base_filters=32).total,
+        memory(num_layers=4, base_filters=32, batch_size=16).total,
+        memory(num_layers=4, base_filters=32, batch_size=16, normalization="group").total,
+    ]
+
+    assert totals == sorted(set(totals))
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="received 'int8'"):
+        memory(precision="int8")
+
+
+# Trains in a process of its own and prints its resident memory before and at its peak.
+TRAINING = """
+import json, sys
+sys.path.insert(0, sys.argv[2])
+from benchmarks.memory import train_here
+print(json.dumps(train_here(json.loads(sys.argv[1]))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "batch"),
+    [
+        # Mostly activations; mostly weights.
+        ({"num_layers": 3, "base_filters": 8, "normalization": "group"}, 128, 16),
+        ({"num_layers": 5, "base_filters": 32, "normalization": "none"}, 16, 1),
+    ],
+    ids=["activations", "weights"],
+)
+def test_the_prediction_covers_what_a_training_holds_without_waste(
+    values: dict[str, Any], size: int, batch: int
+) -> None:
+    config = config_of(values)
+    case = {
+        "size": size,
+        "channels": 1,
+        "batch": batch,
+        "precision": "float32",
+        "threads": 1,
+        "model": config.model_dump(),
+    }
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", TRAINING, json.dumps(case), str(root)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    stages = json.loads(result.stdout.splitlines()[-1])
+    held = stages["saved"] - stages["base"]
+
+    needed = training_memory(config, (size, size, 1), 6, batch).device
+
+    assert held <= needed <= 2 * held

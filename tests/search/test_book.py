@@ -16,11 +16,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from search.book import TrialBook
+from search.book import Placer, TrialBook
 from search.bridge import Packed, StudySearcher
-from search.config import StudyConfig
+from search.config import StudyConfig, TrialConfig
 from search.stop import Stop
-from search.study import mirror_study, open_study, trial_folder
+from search.study import SHARE, mirror_study, open_study, trial_folder
 
 
 class Heard:
@@ -56,12 +56,16 @@ def config_in(
 
 
 def open_book(
-    config: StudyConfig, capacity: Callable[[], int] = lambda: 4, stop: Stop | None = None
+    config: StudyConfig,
+    capacity: Callable[[], int] = lambda: 4,
+    stop: Stop | None = None,
+    placer: Placer | None = None,
 ) -> TrialBook:
     config.directory.mkdir(parents=True, exist_ok=True)
     (config.directory / "study.yaml").touch()
     (config.directory / "trials").mkdir(exist_ok=True)
-    return TrialBook(open_study(config), config, Path("store"), capacity, Heard(), stop)
+    study = open_study(config)
+    return TrialBook(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
 
 
 @pytest.fixture
@@ -228,6 +232,67 @@ def test_the_searcher_hands_over_the_workers_packed_result(config: StudyConfig) 
     searcher.on_trial_complete("a", {"result": packed})  # Tune may tell an end twice
 
     assert [t.value for t in trials(book)] == [0.3]
+
+
+def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, resources={"gpus_per_trial": 0.25, "memory_per_trial": 3})
+    book = open_book(config)
+    first = book.propose("a")
+    assert first is not None
+    assert first["bundle"] == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
+    assert first["resources"]["gpus_per_trial"] == 0.25
+
+    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    running.set_user_attr(SHARE, 2)
+    again = open_book(config).propose("b")
+    assert again is not None
+    assert again["number"] == 0
+    assert again["bundle"] == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
+    assert again["resources"]["gpus_per_trial"] == 0.5
+
+
+class Places:
+    """Notes who has a place."""
+
+    def __init__(self, deepest: int = 4) -> None:
+        self.held: list[str] = []
+        self.deepest = deepest
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> dict[str, float]:
+        self.held.append(name)
+        return {"CPU": factor}
+
+    def free(self, name: str) -> None:
+        self.held.remove(name)
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        return True
+
+    def problem(self, config: TrialConfig) -> str | None:
+        return "too large for any node" if config.model.num_layers > self.deepest else None
+
+
+def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:
+    places = Places(deepest=9)
+    book = open_book(config, placer=places)
+    for name in "abc":
+        assert book.propose(name)["bundle"] == {"CPU": 1.0}  # type: ignore[index]
+    assert places.held == ["a", "b", "c"]
+    book.finish("a", result([0.1], done=True), error=False)
+    book.finish("b", None, error=True)
+    book.finish("c", None, error=False)  # stopped by the clock
+
+    assert places.held == []
+
+
+def test_what_fits_on_no_node_is_refused(tmp_path: Path) -> None:
+    book = open_book(config_in(tmp_path, sampler="random"), placer=Places())
+    depths = {proposal_of(book)["config"]["model"]["num_layers"] for _ in range(4)}
+
+    assert max(depths) <= 4
+    assert book.proposer.refused["out of memory"] > 0
 
 
 def test_baselines_come_first_and_once(tmp_path: Path) -> None:
@@ -434,8 +499,7 @@ def test_a_silent_worker_is_overdue_and_its_trial_goes_on(tmp_path: Path) -> Non
 
 
 def test_out_of_memory_is_tried_once_more_where_a_larger_share_may_help(tmp_path: Path) -> None:
-    config = config_in(tmp_path, resources={"gpus_per_trial": 0.5})
-    book = open_book(config)
+    book = open_book(config_in(tmp_path), placer=Places(deepest=9))
     for ray_id in ("a", "b"):
         assert trials(book) == [] or trials(book)[0].state is TrialState.RUNNING
         book.propose(ray_id)

@@ -29,7 +29,7 @@ The actor a1ef is unavailable: The actor is temporarily unavailable: RpcError: r
     [
         (NODE, "its node was lost"),
         (PROCESS, "its worker process died"),
-        (MEMORY, "out of memory: Ray ended the worker, its node ran low"),
+        (MEMORY, "out of memory: Task was killed due to the node running low on memory."),
         (CUT_OFF, "its worker cannot be reached"),
         ("Failure # 1\nKeyError: 'trial'\n\n", "its worker failed: KeyError: 'trial'"),
         ("", "its worker ended"),

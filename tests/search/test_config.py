@@ -91,6 +91,14 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
         ),
         ({"study": {"name": "a/b"}}, "expected letters, digits"),
         ({"resources": {"gpus_per_trial": 1.5}}, "a share of one GPU or whole GPUs, received 1.5"),
+        (
+            {"resources": {"gpus_per_trial": "many"}},
+            "resources.gpus_per_trial: expected auto or a number >= 0, received 'many'",
+        ),
+        (
+            {"resources": {"memory_per_trial": -1}},
+            "resources.memory_per_trial: expected auto, null or GB > 0, received -1",
+        ),
         ({"search": {"time_budget_minutes": float("inf")}}, "finite number"),
         (
             {"data": {"classes": {"a": [0, 0, 0], "b": [0, 0, 0]}}},

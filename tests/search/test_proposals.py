@@ -46,7 +46,7 @@ def config_in(folder: Path, tree: dict[str, Any] | None = None, **search: Any) -
             **(tree or {}),
         }
     )
-    config.directory.mkdir(parents=True, exist_ok=True)
+    (config.directory / "trials").mkdir(parents=True, exist_ok=True)
     return config
 
 

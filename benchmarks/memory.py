@@ -1,0 +1,222 @@
+"""Peak memory of real training steps against what ``model.cost.training_memory`` predicts.
+
+    python benchmarks/memory.py [--count 36] [--seed 1] [--lines FILE] [--out FILE]
+
+Each config is drawn at random and trained for a few steps in a process of its own: two training
+steps, an evaluation of a batch twice as large, a checkpoint and a saved model, as a trial has them.
+Measured is the most resident memory that the process ever had, as the kernel tells it. What the
+rest of the machine does changes the time, not the memory. A seed that the constants were not
+fitted to is the honest one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from model.config import ModelConfig, TrainConfig
+from model.cost import MemoryEstimate, estimate_cost, training_memory
+
+CLASSES = 6
+# What keeps a measurement under a quarter of a minute on one core.
+MOST_FLOPS = 60e9
+MOST_PARAMETERS = 40e6
+SECONDS = 120
+
+
+def draw(random_state: random.Random) -> dict[str, Any] | None:
+    """Draw a case; None where it would take too long or cannot be."""
+    choose = random_state.choice
+    size = choose([64, 96, 128, 192, 256])
+    values = {
+        "num_layers": choose([2, 3, 4, 5, 6]),
+        "base_filters": choose([4, 8, 16, 32, 64]),
+        "base_kernel": choose([3, 5, 7]),
+        "normalization": choose(["none", "batch", "batch", "group", "layer"]),
+        "activation": choose(["relu", "relu", "elu", "leaky_relu", "silu", "mish", "gelu"]),
+        "separable": random_state.random() < 0.2,
+        "dropout_rate": choose([0.0, 0.05]),
+    }
+    case = {
+        "size": size,
+        "channels": choose([1, 3]),
+        "batch": choose([1, 2, 4, 8, 16]),
+        "precision": choose(["float32", "float32", "float32", "bfloat16"]),
+        "threads": choose([1, 1, 2]),
+        "model": values,
+    }
+    config = ModelConfig(**values)
+    if config.image_size_problem(size, size):
+        return None
+    cost = estimate_cost(config, (size, size, case["channels"]), CLASSES)
+    flops = cost.training_flops * case["batch"] * (3 if case["precision"] == "bfloat16" else 1)
+    return case if flops < MOST_FLOPS and cost.parameters < MOST_PARAMETERS else None
+
+
+def draws(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield so many cases; the same ones for the same seed."""
+    random_state = random.Random(seed)
+    while count:
+        case = draw(random_state)
+        if case is not None:
+            count -= 1
+            yield case
+
+
+def measure(case: dict[str, Any]) -> dict[str, Any]:
+    """Train the case in a process of its own and return the bytes it held at each stage."""
+    command = [sys.executable, __file__, "--child", json.dumps(case)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(case["threads"])}
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
+    )
+    if result.returncode:
+        raise RuntimeError(f"{case}: {result.stderr.strip().splitlines()[-1:]}")
+    stages = json.loads(result.stdout.strip().splitlines()[-1])
+    return {**case, **stages}
+
+
+def peak() -> int:
+    """Return the most resident memory that this process ever had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def train_here(case: dict[str, Any]) -> dict[str, int]:
+    """Train the case in this process: the peak so far after each stage, in bytes."""
+    from search.worker import set_up_process
+
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
+    import numpy as np
+    import tensorflow as tf
+
+    from model.flexunet import build_flexunet
+    from model.training import Trainer
+
+    tf.reduce_sum(tf.ones(10)).numpy()
+    stages = {"base": peak()}
+    shape = (case["size"], case["size"], case["channels"])
+    train = TrainConfig(batch_size=case["batch"], precision=case["precision"])
+    model = build_flexunet(
+        ModelConfig(**case["model"]), shape, CLASSES, precision=case["precision"]
+    )
+    trainer = Trainer(model, train, class_pixels=[95, 1, 1, 1, 1, 1], steps_per_epoch=2)
+    stages["built"] = peak()
+
+    def batch(count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (count, *shape), np.uint8)
+        masks = generator.integers(0, CLASSES, (count, *shape[:2]), np.uint8)
+        return tf.constant(images), tf.constant(masks)
+
+    trainer.train_epoch(iter([batch(case["batch"])] * 2))
+    stages["trained"] = peak()
+    trainer.evaluate([batch(2 * case["batch"])])
+    stages["evaluated"] = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "best.keras")
+        trainer.save(Path(folder) / "last.npz", {})
+    stages["saved"] = peak()
+    return stages
+
+
+def predicted(case: dict[str, Any]) -> MemoryEstimate:
+    """Return what the model of memory gives for a case."""
+    shape = (case["size"], case["size"], case["channels"])
+    config = ModelConfig(**case["model"])
+    return training_memory(config, shape, CLASSES, case["batch"], case["precision"])
+
+
+def table(measured: Sequence[dict[str, Any]]) -> str:
+    """Write prediction, measurement and their ratio of each case, and the ratios' summary."""
+    ordered = sorted(measured, key=lambda case: case["saved"])
+    whole = [predicted(case).total / case["saved"] for case in ordered]
+    # What a process holds before it has a model is known, so the rest is the harder question.
+    above = [predicted(case).device / (case["saved"] - case["base"]) for case in ordered]
+    rows = zip(ordered, whole, above, strict=True)
+    return "\n".join(
+        [
+            f"Memory, {datetime.now(UTC):%Y-%m-%d} ({os.cpu_count()} CPU cores, no GPU, Python "
+            f"{platform.python_version()}, TensorFlow {version('tensorflow')})",
+            "",
+            "| image | batch | model | precision | threads | predicted, MB | measured, MB | ratio |"
+            " ratio above the base |",
+            "|---|---:|---|---|---:|---:|---:|---:|---:|",
+            *(_row(*row) for row in rows),
+            "",
+            f"predicted / measured: {_summary(whole)}; above the base: {_summary(above)}.",
+        ]
+    )
+
+
+def _row(case: dict[str, Any], whole: float, above: float) -> str:
+    values = case["model"]
+    model = (
+        f"{values['num_layers']} levels, {values['base_filters']} filters, kernel "
+        f"{values['base_kernel']}, {values['normalization']}, {values['activation']}"
+        f"{', separable' if values['separable'] else ''}"
+    )
+    return (
+        f"| {case['size']} px x {case['channels']} | {case['batch']} | {model} | "
+        f"{case['precision']} | {case['threads']} | {predicted(case).total / 1e6:,.0f} | "
+        f"{case['saved'] / 1e6:,.0f} | {whole:.2f} | {above:.2f} |"
+    )
+
+
+def _summary(ratios: Sequence[float]) -> str:
+    enough = sum(ratio >= 1 for ratio in ratios)
+    return (
+        f"median {statistics.median(ratios):.2f}, smallest {min(ratios):.2f}, largest "
+        f"{max(ratios):.2f}, enough in {enough} of {len(ratios)}"
+    )
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=36, help="configs to measure")
+    parser.add_argument("--seed", type=int, default=1, help="of the configs drawn")
+    parser.add_argument("--lines", type=Path, help="also append each measurement here, as JSON")
+    parser.add_argument("--read", type=Path, help="measure nothing, compare with these lines")
+    parser.add_argument("--out", type=Path, help="append the table to this file too")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and write the table."""
+    options = parse()
+    if options.child:
+        print(json.dumps(train_here(json.loads(options.child))))
+        return
+    measured = []
+    if options.read:
+        measured = [json.loads(line) for line in options.read.read_text("utf-8").splitlines()]
+    else:
+        for case in draws(options.count, options.seed):
+            measured.append(measure(case))
+            if options.lines:
+                with options.lines.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(measured[-1]) + "\n")
+    text = table(measured)
+    print(text)
+    if options.out:
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(text + "\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Memory at run time: what a process holds, giving it back, and telling that it ran out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from ray.exceptions import OutOfMemoryError, RayActorError
+
+# What those say who find it out: Ray's memory monitor, TensorFlow's allocators, CUDA, Python.
+# Not among them: "killed by the OOM killer", which Ray lists among the possible causes of every
+# SIGKILL.
+_SAID = (
+    "low on memory",
+    "killed due to memory pressure",
+    "out of memory",
+    "out_of_memory",
+    "oom when allocating",
+    "resourceexhaustederror",
+    "failed to allocate",
+    "unable to allocate",
+    "memoryerror",
+    "bad_alloc",
+)
+# TensorFlow's ResourceExhaustedError also stands for a full disk.
+_NOT_MEMORY = ("no space left",)
+
+
+def is_out_of_memory(error: BaseException | str | None) -> bool:
+    """Tell whether an error, or the text of one, says that memory ran out.
+
+    Known are Python's MemoryError (and NumPy's), TensorFlow's ResourceExhaustedError, CUDA's failed
+    allocations and Ray's memory monitor. A process that the kernel's OOM killer ended cannot be
+    told from any other SIGKILL by what Ray says of it, and counts as a lost worker.
+    """
+    if error is None:
+        return False
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return True
+    if isinstance(error, BaseException):
+        return is_out_of_memory(f"{type(error).__name__}: {error}")
+    text = error.lower()
+    return any(said in text for said in _SAID) and not any(said in text for said in _NOT_MEMORY)
+
+
+def out_of_memory_line(error: BaseException | str) -> str:
+    """Return the first line of an error that says so; its first one where none does."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if is_out_of_memory(line)), lines[0] if lines else "")
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process in bytes, as the kernel counts it (Linux)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back_free_memory() -> None:
+    """Let the C library return freed memory to the system, where it can (glibc)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # another C library: it keeps what it keeps
+        return
+
+
+def gpu_memory(index: str | None = None) -> int | None:
+    """Return the memory of a GPU of this node in bytes, as nvidia-smi tells it.
+
+    Args:
+        index: The card, as in CUDA_VISIBLE_DEVICES. None: the smallest of all.
+    """
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    if index is not None:
+        command += ["-i", index]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return min(int(line) for line in output.stdout.split()) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+@contextlib.contextmanager
+def tune_survives_out_of_memory() -> Iterator[None]:
+    """Let Tune take a worker that Ray's memory monitor killed as the failure of its trial.
+
+    Ray reports such a death as OutOfMemoryError, which is no RayActorError. Tune's actor manager
+    (Ray 2.60) knows only that one and ends the whole run with "Caught unexpected exception"; so it
+    is shown one, with the monitor's text.
+    """
+    name = "_actor_task_failed"
+    try:
+        from ray.air.execution._internal.actor_manager import RayActorManager
+
+        before = getattr(RayActorManager, name)
+    except (ImportError, AttributeError):  # a Ray that does it otherwise
+        yield
+        return
+
+    def actor_task_failed(*args: Any, **kwargs: Any) -> None:
+        before(*map(_as_actor_error, args), **{k: _as_actor_error(v) for k, v in kwargs.items()})
+
+    setattr(RayActorManager, name, actor_task_failed)
+    try:
+        yield
+    finally:
+        setattr(RayActorManager, name, before)
+
+
+def _as_actor_error(value: Any) -> Any:
+    return RayActorError(error_msg=str(value)) if isinstance(value, OutOfMemoryError) else value
