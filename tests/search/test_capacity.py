@@ -28,9 +28,17 @@ SIZES = [GB, GB, GB, GB, 2 * GB, 2 * GB]
 
 
 def in_turn() -> Callable[[TrialConfig], MemoryEstimate]:
-    """Predict the next of SIZES for each trial."""
-    sizes = iter(SIZES)
-    return lambda _: MemoryEstimate(0, 0, 0, base=next(sizes))
+    """Predict the next of SIZES for each config."""
+    sizes: dict[float, int] = {}
+    left = iter(SIZES)
+
+    def estimate(config: TrialConfig) -> MemoryEstimate:
+        rate = config.train.learning_rate
+        if rate not in sizes:
+            sizes[rate] = next(left)
+        return MemoryEstimate(0, 0, 0, base=sizes[rate])
+
+    return estimate
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
