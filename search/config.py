@@ -252,9 +252,10 @@ class ResourceSettings(_Section):
         description="How long Ctrl-C and SIGTERM let epochs in flight end.",
     )
     worker_memory_limit_gb: float | None = Field(
-        4,
+        2,
         gt=0,
-        description="A process that holds more between two trials is replaced. None: never.",
+        description="A process that holds more between two trials, mapped data not counted, is "
+        "replaced. None: never.",
     )
     ray_address: str | None = Field(
         None, description="Address of a running Ray cluster, or 'auto'. None: start one here."

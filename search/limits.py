@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from model.config import ModelConfig
-from model.cost import estimate_cost
+from model.cost import estimate_cost, training_memory
 
 if TYPE_CHECKING:
     from search.config import SearchSettings, StudyConfig, TrialConfig
@@ -34,45 +33,22 @@ def image_shape(config: StudyConfig) -> tuple[int, int, int]:
     return (*config.data.image_size, config.data.channels)
 
 
-def predicted_memory(
-    model: ModelConfig,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    batch_size: int,
-    precision: str,
-) -> float:
-    """Return the memory in bytes that the training of one trial is predicted to need.
-
-    Args:
-        model: The architecture.
-        image_shape: (height, width, channels), in pixels.
-        num_classes: Classes, the background included.
-        batch_size: Images a step.
-        precision: Compute type; the 16-bit ones halve the activations.
-
-    Raises:
-        ValueError: for image sides that cannot be halved often enough.
-    """
-    cost = estimate_cost(model, image_shape, num_classes)
-    share = 1.0 if precision == "float32" else 0.5
-    return cost.state_bytes + share * batch_size * cost.activation_bytes
-
-
 def demand_of(
     trial: TrialConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, float]:
     """Return what a trial is predicted to need, by the names of :data:`FIELDS` but latency.
 
-    Parameters; GFLOP (10**9) of one forward pass of one image; GB (10**9 bytes) of training memory.
+    Parameters; GFLOP (10**9) of one forward pass of one image; GB (10**9 bytes) that the
+    process of its training holds at its peak.
 
     Raises:
         ValueError: for image sides that cannot be halved often enough.
     """
     cost = estimate_cost(trial.model, image_shape, num_classes)
-    memory = predicted_memory(
+    memory = training_memory(
         trial.model, image_shape, num_classes, trial.train.batch_size, trial.train.precision
     )
-    return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory / 1e9}
+    return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory.total / 1e9}
 
 
 def bounds(search: SearchSettings) -> dict[str, float]:

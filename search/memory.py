@@ -54,9 +54,13 @@ def out_of_memory_line(error: BaseException | str) -> str:
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes, as the kernel counts it (Linux)."""
+    """Return the memory that this process alone holds, in bytes, as Linux counts it.
+
+    Without the mapped files, such as the prepared data: all trials of a node share those.
+    """
     with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, resident, shared, *_ = map(int, file.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def give_back_free_memory() -> None:

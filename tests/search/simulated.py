@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.cost import Cost
 from search.config import StudyConfig
 from search.study import write_text
 from search.worker import TrialWorker
@@ -33,7 +32,7 @@ class SimulatedRun:
     def __init__(self, proposal: Mapping[str, Any]) -> None:
         self.folder = Path(proposal["folder"])
         self.number = proposal["number"]
-        self.cost = Cost(parameters=1000, flops=2000, activation_bytes=3000)
+        self.costs = {"parameters": 1000, "flops": 2000, "activation_bytes": 3000}
         self._epochs = proposal["config"]["train"]["epochs"]
         self._rate = proposal["config"]["train"]["learning_rate"]
         self._checkpoint = self.folder / "last.json"

@@ -11,7 +11,6 @@ from search.limits import (
     demand_of,
     excesses,
     image_shape,
-    predicted_memory,
 )
 
 PARAMS = {
@@ -31,14 +30,6 @@ def test_a_demand_is_what_the_models_cost_says() -> None:
 
     assert demand["parameters"] == cost.parameters
     assert demand["gflops"] == pytest.approx(cost.flops / 1e9)
-
-
-def test_memory_grows_with_the_batch_and_shrinks_with_the_precision() -> None:
-    model = StudyConfig.from_tree({}).at(PARAMS).model
-    small, large = (predicted_memory(model, (64, 64, 1), 6, batch, "float32") for batch in (1, 8))
-
-    assert large > 2 * small
-    assert predicted_memory(model, (64, 64, 1), 6, 8, "bfloat16") < large
 
 
 def test_an_excess_is_relative_to_its_limit_and_told_where_it_is_broken() -> None:
