@@ -19,10 +19,12 @@ import optuna
 from ray import tune
 
 from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
 from search.book import Observer, TrialBook
 from search.bridge import PrunerScheduler, StudySearcher
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
+from search.doctor import check_cluster
 from search.preflight import check_data
 from search.record import record_study
 from search.study import REASON, mirror_study, open_study, started_trials
@@ -72,7 +74,7 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / "run.log"):
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, started)
+            book = _run_trials(config, study, store, observer, started)
     if book.hopeless:
         reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
         raise RunError(
@@ -86,17 +88,18 @@ def run_study(config: StudyConfig, observer: Observer, progress: Any = None) -> 
 
 
 def _run_trials(
-    config: StudyConfig, study: optuna.Study, store: Path, observer: Observer, started: float
+    config: StudyConfig, study: optuna.Study, store: Store, observer: Observer, started: float
 ) -> TrialBook:
     mirror_study(config.directory, study)
     observer.study_opened(started_trials(study))
     budget = config.search.time_budget_minutes
     deadline = started + 60 * budget if budget else None
     with ray_cluster(config.resources):
+        check_cluster(config, store, observer.warn)
         book = TrialBook(
             study,
             config,
-            store,
+            store.path,
             capacity=Capacity(config.resources),
             observer=observer,
             deadline=deadline,
