@@ -51,8 +51,10 @@ def test_a_study_runs_as_a_submitted_job(tmp_path: Path, synthetic_folder: Path)
     tree["resources"] = {"cpus_per_trial": 1}
     (folder / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-test-0123456789"}
-    head = {"include_dashboard": True, "dashboard_port": free_port()}
-    with raylets({"num_cpus": 1}, env=auth, **head) as addresses:
+    # One node: several on one machine share the folder that the job runs in, and each unpacks it
+    # anew, over the others'.
+    head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
+    with raylets(env=auth, **head) as addresses:
         ray = Path(sys.executable).with_name("ray")
         submit = [ray, "job", "submit", "--address", addresses["dashboard"]]
         entrypoint = [sys.executable, "-m", "search", "run", "study.yaml", "--address", "auto"]
