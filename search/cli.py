@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,14 @@ BAD_INPUT = 2
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A running Ray: auto, HOST:PORT or ray://HOST:PORT; local: start one here. Default: "
+        "the config's resources.ray_address, else RAY_ADDRESS, else local.",
+    ),
 ]
 StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's directory.")]
 
@@ -71,6 +79,7 @@ def run(
             help="Learn from an earlier study's trials; may be repeated.",
         ),
     ] = None,
+    address: Address = None,
 ) -> None:
     """Run a study, or continue it: running again is resuming.
 
@@ -79,21 +88,74 @@ def run(
     again later; 130 stopped by Ctrl-C, 143 by SIGTERM. After the last three the same command goes
     on where it stopped.
     """
+    from results.records import load_study
     from search import progress
     from search.config import StudyConfig
+    from search.remote import is_remote, run_remotely
     from search.runner import run_study
 
     console = Console()
-    study = StudyConfig.load(config, set_ or ()).learning_from(from_ or ())
+    study = StudyConfig.load(config, _with_address(set_, address)).learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
+    lines = _preparation_lines(console)
     with progress.display(board, console) as observer:
-        summary = run_study(study, observer, _preparation_lines(console), take_over)
-    _print_run_summary(console, summary)
+        if is_remote(study):
+            outcome = run_remotely(study, observer, lines, take_over)
+            summary, best = outcome.summary, outcome.best
+        else:
+            summary = run_study(study, observer, lines, take_over)
+            best = progress.describe_best(load_study(summary.directory))
+    _print_run_summary(console, summary, best)
     if summary.finished and not summary.states.get("COMPLETE"):
         raise typer.Exit(1)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
+    set_: Overrides = None,
+    address: Address = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that a node may take for an answer.")
+    ] = 30.0,
+) -> None:
+    """Look at every node of the cluster: can it hold the study? Exit code 1: no, and why.
+
+    Prepares the data, as a run does first.
+    """
+    from data_pipeline.prepare import prepare
+    from search.cluster import ray_cluster
+    from search.config import StudyConfig
+    from search.doctor import examine
+    from search.remote import examine_remotely, is_remote
+
+    console = Console()
+    study = StudyConfig.load(config, _with_address(set_, address))
+    if is_remote(study):
+        findings = examine_remotely(study, timeout)
+    else:
+        store = prepare(study.data, progress=_preparation_lines(console))
+        with ray_cluster(study.resources):
+            findings = examine(study, store, timeout)
+    _print_findings(console, findings)
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _with_address(overrides: list[str] | None, address: str | None) -> list[str]:
+    return [*(overrides or ()), *([f"resources.ray_address={address}"] if address else ())]
+
+
+def _print_findings(console: Console, findings: Any) -> None:
+    from search.doctor import STYLES, findings_table
+
+    console.print(findings_table(findings))
+    for finding in findings:
+        if finding.level != "ok":
+            console.print(Text(str(finding), style=STYLES[finding.level]), soft_wrap=True)
 
 
 def _preparation_lines(console: Console) -> Any:
@@ -109,15 +171,14 @@ def _preparation_lines(console: Console) -> Any:
     return show
 
 
-def _print_run_summary(console: Console, summary: Any) -> None:
-    from results.records import load_study
+def _print_run_summary(console: Console, summary: Any, best: Sequence[str]) -> None:
     from search.progress import duration
 
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
     for note in summary.notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
-    _print_best(console, load_study(summary.directory))
+    _print_lines(console, best)
     if summary.finished:
         console.print(f"next: flexunet-search report {summary.directory}", soft_wrap=True)
         console.print(
@@ -131,20 +192,8 @@ def _print_run_summary(console: Console, summary: Any) -> None:
         )
 
 
-def _print_best(console: Console, study: Any) -> None:
-    from search.progress import describe_dice, describe_params
-
-    best = study.incumbent
-    if best is None:
-        console.print("no completed trial yet", highlight=False)
-        return
-    dice = dict(zip(study.classes, best.curve.dice[best.best_row], strict=True))
-    for line in (
-        f"best: trial {best.number}, {study.objective} {best.value:.4f} at epoch "
-        f"{best.best_epoch} (validation; the best of {len(study.trials)} trials, so optimistic)",
-        f"  Dice: {describe_dice(dice)}",
-        f"  {describe_params(best.params)}",
-    ):
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -154,7 +203,7 @@ def status(study_dir: StudyDir) -> None:
     from results.pareto import pareto_table
     from results.proposals import load_untrained
     from results.records import load_study
-    from search.progress import front_table, rows_table
+    from search.progress import describe_best, front_table, rows_table
 
     console = Console()
     study = load_study(study_dir)
@@ -166,7 +215,7 @@ def status(study_dir: StudyDir) -> None:
     front = pareto_table(study)
     if len(front):
         console.print(front_table(front, study.objective))
-    _print_best(console, study)
+    _print_lines(console, describe_best(study))
 
 
 def _row(study: Any, trial: Any) -> Any:

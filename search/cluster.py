@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 
 import ray
@@ -12,9 +13,12 @@ from ray._private import ray_constants
 
 from search.capacity import Capacity, Nodes
 from search.config import ResourceSettings
+from search.inspector import package_folders
 from search.placement import smallest_bundle
 
 LOOPBACK = "127.0.0.1"
+CLIENT = "ray://"
+CONNECT_SECONDS = 5.0
 
 
 class RunError(RuntimeError):
@@ -66,18 +70,27 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
             ray.shutdown()
 
 
+def ray_address(resources: ResourceSettings) -> str | None:
+    """Return where Ray is: the config's address, else that of RAY_ADDRESS; None: start one here.
+
+    Ray sets RAY_ADDRESS in the process of a submitted job. ``local`` starts one here whatever the
+    environment says.
+    """
+    address = resources.ray_address or os.environ.get("RAY_ADDRESS") or None
+    return None if address == "local" else address
+
+
 def start_ray(resources: ResourceSettings) -> None:
-    """Initialise Ray quietly: on the given address, or locally with no port beyond loopback."""
-    quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}
-    if resources.ray_address is not None:
-        try:
-            ray.init(address=resources.ray_address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            first = next(iter(str(error).splitlines()), "")
-            raise RunError(
-                f"resources.ray_address: expected a Ray cluster at {resources.ray_address!r}, "
-                f"received {type(error).__name__}: {first}"
-            ) from error
+    """Initialise Ray quietly: on the given address, or locally with no port beyond loopback.
+
+    Raises:
+        RunError: where no Ray of this version answers at the address, or refuses the token.
+    """
+    address = ray_address(resources)
+    if address is not None and address.startswith(CLIENT):
+        raise RunError(f"expected auto or HOST:PORT in this process, received {address!r}")
+    if address is not None:
+        connect(address)
         return
     with _loopback():
         ray.init(
@@ -85,8 +98,57 @@ def start_ray(resources: ResourceSettings) -> None:
             num_cpus=resources.num_cpus,
             include_dashboard=False,
             _node_ip_address=LOOPBACK,
-            **quiet,
+            **_QUIET,
         )
+
+
+_QUIET = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}
+
+
+def connect(address: str) -> None:
+    """Connect to a running Ray; our code travels with the connection (Ray's runtime_env).
+
+    Args:
+        address: ``auto``, ``HOST:PORT``, or ``ray://HOST:PORT`` for a Ray Client.
+
+    Raises:
+        RunError: where no Ray of this version answers there, or it refuses the token.
+    """
+    _expect_listener(address)
+    # A node needs only the dependencies: the four packages travel there, and match this process'.
+    code = {"py_modules": [str(path) for path in package_folders()], "excludes": ["__pycache__"]}
+    try:
+        ray.init(address=address, runtime_env=code, **_QUIET)
+    # Ray ends the process, by SystemExit, where a cluster does not take its greeting.
+    except (Exception, SystemExit) as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise RunError(
+            f"expected a Ray cluster at {address!r} with Ray {ray.__version__}, received "
+            f"{type(error).__name__}: {first}{_token_hint()}"
+        ) from error
+
+
+def _expect_listener(address: str) -> None:
+    """Raise where nothing listens at an address: Ray would try for two minutes, then exit."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host and address == "auto":
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+            return
+    except (OSError, ValueError, OverflowError) as error:
+        raise RunError(
+            f"expected a Ray cluster at {address!r} (auto, HOST:PORT or ray://HOST:PORT), "
+            f"received {type(error).__name__}: {error}"
+        ) from None
+
+
+def _token_hint() -> str:
+    mode = os.environ.get("RAY_AUTH_MODE", "not set")
+    return (
+        f" (RAY_AUTH_MODE is {mode}; a cluster with token authentication wants RAY_AUTH_MODE=token "
+        "and its own token in RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names)"
+    )
 
 
 @contextlib.contextmanager

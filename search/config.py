@@ -258,10 +258,18 @@ class ResourceSettings(_Section):
         "replaced. None: never.",
     )
     ray_address: str | None = Field(
-        None, description="Address of a running Ray cluster, or 'auto'. None: start one here."
+        None,
+        description="Address of a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local: "
+        "start one here. None: RAY_ADDRESS where that is set, else local.",
     )
     num_cpus: int | None = Field(
         None, ge=1, description="Cores of the Ray started here. None: all of the machine's."
+    )
+    min_free_disk_gb: float = Field(
+        1.0,
+        ge=0,
+        description="No run starts while a node has less free in the study directory or in Ray's "
+        "own folder, in GB (10**9 bytes).",
     )
 
 

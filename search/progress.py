@@ -143,6 +143,20 @@ def describe_dice(dice: Mapping[str, float | None]) -> str:
     )
 
 
+def describe_best(study: Any) -> tuple[str, ...]:
+    """Return lines on the best trial of a recorded study (``results.records.load_study``)."""
+    best = study.incumbent
+    if best is None:
+        return ("no completed trial yet",)
+    dice = dict(zip(study.classes, best.curve.dice[best.best_row], strict=True))
+    return (
+        f"best: trial {best.number}, {study.objective} {best.value:.4f} at epoch "
+        f"{best.best_epoch} (validation; the best of {len(study.trials)} trials, so optimistic)",
+        f"  Dice: {describe_dice(dice)}",
+        f"  {describe_params(best.params)}",
+    )
+
+
 class LiveTable:
     """The table in a terminal: running trials, then the best of the finished."""
 

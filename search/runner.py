@@ -24,6 +24,7 @@ from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.capacity import Capacity, placement
 from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
+from search.doctor import check_cluster
 from search.lease import study_lease
 from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed
@@ -150,6 +151,7 @@ def _run_trials(
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals():
+        check_cluster(config, store, observer.warn)
         capacity = Capacity(config.resources, memory_of(store.image_shape, len(store.classes)))
         book = TrialBook(
             study,

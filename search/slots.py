@@ -72,6 +72,15 @@ class Slots:
                 return
 
 
+def slots_on(node: Node, bundle: Mapping[str, float]) -> int:
+    """Return how many trials of one size a node has room for."""
+    place, count = _Place(node), 0
+    while (cards := place.cards_for(bundle)) is not None:
+        place.take(dict(bundle), cards)
+        count += 1
+    return count
+
+
 class _Place:
     """What is left of a node. Its GPUs are told apart: a share of one lies on one card."""
 

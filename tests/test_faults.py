@@ -51,7 +51,8 @@ def drive() -> Iterator[Drive]:
 def simulated(folder: Path, source: Path, address: str | None, **sections: Any) -> dict[str, Any]:
     tree = tiny_tree(folder, source, pruner="none", **sections.get("search", {}))
     tree["train"] |= {"epochs": 6, "learning_rate": {"float": [1e-4, 1e-2], "log": True}}
-    tree["resources"] |= {"ray_address": address, **sections.get("resources", {})}
+    tree["resources"] |= {"ray_address": address, "min_free_disk_gb": 0}
+    tree["resources"] |= sections.get("resources", {})
     if address:
         del tree["resources"]["num_cpus"]
     return tree

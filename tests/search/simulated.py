@@ -133,9 +133,10 @@ class SimulatedWorker(TrialWorker):
 def main() -> None:
     from rich.console import Console
 
+    from results.records import load_study
     from search.cli import _print_run_summary
     from search.cluster import RunError
-    from search.progress import Board, PlainLines
+    from search.progress import Board, PlainLines, describe_best
     from search.runner import run_study
 
     path, *rest = sys.argv[1:]
@@ -149,7 +150,7 @@ def main() -> None:
     except RunError as error:
         console.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)
-    _print_run_summary(console, summary)
+    _print_run_summary(console, summary, describe_best(load_study(summary.directory)))
     sys.exit(summary.exit_code)
 
 
