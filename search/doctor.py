@@ -357,15 +357,16 @@ class _Check:
             self.note(place, name, "ok", f"{free / 1e9:.0f} GB free")
 
     def _note_memory(self, name: str, free: int) -> None:
-        reserved = self.config.resources.memory_per_trial
+        asked = self.config.resources.memory_per_trial
         slots = min(self.slots[name], self.config.resources.max_concurrent or self.slots[name])
         # With auto, Ray counts the memory itself; a trial takes no less than an empty process.
-        need = (reserved * 1e9 if isinstance(reserved, float | int) else TRIAL_BYTES) * slots
+        reserved = None if asked is None or asked == "auto" else asked * 1e9
+        need = (reserved or TRIAL_BYTES) * slots
         detail = f"{free / 1e9:.0f} GB free"
         if free >= need:
             self.note("memory", name, "ok", detail)
             return
-        level: Level = "fail" if reserved and free < reserved * 1e9 else "warn"
+        level: Level = "fail" if reserved and free < reserved else "warn"
         self.note("memory", name, level, f"{detail}, {slots} trials at once want {need / 1e9:.0f}")
 
     def note_clocks(self, offsets: Mapping[str, float]) -> None:
