@@ -6,6 +6,7 @@ TensorFlow or Ray, and ``--help`` is immediate.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -79,8 +80,8 @@ def run(
     study = StudyConfig.load(config, set_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
-    with progress.display(board, console) as observer:
-        summary = run_study(study, observer, _preparation_lines(console), take_over)
+    with progress.display(board, console) as observer, progress.preparation(console) as show:
+        summary = run_study(study, observer, show, take_over)
     _print_run_summary(console, summary)
     if summary.finished and not summary.states.get("COMPLETE"):
         raise typer.Exit(1)
@@ -88,22 +89,9 @@ def run(
         raise typer.Exit(summary.exit_code)
 
 
-def _preparation_lines(console: Console) -> Any:
-    """Return a function of (done, total) that prints a line each tenth of the images."""
-    last = [-1]
-
-    def show(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth != last[0]:
-            last[0] = tenth
-            console.print(f"preparing images: {done}/{total}", highlight=False)
-
-    return show
-
-
 def _print_run_summary(console: Console, summary: Any) -> None:
     from results.records import load_study
-    from search.progress import duration
+    from search.drawing import duration
 
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
@@ -122,7 +110,7 @@ def _print_run_summary(console: Console, summary: Any) -> None:
 
 
 def _print_best(console: Console, study: Any) -> None:
-    from search.progress import describe_dice, describe_params
+    from search.drawing import describe_dice, describe_params
 
     best = study.incumbent
     if best is None:
@@ -139,36 +127,21 @@ def _print_best(console: Console, study: Any) -> None:
 
 
 @app.command()
-def status(study_dir: StudyDir) -> None:
-    """Show a study's trials and its best so far, while it runs or after."""
-    from results.records import load_study
-    from search.progress import rows_table
+def status(
+    study_dir: StudyDir,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again and again, until Ctrl-C."),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="For scripts: a line of JSON instead of a table.")
+    ] = False,
+) -> None:
+    """Show where a study stands, while it runs or after: trials, workers, pace, failures."""
+    from search.status import show_status
 
-    console = Console()
-    study = load_study(study_dir)
-    best = study.incumbent
-    rows = (_row(study, trial) for trial in study.trials)
-    console.print(rows_table(rows, best.number if best else None, study.objective))
-    _print_best(console, study)
-
-
-def _row(study: Any, trial: Any) -> Any:
-    """Return a recorded trial as the live table shows it."""
-    from results.tables import shown_value
-    from search.progress import Row
-
-    value, best = shown_value(trial), trial.best_row
-    dice = {} if best is None else dict(zip(study.classes, trial.curve.dice[best], strict=True))
-    return Row(
-        trial.number,
-        trial.params,
-        trial.baseline,
-        state=trial.state,
-        epoch=len(trial.curve),
-        value=None if value != value else value,
-        dice=dice,
-        reason=trial.reason,
-    )
+    with contextlib.suppress(KeyboardInterrupt):  # the end of watching, not of anything else
+        show_status(study_dir, Console(), watch, json_)
 
 
 @app.command()
@@ -210,17 +183,19 @@ def train(
 ) -> None:
     """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
     from search.config import StudyConfig
+    from search.drawing import describe_dice
     from search.production import train_config
-    from search.progress import describe_dice
+    from search.progress import preparation
 
     console = Console()
-    best = train_config(
-        StudyConfig.load(config, set_ or ()),
-        out_dir,
-        patience=patience,
-        on_epoch=lambda record: _print_epoch(console, record),
-        progress=_preparation_lines(console),
-    )
+    with preparation(console) as show:
+        best = train_config(
+            StudyConfig.load(config, set_ or ()),
+            out_dir,
+            patience=patience,
+            on_epoch=lambda record: _print_epoch(console, record),
+            progress=show,
+        )
 
     console.print(
         f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",
@@ -231,7 +206,7 @@ def train(
 
 
 def _print_epoch(console: Console, record: Mapping[str, Any]) -> None:
-    from search.progress import describe_dice
+    from search.drawing import describe_dice
 
     value = record["mean_foreground_dice"]
     console.print(

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,19 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
         "baseline": attributes.get(BASELINE),
         "reason": attributes.get(REASON),
         "failures": attributes.get(FAILURES, []),
-        "started": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
-        "finished": trial.datetime_complete
-        and trial.datetime_complete.isoformat(timespec="seconds"),
+        "started": _zoned(trial.datetime_start),
+        "finished": _zoned(trial.datetime_complete),
         "seed": attributes.get(SEED),
         "cost": attributes.get(COST),
     }
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)
     write_json(folder / "trial.json", record)
+
+
+def _zoned(time: datetime | None) -> str | None:
+    """Return an ISO time with its zone: Optuna's has none and is this machine's."""
+    return None if time is None else time.astimezone().isoformat(timespec="seconds")
 
 
 def mirror_study(directory: Path, study: optuna.Study) -> None:
