@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
+from search.asha import AshaPruner
 from search.config import SearchSettings
 
 SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
@@ -15,8 +16,6 @@ SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
 }
 
 PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {
-    "asha": lambda settings: SuccessiveHalvingPruner(
-        min_resource=settings.grace_epochs, reduction_factor=settings.reduction_factor
-    ),
+    "asha": lambda settings: AshaPruner(settings.grace_epochs, settings.reduction_factor),
     "none": lambda _: NopPruner(),
 }

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import ConfigError, StudyConfig
+from search.journal import StudyJournal, StudyStorage
 from search.methods import PRUNERS, SAMPLERS
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def open_storage(config: StudyConfig) -> BaseStorage:
     if config.study.storage is None:
         path = config.directory / "optuna.journal"
         mend_journal(path)
-        return JournalStorage(JournalFileBackend(str(path)))
+        return StudyStorage(StudyJournal(str(path)))
     try:
         return RDBStorage(config.study.storage)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
@@ -155,7 +155,8 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
     }
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)
-    write_json(folder / "trial.json", record)
+    # Not waited for: after a power cut it is written again from the study, see mirror_study().
+    write_json(folder / "trial.json", record, durable=False)
 
 
 def _zoned(time: datetime | None) -> str | None:
@@ -186,16 +187,23 @@ def _mirrored_state(path: Path) -> Any:
         return None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:
     """Write JSON so that a reader finds the old file or the new one, never a part."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, into a folder that is there."""
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file atomically, into a folder that is there.
+
+    Args:
+        path: The file.
+        text: Its contents.
+        durable: Whether it must outlast a power cut from now on.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     os.replace(temporary, path)
