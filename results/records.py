@@ -210,7 +210,9 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     return max(finite, key=lambda row: row[:2])[2] if finite else None
 
 
-class _StudyFile(BaseModel):
+class StudyFile(BaseModel):
+    """The contents of study.yaml, as far as they are read."""
+
     name: str
     created: str = ""
     config: dict[str, Any]
@@ -222,7 +224,9 @@ class _StudyFile(BaseModel):
     pruning_metric: str | None = None
 
 
-class _TrialFile(BaseModel):
+class TrialFile(BaseModel):
+    """The contents of a trial.json."""
+
     number: int = Field(ge=0)
     state: TrialState
     value: float | None = None
@@ -280,16 +284,18 @@ _SCALARS = (
 
 
 @dataclass
-class _Reading:
+class Reading:
     """One pass over a study directory: collects its problems, so that all are told at once."""
 
     root: Path
     problems: list[str] = field(default_factory=list)
 
     def problem(self, path: Path, message: str) -> None:
+        """Add a problem of a file."""
         self.problems.append(f"{path.relative_to(self.root).as_posix()}: {message}")
 
     def bytes_of(self, path: Path) -> bytes | None:
+        """Return a file's contents; None where it cannot be read, which is a problem."""
         try:
             return path.read_bytes()
         except OSError as error:
@@ -297,6 +303,7 @@ class _Reading:
             return None
 
     def invalid(self, path: Path, error: ValidationError, where: str = "") -> None:
+        """Add what pydantic found wrong with a file."""
         for detail in error.errors(include_url=False, include_input=True)[:5]:
             field_name = ".".join(str(part) for part in detail["loc"])
             if detail["type"] == "json_invalid":
@@ -320,8 +327,8 @@ def load_study(path: Path | str) -> StudyRecord:
             of an unknown format; lists every problem.
     """
     root = Path(path)
-    reading = _Reading(root)
-    header = _read_header(reading)
+    reading = Reading(root)
+    header = read_header(reading)
     data = _read_data(reading)
     if header is None:
         raise RecordError(root, reading.problems)
@@ -345,7 +352,8 @@ def load_study(path: Path | str) -> StudyRecord:
     )
 
 
-def _read_header(reading: _Reading) -> _StudyFile | None:
+def read_header(reading: Reading) -> StudyFile | None:
+    """Return what study.yaml says; None where it cannot be read, which is a problem."""
     path = reading.root / "study.yaml"
     if not path.is_file():
         reading.problem(path, "not there; expected the directory of a study, which holds it")
@@ -365,7 +373,7 @@ def _read_header(reading: _Reading) -> _StudyFile | None:
         reading.problem(path, f"expected format {FORMAT}, received {raw.get('format')!r}")
         return None
     try:
-        return _StudyFile.model_validate(_iso_dates(raw))
+        return StudyFile.model_validate(_iso_dates(raw))
     except ValidationError as error:
         reading.invalid(path, error)
         return None
@@ -377,7 +385,7 @@ def _iso_dates(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "created": created.isoformat() if hasattr(created, "isoformat") else created}
 
 
-def _read_data(reading: _Reading) -> dict[str, Any]:
+def _read_data(reading: Reading) -> dict[str, Any]:
     path = reading.root / "data.json"
     if not path.is_file():
         return {}
@@ -395,7 +403,7 @@ def _read_data(reading: _Reading) -> dict[str, Any]:
     return data
 
 
-def _read_trials(reading: _Reading, classes: tuple[str, ...]) -> tuple[TrialRecord, ...]:
+def _read_trials(reading: Reading, classes: tuple[str, ...]) -> tuple[TrialRecord, ...]:
     folder = reading.root / "trials"
     if not folder.is_dir():
         return ()
@@ -414,7 +422,7 @@ def _read_trials(reading: _Reading, classes: tuple[str, ...]) -> tuple[TrialReco
     return tuple(seen[number] for number in sorted(seen))
 
 
-def _read_trial(reading: _Reading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
+def _read_trial(reading: Reading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
     file = path / "trial.json"
     try:
         content = file.read_bytes()
@@ -424,7 +432,7 @@ def _read_trial(reading: _Reading, path: Path, classes: tuple[str, ...]) -> Tria
         reading.problem(file, f"cannot be read: {error.strerror or error}")
         return None
     try:
-        trial = _TrialFile.model_validate_json(content)
+        trial = TrialFile.model_validate_json(content)
     except ValidationError as error:
         reading.invalid(file, error)
         return None
@@ -432,7 +440,7 @@ def _read_trial(reading: _Reading, path: Path, classes: tuple[str, ...]) -> Tria
     return TrialRecord(path=path, curve=curve, **dict(trial))
 
 
-def _read_curve(reading: _Reading, path: Path, classes: tuple[str, ...]) -> Curve:
+def _read_curve(reading: Reading, path: Path, classes: tuple[str, ...]) -> Curve:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -446,7 +454,7 @@ def _read_curve(reading: _Reading, path: Path, classes: tuple[str, ...]) -> Curv
     return _curve([latest[epoch] for epoch in sorted(latest)], classes)
 
 
-def _parse_lines(reading: _Reading, path: Path, content: bytes) -> list[_EpochLine]:
+def _parse_lines(reading: Reading, path: Path, content: bytes) -> list[_EpochLine]:
     lines = [line for line in content.split(b"\n") if line.strip()]
     try:
         # One call for the whole file: a study of 10,000 trials has some 100,000 lines.
@@ -455,7 +463,7 @@ def _parse_lines(reading: _Reading, path: Path, content: bytes) -> list[_EpochLi
         return _parse_one_by_one(reading, path, lines)
 
 
-def _parse_one_by_one(reading: _Reading, path: Path, lines: list[bytes]) -> list[_EpochLine]:
+def _parse_one_by_one(reading: Reading, path: Path, lines: list[bytes]) -> list[_EpochLine]:
     parsed = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -469,7 +477,7 @@ def _parse_one_by_one(reading: _Reading, path: Path, lines: list[bytes]) -> list
 
 
 def _check_classes(
-    reading: _Reading, path: Path, lines: list[_EpochLine], classes: tuple[str, ...]
+    reading: Reading, path: Path, lines: list[_EpochLine], classes: tuple[str, ...]
 ) -> None:
     known = set(classes)
     unknown = {name for line in lines for name in line.dice if name not in known}

@@ -17,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.config import StudyConfig, TrialConfig
+from search.journal import together
 from search.judge import share_of
 from search.objectives import values_of
 from search.placement import NOTHING, Bundle, trial_bundle
@@ -39,6 +40,7 @@ from search.study import (
     STOPPED,
     VALUES,
     derive_seed,
+    free_journal,
     mend_journal,
     mirror_trial,
     started_trials,
@@ -205,7 +207,8 @@ class TrialBook:
         """
         if len(self._live) >= self._capacity():
             return None
-        return self._try(lambda: self._propose(ray_id))
+        # A worker begins in the trial's folder: its number must not be given again.
+        return self._try(lambda: self._propose(ray_id), durable=True)
 
     def _propose(self, ray_id: str) -> dict[str, Any] | None:
         trial = self._next_trial()
@@ -370,7 +373,8 @@ class TrialBook:
         result = result or {}
         if result.get("done") and not live.pruned and not error:
             self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
-        self._try(lambda: self._end(live, result, error))
+        # What follows an end is a proposal, which waits for the disk; nothing follows the last.
+        self._try(lambda: self._end(live, result, error), durable=len(self._live) == 1)
         del self._live[ray_id]
         if self._placer is not None:
             self._placer.free(ray_id)
@@ -470,14 +474,15 @@ class TrialBook:
     def _mirror(self, trial: Trial) -> None:
         mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
 
-    def _try(self, action: Callable[[], T]) -> T | None:
+    def _try(self, action: Callable[[], T], durable: bool = False) -> T | None:
         """Do what writes to the storage, patiently; None where that ends the run."""
         if self.trouble or self.stop.superseded:
             return None
 
         def checked() -> T:
             check_present(self.config.directory)
-            return action()
+            with together(self.study, durable):
+                return action()
 
         try:
             return self._patient(checked)
@@ -490,6 +495,7 @@ class TrialBook:
         """Bring the storage to order after it refused to be written, before trying again."""
         check_present(self.config.directory)
         if self.config.study.storage is None:
+            free_journal(self.config.directory)
             mend_journal(self.config.directory / "optuna.journal")
         self._adopt_orphans()
 

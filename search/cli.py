@@ -6,6 +6,7 @@ TensorFlow or Ray, and ``--help`` is immediate.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -98,13 +99,12 @@ def run(
     study = StudyConfig.load(config, _with_address(set_, address)).learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
-    lines = _preparation_lines(console)
-    with progress.display(board, console) as observer:
+    with progress.display(board, console) as observer, progress.preparation(console) as show:
         if is_remote(study):
-            outcome = run_remotely(study, observer, lines, take_over)
+            outcome = run_remotely(study, observer, show, take_over)
             summary, best = outcome.summary, outcome.best
         else:
-            summary = run_study(study, observer, lines, take_over)
+            summary = run_study(study, observer, show, take_over)
             best = progress.describe_best(load_study(summary.directory))
     _print_run_summary(console, summary, best)
     if summary.finished and not summary.states.get("COMPLETE"):
@@ -127,6 +127,7 @@ def doctor(
     Prepares the data, as a run does first.
     """
     from data_pipeline.prepare import prepare
+    from search import progress
     from search.cluster import ray_cluster
     from search.config import StudyConfig
     from search.doctor import examine
@@ -137,7 +138,8 @@ def doctor(
     if is_remote(study):
         findings = examine_remotely(study, timeout)
     else:
-        store = prepare(study.data, progress=_preparation_lines(console))
+        with progress.preparation(console) as show:
+            store = prepare(study.data, progress=show)
         with ray_cluster(study.resources):
             findings = examine(study, store, timeout)
     _print_findings(console, findings)
@@ -158,21 +160,8 @@ def _print_findings(console: Console, findings: Any) -> None:
             console.print(Text(str(finding), style=STYLES[finding.level]), soft_wrap=True)
 
 
-def _preparation_lines(console: Console) -> Any:
-    """Return a function of (done, total) that prints a line each tenth of the images."""
-    last = [-1]
-
-    def show(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth != last[0]:
-            last[0] = tenth
-            console.print(f"preparing images: {done}/{total}", highlight=False)
-
-    return show
-
-
 def _print_run_summary(console: Console, summary: Any, best: Sequence[str]) -> None:
-    from search.progress import duration
+    from search.drawing import duration
 
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
@@ -198,43 +187,21 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
 
 
 @app.command()
-def status(study_dir: StudyDir) -> None:
-    """Show a study's trials and its best so far, while it runs or after."""
-    from results.pareto import pareto_table
-    from results.proposals import load_untrained
-    from results.records import load_study
-    from search.progress import describe_best, front_table, rows_table
+def status(
+    study_dir: StudyDir,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again and again, until Ctrl-C."),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="For scripts: a line of JSON instead of a table.")
+    ] = False,
+) -> None:
+    """Show where a study stands, while it runs or after: trials, workers, pace, failures."""
+    from search.status import show_status
 
-    console = Console()
-    study = load_study(study_dir)
-    best = study.incumbent
-    rows = (_row(study, trial) for trial in study.trials)
-    console.print(rows_table(rows, best.number if best else None, study.objective))
-    for sentence in load_untrained(study_dir).sentences():
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-    front = pareto_table(study)
-    if len(front):
-        console.print(front_table(front, study.objective))
-    _print_lines(console, describe_best(study))
-
-
-def _row(study: Any, trial: Any) -> Any:
-    """Return a recorded trial as the live table shows it."""
-    from results.tables import shown_value
-    from search.progress import Row
-
-    value, best = shown_value(trial), trial.best_row
-    dice = {} if best is None else dict(zip(study.classes, trial.curve.dice[best], strict=True))
-    return Row(
-        trial.number,
-        trial.params,
-        trial.baseline,
-        state=trial.state,
-        epoch=len(trial.curve),
-        value=None if value != value else value,
-        dice=dice,
-        reason=trial.reason,
-    )
+    with contextlib.suppress(KeyboardInterrupt):  # the end of watching, not of anything else
+        show_status(study_dir, Console(), watch, json_)
 
 
 @app.command()
@@ -276,17 +243,19 @@ def train(
 ) -> None:
     """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
     from search.config import StudyConfig
+    from search.drawing import describe_dice
     from search.production import train_config
-    from search.progress import describe_dice
+    from search.progress import preparation
 
     console = Console()
-    best = train_config(
-        StudyConfig.load(config, set_ or ()),
-        out_dir,
-        patience=patience,
-        on_epoch=lambda record: _print_epoch(console, record),
-        progress=_preparation_lines(console),
-    )
+    with preparation(console) as show:
+        best = train_config(
+            StudyConfig.load(config, set_ or ()),
+            out_dir,
+            patience=patience,
+            on_epoch=lambda record: _print_epoch(console, record),
+            progress=show,
+        )
 
     console.print(
         f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",
@@ -297,7 +266,7 @@ def train(
 
 
 def _print_epoch(console: Console, record: Mapping[str, Any]) -> None:
-    from search.progress import describe_dice
+    from search.drawing import describe_dice
 
     value = record["mean_foreground_dice"]
     console.print(

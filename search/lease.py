@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +45,9 @@ def study_lease(directory: Path, stop: Stop, take_over: bool = False) -> Iterato
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, stop, done), name="lease", daemon=True)
     try:
-        _write(file, {"host": _host(), "pid": os.getpid(), "run": stop.run_id})
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = {"host": _host(), "pid": os.getpid(), "run": stop.run_id, "since": since}
+        _write(file, holder)
         beat.start()
         yield
     finally:

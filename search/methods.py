@@ -16,7 +16,6 @@ from optuna.pruners import (
     HyperbandPruner,
     MedianPruner,
     NopPruner,
-    SuccessiveHalvingPruner,
 )
 from optuna.samplers import (
     BaseSampler,
@@ -31,6 +30,7 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.asha import AshaPruner
 from search.config import ConfigError, StudyConfig
 
 
@@ -111,9 +111,7 @@ SAMPLERS: dict[str, Callable[[StudyConfig, int], BaseSampler]] = {
 }
 
 PRUNERS: dict[str, Callable[[StudyConfig], BasePruner]] = {
-    "asha": lambda config: SuccessiveHalvingPruner(
-        min_resource=config.search.grace_epochs, reduction_factor=config.search.reduction_factor
-    ),
+    "asha": lambda config: AshaPruner(config.search.grace_epochs, config.search.reduction_factor),
     "hyperband": lambda config: HyperbandPruner(
         min_resource=config.search.grace_epochs,
         max_resource=max(config.values("train.epochs")),

@@ -110,6 +110,7 @@ def _record_training(config: StudyConfig, fingerprint: str, out_dir: Path) -> No
         ]
         if problems:
             raise ConfigError(str(out_dir), [*problems, "choose another OUT_DIR"])
+    out_dir.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
 
@@ -125,5 +126,6 @@ def _trained(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in places} | {
         "study.seed": config.get("study", {}).get("seed"),
         "search.objective": config.get("search", {}).get("objective"),
+        "search.class_weights": config.get("search", {}).get("class_weights"),
         "data_fingerprint": record.get("data_fingerprint"),
     }

@@ -2,108 +2,161 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from results.pareto import MEASURES
+from results.watching import read_epochs
 from search.config import StudyConfig
-from search.study import BASELINE, BEST_VALUE, REASON
+from search.drawing import (
+    FINISHED_ROWS,
+    Picture,
+    Row,
+    describe_dice,
+    describe_params,
+    dice_parts,
+    draw,
+    duration,
+    titled,
+)
+from search.study import BASELINE, BEST_VALUE, EPOCHS, REASON, trial_folder
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-STATE_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
-FINISHED_ROWS = 12
+NOTES = 3
 LINE_EVERY_SECONDS = 20.0
 
 
-@dataclass
-class Row:
-    """What is known of one trial."""
-
-    number: int
-    params: Mapping[str, Any]
-    baseline: str | None
-    state: str = "RUNNING"
-    epoch: int = 0
-    value: float | None = None
-    dice: Mapping[str, float | None] = field(default_factory=dict)
-    reason: str | None = None
-
-
 class Board:
-    """The state that both displays draw: trials heard of in this run, and the best so far."""
+    """The state that both displays draw: what runs, the best that has ended, and how much."""
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
-        self.rows: dict[int, Row] = {}
-        self.best: tuple[int, float] | None = None
+        self.running: dict[int, Row] = {}
+        self.states: Counter[str] = Counter()
+        self.notes: deque[str] = deque(maxlen=NOTES)
+        # Kept in order as trials end: a draw at 10,000 trials must not sort them.
+        self._leaders: list[tuple[tuple[str, float, int], Row]] = []
         self._finished_before = 0
         self._started = time.monotonic()
 
     def open(self, trials: Iterable[FrozenTrial]) -> None:
         """Take what earlier runs left: the number of finished trials and the best of them."""
-        finished = [trial for trial in trials if trial.state.is_finished()]
-        self._finished_before = len(finished)
-        values = [
-            (t.user_attrs[BEST_VALUE], t.number) for t in finished if BEST_VALUE in t.user_attrs
-        ]
-        if values:
-            value, number = max(values)
-            self.best = (number, value)
+        for trial in trials:
+            if trial.state.is_finished():
+                self._take(_ended_row(trial))
+        self._finished_before = self.finished
+        for _, row in self._leaders:
+            row.dice = self._dice_of(row)
+
+    def _dice_of(self, row: Row) -> Mapping[str, float | None]:
+        """Return Dice per class of a trial of an earlier run, from its records."""
+        path = trial_folder(self.config.directory, row.number) / "metrics.jsonl"
+        try:
+            best = read_epochs(path.read_bytes()).best
+        except OSError:
+            return {}
+        return {} if best is None else best.get("dice") or {}
 
     def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> Row:
         """Add a trial, or begin an adopted one again."""
-        self.rows[number] = Row(number, params, baseline)
-        return self.rows[number]
+        epochs = params.get("train.epochs", self.config.train.epochs)
+        row = Row(number, params, baseline, epochs=epochs if isinstance(epochs, int) else None)
+        self.running[number] = row
+        return row
 
     def epoch(self, number: int, record: Mapping[str, Any]) -> Row:
         """Take an epoch's record; a trial shows its best epoch."""
-        row = self.rows[number]
+        row = self.running[number]
         row.epoch = record["epoch"]
+        row.images_per_second = record.get("images_per_second")
         value = record["objective"]
         if value is not None and (row.value is None or value > row.value):
             row.value, row.dice = value, record["dice"]
-        if row.value is not None and (self.best is None or row.value > self.best[1]):
-            self.best = (number, row.value)
         return row
 
     def end(self, trial: FrozenTrial) -> Row:
         """Take a trial's final state."""
-        row = self.rows[trial.number]
-        row.state = trial.state.name
-        row.reason = trial.user_attrs.get(REASON)
-        row.value = trial.user_attrs.get(BEST_VALUE, row.value)
-        row.baseline = trial.user_attrs.get(BASELINE)
+        row = _ended_row(trial)
+        seen = self.running.pop(trial.number, None)
+        if seen is not None:
+            row.epoch, row.dice, row.epochs = max(row.epoch, seen.epoch), seen.dice, seen.epochs
+            row.value = seen.value if row.value is None else row.value
+        self._take(row)
+        if row.state == "FAIL":
+            self.notes.append(f"trial {row.number} FAIL: {row.reason}")
         return row
+
+    def _take(self, row: Row) -> None:
+        self.states[row.state] += 1
+        if row.value is None or row.state == "FAIL":
+            return
+        bisect.insort(self._leaders, ((row.state, -row.value, row.number), row))
+        del self._leaders[FINISHED_ROWS:]
 
     @property
     def finished(self) -> int:
         """Trials finished in this run and before it."""
-        return self._finished_before + sum(r.state != "RUNNING" for r in self.rows.values())
+        return self.states.total()
+
+    @property
+    def leaders(self) -> list[Row]:
+        """The best trials that have ended: COMPLETE ones before PRUNED ones, then by value."""
+        return [row for _, row in self._leaders]
+
+    @property
+    def incumbent(self) -> Row | None:
+        """The best COMPLETE trial; a value may still fall to no use while its trial runs."""
+        row = next(iter(self.leaders), None)
+        return row if row is not None and row.state == "COMPLETE" else None
+
+    @property
+    def ahead(self) -> Row | None:
+        """The best trial that is not COMPLETE, where it is better than the incumbent.
+
+        Beside an incumbent only a running one can still take its place.
+        """
+        incumbent = self.incumbent
+        rows = [*self.running.values(), *(self.leaders if incumbent is None else ())]
+        scored = [row for row in rows if row.value is not None]
+        best = max(scored, key=lambda row: (row.value or 0.0, -row.number), default=None)
+        if best is None or incumbent is None or incumbent.value is None:
+            return best
+        return best if (best.value or 0.0) > incumbent.value else None
 
     def headline(self) -> str:
         """Return trials finished, best so far, time taken and about how long it will go on."""
+        counted, *rest = self._counts()
+        return " · ".join([counted, *self.best_parts(), *rest])
+
+    def best_parts(self) -> list[str]:
+        """Return the incumbent and what is ahead of it, in words."""
+        incumbent, ahead = self.incumbent, self.ahead
+        parts = []
+        if incumbent is not None:
+            parts.append(f"best {incumbent.value:.4f} (trial {incumbent.number})")
+        if ahead is not None:
+            label = "best so far" if incumbent is None else "ahead of it"
+            parts.append(f"{label} {ahead.value:.4f} (trial {ahead.number}, {ahead.state})")
+        return parts
+
+    def _counts(self) -> list[str]:
         limit = self.config.search.num_trials
         elapsed = time.monotonic() - self._started
         parts = [f"{self.finished}{f'/{limit}' if limit else ''} trials finished"]
-        if self.best:
-            parts.append(f"best {self.best[1]:.4f} (trial {self.best[0]})")
         parts.append(f"{duration(elapsed)} elapsed")
         remaining = self._remaining(elapsed)
         if remaining is not None:
             parts.append(f"about {duration(remaining)} left")
-        return " · ".join(parts)
+        return parts
 
     def _remaining(self, elapsed: float) -> float | None:
         """Estimate by the pace of this run; the time budget bounds it."""
@@ -116,30 +169,38 @@ class Board:
             estimates.append(elapsed / done * todo)
         return min(estimates, default=None)
 
+    def picture(self) -> Picture:
+        """Return what the live table shows now."""
+        running = [self.running[number] for number in sorted(self.running)]
+        states = {"RUNNING": len(running), **dict(sorted(self.states.items()))}
+        best = self.incumbent or self.ahead
+        objective = self.config.search.objective.replace("_", " ")
+        header = [
+            [*self._counts(), ", ".join(f"{count} {state}" for state, count in states.items())],
+            titled(objective, self.best_parts()),
+            titled("Dice", dice_parts(best.dice) if best else []),
+        ]
+        leaders = self.leaders
+        return Picture(
+            header,
+            running,
+            leaders,
+            self.states["COMPLETE"] + self.states["PRUNED"] - len(leaders),
+            list(self.notes),
+            best.number if best else None,
+        )
 
-def duration(seconds: float) -> str:
-    """Return seconds as '45 s', '12 min' or '3 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
-
-def describe_params(params: Mapping[str, Any]) -> str:
-    """Return the searched values, each by its field's own name."""
-    return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('.')[2]} {value}"
-        for name, value in params.items()
-    )
-
-
-def describe_dice(dice: Mapping[str, float | None]) -> str:
-    """Return Dice per class, the background left out; '–' where undefined."""
-    return ", ".join(
-        f"{name} {'–' if value is None or value != value else f'{value:.2f}'}"
-        for name, value in list(dice.items())[1:]
+def _ended_row(trial: FrozenTrial) -> Row:
+    attributes = trial.user_attrs
+    return Row(
+        trial.number,
+        trial.params,
+        attributes.get(BASELINE),
+        state=trial.state.name,
+        epoch=attributes.get(EPOCHS, 0),
+        value=attributes.get(BEST_VALUE),
+        reason=attributes.get(REASON),
     )
 
 
@@ -158,105 +219,49 @@ def describe_best(study: Any) -> tuple[str, ...]:
 
 
 class LiveTable:
-    """The table in a terminal: running trials, then the best of the finished."""
+    """The table in a terminal: running trials, then the best of the finished.
 
-    def __init__(self, board: Board, live: Live) -> None:
+    It is drawn by rich's own thread, some times a second: a draw at every epoch of 200 trials would
+    keep the driver from its work.
+    """
+
+    def __init__(self, board: Board, console: Console) -> None:
         self._board = board
-        self._live = live
+        # Begun when the study is open: before that, a bar may show how far the images are.
+        self.live = Live(_Drawn(board), console=console, refresh_per_second=2)
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
         """Show where the study stands."""
         self._board.open(trials)
-        self._draw()
+        self.live.start()
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """Show a trial."""
         self._board.start(number, params, baseline)
-        self._draw()
 
     def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
         """Show an epoch."""
         self._board.epoch(number, record)
-        self._draw()
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Show a final state."""
         self._board.end(trial)
-        self._draw()
 
     def warn(self, message: str) -> None:
-        """Print above the table."""
-        self._live.console.print(Text(message, style="bold red"))
-
-    def _draw(self) -> None:
-        self._live.refresh()
+        """Print above the table, in full, and keep among the last few below it."""
+        self._board.notes.append(message)
+        self.live.console.print(Text(message, style="bold red"), soft_wrap=True)
 
 
-def table_of(board: Board) -> Table:
-    """Return the table of running trials and the best finished ones."""
-    best = None if board.best is None else board.best[0]
-    return rows_table(board.rows.values(), best, board.config.search.objective, FINISHED_ROWS)
+@dataclass(frozen=True)
+class _Drawn:
+    """The board as rich draws it, as large as the terminal is at that moment."""
 
+    board: Board
 
-def rows_table(
-    rows: Iterable[Row], best: int | None, objective: str, most: int | None = None
-) -> Table:
-    """Return a table of trials: the running ones, then the finished from the best down.
-
-    Args:
-        rows: The trials.
-        best: Number of the trial to emphasise.
-        objective: Title of the value's column.
-        most: Finished trials to show; None: all.
-    """
-    rows = list(rows)
-    running = [row for row in rows if row.state == "RUNNING"]
-    finished = [row for row in rows if row.state != "RUNNING"]
-    finished.sort(key=lambda row: -1.0 if row.value is None else row.value, reverse=True)
-    shown = finished[:most]
-    hidden = len(finished) - len(shown)
-    table = Table(caption=f"and {hidden} more finished trials" if hidden else None)
-    table.add_column("Trial")
-    table.add_column("State", no_wrap=True)
-    table.add_column("Epoch", justify="right")
-    table.add_column(objective.replace("_", " "), justify="right")
-    table.add_column("Dice per class", overflow="fold")
-    table.add_column("Parameters", overflow="fold")
-    for row in running + shown:
-        table.add_row(*_cells(row, emphasised=row.number == best))
-    return table
-
-
-def front_table(front: pd.DataFrame, objective: str) -> Table:
-    """Return the Pareto front of ``results.pareto.pareto_table`` as a table.
-
-    Args:
-        front: Its rows, those off the front included, which are not shown.
-        objective: Title of the value's column.
-    """
-    names = [name for name in front.columns if name in MEASURES]
-    table = Table(title="Pareto front", caption="no trial beats one of these in every objective")
-    for title in ("Trial", objective.replace("_", " "), *(MEASURES[name][0] for name in names)):
-        table.add_column(title, justify="left" if title == "Trial" else "right")
-    for row in front[front["front"]].to_dict("records"):
-        baseline = row["baseline"]
-        name = f"{row['number']}{f' {baseline}' if isinstance(baseline, str) else ''}"
-        costs = (f"{row[measure]:,.4g}" for measure in names)
-        table.add_row(Text(name), f"{row['value']:.4f}", *costs)
-    return table
-
-
-def _cells(row: Row, emphasised: bool) -> tuple[Text | str, ...]:
-    value = "" if row.value is None else f"{row.value:.4f}"
-    name = f"{row.number}{f' {row.baseline}' if row.baseline else ''}"
-    return (
-        Text(name, style="bold" if emphasised else ""),
-        Text(row.state, style=STATE_STYLES[row.state]),
-        str(row.epoch),
-        Text(value, style="bold green" if emphasised else ""),
-        Text(row.reason or describe_dice(row.dice)),
-        Text(describe_params(row.params)),
-    )
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # A line is left for the cursor.
+        yield draw(self.board.picture(), options.max_width, console.height - 1)
 
 
 class PlainLines:
@@ -317,23 +322,59 @@ def display(board: Board, console: Console) -> Iterator[LiveTable | PlainLines]:
         yield PlainLines(board, console)
         return
 
-    def draw() -> Group:
-        return Group(Text(board.headline()), table_of(board))
-
-    # Drawn anew by itself, so that the clock runs between the epochs.
-    with Live(get_renderable=draw, console=console, refresh_per_second=2) as live:
-        yield LiveTable(board, live)
+    table = LiveTable(board, console)
+    try:
+        yield table
+    finally:
+        table.live.stop()
 
 
 @contextlib.contextmanager
-def image_progress(console: Console, title: str) -> Iterator[Any]:
-    """Yield a function of (done, total) that draws a bar; a line at the end without a terminal."""
+def image_progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that draws a bar; nothing but a line without a terminal.
+
+    The bar begins with the first call and goes when all is done, or at the end of the block.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(title, total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if done < total:
+            bar.start()
+        else:
+            end()
+
+    def end() -> None:
+        if bar.live.is_started:
+            bar.stop()
+
+    try:
+        yield show
+    finally:
+        end()
+
+
+@contextlib.contextmanager
+def preparation(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how far the images are: a bar, or a line each tenth without a terminal."""
+    if console.is_terminal:
+        with image_progress(console, "preparing images") as show:
+            yield show
+        return
+    said = -1
+
+    def say(done: int, total: int) -> None:
+        nonlocal said
+        tenth = 10 * done // max(total, 1)
+        if tenth != said:
+            said = tenth
+            console.print(f"preparing images: {done}/{total}", highlight=False)
+
+    yield say

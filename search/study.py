@@ -10,17 +10,18 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import ConfigError, StudyConfig
+from search.journal import StudyJournal, StudyStorage
 from search.methods import check_installed, make_pruner, make_sampler
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def open_storage(config: StudyConfig) -> BaseStorage:
     if config.study.storage is None:
         path = config.directory / "optuna.journal"
         mend_journal(path)
-        return JournalStorage(JournalFileBackend(str(path)))
+        return StudyStorage(StudyJournal(str(path)))
     try:
         return RDBStorage(config.study.storage)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
@@ -157,16 +158,21 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
         "baseline": attributes.get(BASELINE),
         "reason": attributes.get(REASON) or attributes.get(LIMIT),
         "failures": attributes.get(FAILURES, []),
-        "started": trial.datetime_start and trial.datetime_start.isoformat(timespec="seconds"),
-        "finished": trial.datetime_complete
-        and trial.datetime_complete.isoformat(timespec="seconds"),
+        "started": _zoned(trial.datetime_start),
+        "finished": _zoned(trial.datetime_complete),
         "seed": attributes.get(SEED),
         "cost": attributes.get(COST),
         "values": attributes.get(VALUES),
     }
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)
-    write_json(folder / "trial.json", record)
+    # Not waited for: after a power cut it is written again from the study, see mirror_study().
+    write_json(folder / "trial.json", record, durable=False)
+
+
+def _zoned(time: datetime | None) -> str | None:
+    """Return an ISO time with its zone: Optuna's has none and is this machine's."""
+    return None if time is None else time.astimezone().isoformat(timespec="seconds")
 
 
 def mirror_study(directory: Path, study: optuna.Study) -> None:
@@ -203,16 +209,23 @@ def _mirrored_state(path: Path) -> Any:
         return None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:
     """Write JSON so that a reader finds the old file or the new one, never a part."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, into a folder that is there."""
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file atomically, into a folder that is there.
+
+    Args:
+        path: The file.
+        text: Its contents.
+        durable: Whether it must outlast a power cut from now on.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -22,7 +22,7 @@ from search.bridge import Packed
 from search.config import TrialConfig
 from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, resident_bytes
 from search.placement import CUDA_CONTEXT
-from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY
+from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY, write_json
 from search.trouble import RETRY_SECONDS, check_present, storage_trouble
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._failure = None
         with contextlib.suppress(OSError):  # the first step says it, and waits
             self._log_to(self._folder())
+            # For who asks where a trial is being trained: see results/status.py.
+            where = {"host": os.uname().nodename, "pid": os.getpid()}
+            write_json(self._folder() / "worker.json", where)
 
     def _folder(self) -> Path:
         """Return the trial's folder, made where the study directory is there."""

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def record_of(epoch: int, value: float) -> dict[str, Any]:
         "pooled_dice": value,
         "seconds": {"train": 0.01, "validate": 0.01, "total": 0.02},
         "images_per_second": 100.0,
-        "time": "2026-01-01T00:00:00+00:00",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

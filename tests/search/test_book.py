@@ -575,12 +575,12 @@ def test_a_storage_that_stays_away_ends_the_run_and_nothing_is_begun_in_its_plac
 def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
     config: StudyConfig, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from optuna.storages.journal import JournalFileBackend
+    from search.journal import StudyJournal
 
     book = open_book(config)
-    append, left = JournalFileBackend.append_logs, [3]
+    append, left = StudyJournal.append_logs, [3]
 
-    def full(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+    def full(self: StudyJournal, logs: list[dict[str, Any]]) -> None:
         if left[0] == 0:
             return append(self, logs)
         left[0] -= 1
@@ -588,7 +588,7 @@ def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
             file.write('{"op_code": 4, "worker')  # what the disk still took
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    monkeypatch.setattr(StudyJournal, "append_logs", full)
     first = proposal_of(book)
     (ray_id,) = book._live
     left[0] = 2

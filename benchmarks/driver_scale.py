@@ -1,0 +1,322 @@
+"""What the driver costs: 10,000 trials of a second on 64 slots, simulated and through Ray Tune.
+
+``book`` runs the study's side alone: real proposals, reports, pruning, journal and mirrors, by the
+code of a search, while the workers are simulated in virtual time. The driver is a server of that
+time: what it takes for an event delays the slots that wait for it, as in a real search. Ideal is
+the time in which the slots could have done the same epochs without ever waiting.
+
+``tune`` runs a whole search on a real Ray with trials that sleep. All slots' processes share this
+machine's cores, so an epoch is made longer until the driver is what is measured: what a trial costs
+the driver is the CPU time of its process, from which follows how many slots it can feed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import math
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from data_pipeline.synthetic import write_synthetic
+from model.cost import Cost
+from search.book import TrialBook
+from search.config import StudyConfig
+from search.progress import Board, LiveTable, PlainLines
+from search.runner import log_to_file, run_study
+from search.study import open_study
+from search.worker import TrialWorker, resident_bytes
+
+MARKS = (100, 1_000, 10_000)
+COST = {"parameters": 1e6, "flops": 1e9, "activation_bytes": 1e8}
+CLASSES = ("background", "Blowhole", "Break", "Crack", "Fray", "Uneven")
+
+
+def main() -> None:
+    """Parse arguments and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", choices=("book", "tune"))
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a trial that is not pruned")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--sampler", default="random")
+    parser.add_argument("--pruner", default="asha")
+    parser.add_argument("--folder", type=Path, help="of the study; default: a temporary one")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        config = study_config(Path(folder), args)
+        measure = simulate if args.mode == "book" else through_tune
+        with log_to_file(Path(folder) / "driver.log"):
+            table = measure(config, args)
+    Console().print(table, highlight=False, soft_wrap=True)
+
+
+def study_config(folder: Path, args: argparse.Namespace) -> StudyConfig:
+    """Return a study of the default space."""
+    config = StudyConfig.from_tree(
+        {
+            "study": {"name": "scale", "storage_path": str(folder), "seed": 1},
+            "data": {"source": str(folder / "data"), "image_size": 64},
+            "train": {"epochs": args.epochs},
+            "search": {
+                "num_trials": args.trials,
+                "sampler": args.sampler,
+                "pruner": args.pruner,
+                "grace_epochs": 1,
+                "reduction_factor": 2,
+            },
+            "resources": {"cpus_per_trial": 1, "num_cpus": args.slots},
+        }
+    )
+    (config.directory / "trials").mkdir(parents=True)
+    (config.directory / "study.yaml").touch()
+    return config
+
+
+@dataclass
+class Trial:
+    """A trial as a simulated worker trains it."""
+
+    ray_id: str
+    number: int
+    worth: float
+    epochs: int
+    seconds: float
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+    def epoch(self) -> dict[str, Any]:
+        """Return the result of one more epoch."""
+        epoch = len(self.history) + 1
+        value = self.worth * (1 - 0.5**epoch)
+        self.history.append((epoch, value))
+        return result_of(self.history, epoch >= self.epochs)
+
+
+def result_of(history: list[tuple[int, float]], done: bool) -> dict[str, Any]:
+    """Return what a worker returns of an epoch."""
+    epoch, value = history[-1]
+    return {
+        "done": done,
+        "record": {
+            "epoch": epoch,
+            "objective": value,
+            "dice": dict.fromkeys(CLASSES, value),
+            "images_per_second": 100.0,
+        },
+        "history": list(history),
+        "best_value": value,
+        "best_epoch": epoch,
+        "cost": COST,
+    }
+
+
+def worth_of(params: Mapping[str, Any], noise: random.Random) -> float:
+    """Return what a config would reach: best at a learning rate of 1e-3."""
+    rate = params.get("learning_rate", 1e-3)
+    return math.exp(-abs(math.log10(rate) + 3)) * noise.uniform(0.8, 1.0)
+
+
+class Clock:
+    """Virtual time: of the slots by their epochs, of the driver by what its calls really take."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.busy = 0.0
+        self.computed = 0.0
+        self.taken: dict[str, list[float]] = {"propose": [], "report": [], "finish": []}
+
+    def call(self, name: str, action: Callable[[], Any]) -> Any:
+        """Run a call of the driver, which takes its real time."""
+        started, computed = time.perf_counter(), time.process_time()
+        value = action()
+        seconds = time.perf_counter() - started
+        self.computed += time.process_time() - computed
+        self.taken[name].append(seconds)
+        self.now += seconds
+        self.busy += seconds
+        return value
+
+
+def simulate(config: StudyConfig, args: argparse.Namespace) -> str:
+    """Run the study's side of a whole search in virtual time; return its table."""
+    board = Board(config)
+    # As on a terminal, but drawn by nobody: the thread that draws is measured by the tests.
+    observer = LiveTable(board, Console(quiet=True))
+    study = open_study(config)
+    book = TrialBook(study, config, Path("store"), lambda: args.slots, observer)
+    clock, rows, work = Clock(), [], 0.0
+    noise, names = random.Random(0), itertools.count()
+    waiting: list[tuple[float, int, Trial]] = []
+
+    def begin() -> None:
+        ray_id = f"t{next(names)}"
+        proposal = clock.call("propose", lambda: book.propose(ray_id))
+        if proposal is None:
+            return
+        worth = worth_of(proposal["config"]["train"], noise)
+        seconds = args.seconds / args.epochs * noise.uniform(0.8, 1.2)
+        trial = Trial(ray_id, proposal["number"], worth, args.epochs, seconds)
+        heapq.heappush(waiting, (clock.now + seconds, trial.number, trial))
+
+    for _ in range(args.slots):
+        begin()
+    while waiting:
+        ready, _, trial = heapq.heappop(waiting)
+        clock.now = max(clock.now, ready)
+        work += trial.seconds
+        result = trial.epoch()
+        # Tune keeps a trial's last result from the scheduler: finish() reports it.
+        stop = not result["done"] and clock.call(
+            "report", lambda t=trial, r=result: book.report(t.ray_id, r)
+        )
+        if not (stop or result["done"]):
+            heapq.heappush(waiting, (clock.now + trial.seconds, trial.number, trial))
+            continue
+        clock.call("finish", lambda t=trial, r=result: book.finish(t.ray_id, r, False))
+        if board.finished in MARKS or board.finished == args.trials:
+            rows.append(row_of(board.finished, clock, work / args.slots, config))
+        begin()
+    title = (
+        f"{args.sampler}, {args.pruner}: {args.trials} trials of {args.seconds:g} s and "
+        f"{args.epochs} epochs on {args.slots} slots; {dict(board.states)}"
+    )
+    return "\n".join([title, "", *HEAD, *rows])
+
+
+HEAD = (
+    "| trials | suggestion, ms | report, ms | end, ms | driver, ms a trial | of it CPU "
+    "| driver, MB | journal, MB | of ideal |",
+    "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+)
+
+
+def row_of(finished: int, clock: Clock, ideal: float, config: StudyConfig) -> str:
+    """Return a line of the table: medians of the last hundred calls, the rest since the start."""
+    milliseconds = [1000 * statistics.median(calls[-100:]) for calls in clock.taken.values()]
+    journal = (config.directory / "optuna.journal").stat().st_size / 1e6
+    cells = [
+        f"{finished:,}",
+        *(f"{value:.1f}" for value in milliseconds),
+        f"{1000 * clock.busy / finished:.1f}",
+        f"{1000 * clock.computed / finished:.1f}",
+        f"{resident_bytes() / 1e6:.0f}",
+        f"{journal:.1f}",
+        f"{100 * ideal / clock.now:.1f} %",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+class SleepingRun:
+    """What :class:`search.objective.TrialRun` is to its worker; it sleeps and writes nothing."""
+
+    def __init__(self, proposal: Mapping[str, Any]) -> None:
+        train = proposal["config"]["train"]
+        self.cost = Cost(parameters=10**6, flops=10**9, activation_bytes=10**8)
+        self.records: list[dict[str, Any]] = []
+        self._epochs = train["epochs"]
+        self._worth = worth_of(train, random.Random(proposal["number"]))
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The record of the last epoch, since values only grow."""
+        return self.records[-1]
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over."""
+        return len(self.records) >= self._epochs
+
+    def step(self) -> None:
+        """Sleep for an epoch."""
+        time.sleep(float(os.environ["EPOCH_SECONDS"]))
+        epoch = len(self.records) + 1
+        value = self._worth * (1 - 0.5**epoch)
+        record = {"epoch": epoch, "objective": value, "pruning_value": value}
+        record |= {"dice": dict.fromkeys(CLASSES, value), "images_per_second": 100.0}
+        self.records.append(record)
+
+
+class SleepingWorker(TrialWorker):
+    """Trains nothing; needs no TensorFlow."""
+
+    def set_up_process(self, resources: Mapping[str, Any]) -> None:
+        """Prepare nothing."""
+
+    def begin(self, proposal: Mapping[str, Any]) -> Any:
+        """Return a run that sleeps."""
+        return SleepingRun(proposal)
+
+
+class Marks(PlainLines):
+    """Says nothing; notes when the second half of the trials begins, and counts its epochs.
+
+    In the first half the workers' processes start, which the driver has no part in.
+    """
+
+    def __init__(self, board: Board, trials: int) -> None:
+        super().__init__(board, Console(quiet=True))
+        self._left = trials // 2
+        self.begun = time.perf_counter(), time.process_time()
+        self.epochs = self.trials = 0
+
+    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+        """Count an epoch."""
+        self.epochs += 1
+        super().epoch_ended(number, record)
+
+    def trial_ended(self, trial: FrozenTrial) -> None:
+        """Count a trial; begin anew after half of them."""
+        super().trial_ended(trial)
+        self._left -= 1
+        self.trials += 1
+        if self._left == 0:
+            self.begun = time.perf_counter(), time.process_time()
+            self.epochs = self.trials = 0
+
+
+def through_tune(config: StudyConfig, args: argparse.Namespace) -> str:
+    """Run a whole search of sleeping trials on a real Ray; return its table."""
+    write_synthetic(Path(str(config.data.source)), tiles=12)
+    (config.directory / "study.yaml").unlink()
+    # Ray's processes inherit it.
+    os.environ["EPOCH_SECONDS"] = str(args.seconds / args.epochs)
+    observer = Marks(Board(config), args.trials)
+    run_study(config, observer, worker=SleepingWorker)
+    wall = time.perf_counter() - observer.begun[0]
+    cpu = time.process_time() - observer.begun[1]
+    trials = observer.trials
+    ideal = observer.epochs * args.seconds / args.epochs / args.slots
+    cells = [
+        f"{trials:,}",
+        f"{observer.epochs:,}",
+        f"{args.slots}",
+        f"{args.seconds:g}",
+        f"{1000 * wall / trials:.1f}",
+        f"{1000 * cpu / trials:.1f}",
+        f"{100 * ideal / wall:.1f} %",
+        f"{resident_bytes() / 1e6:.0f}",
+    ]
+    return "\n".join([*TUNE_HEAD, f"| {' | '.join(cells)} |"])
+
+
+TUNE_HEAD = (
+    "| trials | epochs | slots | s a trial | wall, ms a trial | driver's CPU, ms a trial "
+    "| of ideal | driver, MB |",
+    "|---:|---:|---:|---:|---:|---:|---:|---:|",
+)
+
+
+if __name__ == "__main__":
+    main()

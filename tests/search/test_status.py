@@ -1,0 +1,91 @@
+"""``status`` as a person calls it: on a study that another process may be running."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from search.lease import study_lease
+from search.status import show_status
+from search.stop import Stop
+from tests.results.simulated_study import Simulation, write_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("status") / "study"
+    return write_study(path, Simulation(trials=60, running=9))
+
+
+def shown(study: Path, width: int = 80) -> str:
+    file = io.StringIO()
+    show_status(study, Console(file=file, width=width))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_no_line_is_wider_than_the_terminal(study: Path, width: int) -> None:
+    text = shown(study, width)
+
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert text.count(" RUNNING ") >= 9
+    assert "best mean foreground dice 0." in text
+    assert "Dice: Blowhole 0." in text
+    assert "trial 11 FAIL: ResourceExhaustedError: out of memory" in text
+
+
+def test_it_says_who_runs_the_study(study: Path) -> None:
+    assert "no process runs it" in shown(study)
+    with study_lease(study, Stop()):
+        assert "run by process" in shown(study)
+    assert "no process runs it" in shown(study)
+
+
+def test_neither_ray_nor_tensorflow_nor_optuna_is_loaded(study: Path) -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['status', sys.argv[1]]\n"
+        "from search.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "names = ('ray', 'tensorflow', 'keras', 'optuna', 'pandas', 'plotly')\n"
+        "print('loaded:', [n for n in names if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, study], capture_output=True, text=True)
+
+    assert "trials finished" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_scripts_get_json_and_watching_ends_with_ctrl_c(study: Path) -> None:
+    command = [sys.executable, "-m", "search", "status", str(study), "--json", "--watch", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    assert process.returncode == 0
+    assert looks[0]["states"] == looks[2]["states"]
+    assert looks[0]["driver"]["state"] == "none"
+    assert {"number", "reason"} == set(looks[0]["failures"][0])
+
+
+def test_watching_on_a_terminal_fits_it(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", leave)
+    file = io.StringIO()
+    console = Console(file=file, width=80, height=24, force_terminal=True)
+    with pytest.raises(KeyboardInterrupt):
+        show_status(study, console, watch=1.0)
+
+    assert "more running" in file.getvalue()
+    assert "more finished trials" in file.getvalue()
