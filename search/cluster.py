@@ -124,6 +124,7 @@ def start_ray(resources: ResourceSettings) -> None:
         return
     with _loopback():
         ray.init(
+            address="local",  # not whatever cluster happens to run on this machine
             num_cpus=resources.num_cpus,
             include_dashboard=False,
             _node_ip_address=LOOPBACK,

@@ -22,6 +22,7 @@ from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
 from search.lease import study_lease
+from search.logs import logged
 from search.preflight import check_data
 from search.record import record_study
 from search.stop import TRY_AGAIN, Stop
@@ -89,7 +90,8 @@ def run_study(
         with log_to_file(config.directory / "run.log"):
             free_journal(config.directory)
             study = open_study(config, recorded.identity)
-            book = _run_trials(config, study, store.path, observer, stop, worker)
+            with logged(config, observer, recorded.identity) as told:
+                book = _run_trials(config, study, store.path, told, stop, worker)
     if book.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import ConfigError, StudyConfig
+from search.database import open_database
 from search.methods import PRUNERS, SAMPLERS
 
 _log = logging.getLogger(__name__)
@@ -52,12 +53,7 @@ def open_storage(config: StudyConfig) -> BaseStorage:
         path = config.directory / "optuna.journal"
         mend_journal(path)
         return JournalStorage(JournalFileBackend(str(path)))
-    try:
-        return RDBStorage(config.study.storage)
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        problem = f"study.storage: expected a database URL that can be opened, received {reason}"
-        raise ConfigError(config.study.name, [problem]) from error
+    return open_database(config.study.storage, config.study.name)
 
 
 def mend_journal(path: Path) -> None:
