@@ -70,6 +70,13 @@ class ConfigError(ValueError):
         return ConfigError, (self.source, self.problems)
 
 
+def redacted(url: str) -> str:
+    """Return a URL without its password, for files and messages."""
+    # Up to the last @: a password may hold one, unquoted.
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*)=[^&]*", r"\1=***", hidden)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -87,6 +94,14 @@ class StudySettings(_Section):
         None,
         description="Optuna storage URL (sqlite, postgresql, mysql). None: the file optuna.journal "
         "in the study directory.",
+    )
+    tensorboard: bool = Field(
+        False, description="Write event files to <study directory>/tensorboard/<trial>."
+    )
+    mlflow: str | None = Field(
+        None,
+        description="MLflow tracking URI, such as a server's or file:///path: a run a trial, under "
+        "an experiment named as the study. None: not written.",
     )
     seed: int = Field(
         0, ge=0, description="Seed of the sampler; a trial's seed follows from it and its number."
@@ -408,11 +423,10 @@ class StudyConfig(_Section):
             set_dotted(tree, name.split("."), self._yaml(name))
         if self.provenance is None:
             del tree["provenance"]
-        if self.study.storage:
-            # Written to files that people pass on, and never read back from them.
-            tree["study"]["storage"] = re.sub(
-                r"(://[^:/@]*):[^@]*@", r"\1:***@", self.study.storage
-            )
+        for name in ("storage", "mlflow"):
+            url = getattr(self.study, name)
+            if url:  # written to files that people pass on, and never read back from them
+                tree["study"][name] = redacted(url)
         return tree
 
     def _yaml(self, name: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from search.study import write_json, write_text
 # What may differ when a study is continued: none of it changes what a trial's value means.
 CONTINUABLE = {
     "study.storage_path",
+    "study.tensorboard",
+    "study.mlflow",
     "search.num_trials",
     "search.time_budget_minutes",
     "search.baselines",

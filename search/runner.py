@@ -26,6 +26,7 @@ from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.doctor import check_cluster
 from search.lease import study_lease
+from search.logs import logged
 from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed
 from search.placement import memory_of
@@ -102,7 +103,8 @@ def run_study(
             free_journal(config.directory)
             study = open_study(config, recorded.identity)
             brought = _bring_in(study, earlier, observer)
-            book = _run_trials(config, study, store, observer, stop, worker)
+            with logged(config, observer, recorded.identity) as told:
+                book = _run_trials(config, study, store, told, stop, worker)
     if book.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:

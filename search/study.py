@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import ConfigError, StudyConfig
+from search.database import open_database
 from search.journal import StudyJournal, StudyStorage
 from search.methods import check_installed, make_pruner, make_sampler
 
@@ -62,12 +63,7 @@ def open_storage(config: StudyConfig) -> BaseStorage:
         path = config.directory / "optuna.journal"
         mend_journal(path)
         return StudyStorage(StudyJournal(str(path)))
-    try:
-        return RDBStorage(config.study.storage)
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        problem = f"study.storage: expected a database URL that can be opened, received {reason}"
-        raise ConfigError(config.study.name, [problem]) from error
+    return open_database(config.study.storage, config.study.name)
 
 
 def mend_journal(path: Path) -> None:

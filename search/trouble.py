@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.database import database_trouble
 
 T = TypeVar("T")
 
@@ -51,8 +54,8 @@ def storage_trouble(error: BaseException, directory: Path) -> str | None:
     Errors are passing troubles by their number (HDF5 gives its own in words alone), and whatever
     fails while the study directory is not there.
     """
-    if isinstance(error, StorageInternalError):
-        return f"the study's database does not answer ({_first_line(error)})"
+    if isinstance(error, (StorageInternalError, SQLAlchemyError)):
+        return database_trouble(error)
     if not isinstance(error, OSError):
         return None
     in_words = re.search(r"errno = (\d+)", str(error))
