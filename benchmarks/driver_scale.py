@@ -143,7 +143,8 @@ class Clock:
         value = action()
         seconds = time.perf_counter() - started
         self.computed += time.process_time() - computed
-        self.taken[name].append(seconds)
+        if value is not None or name != "propose":  # at the end there is nothing to propose
+            self.taken[name].append(seconds)
         self.now += seconds
         self.busy += seconds
         return value
