@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from results.status import Epochs
+from results.watching import read_epochs
 from search.config import StudyConfig, TrialConfig
 from search.journal import together
 from search.judge import share_of
@@ -389,6 +391,8 @@ class TrialBook:
         state = self._final_state(live, result)
         if state is None:
             return
+        if not live.epochs:
+            self._recall(live)
         _note(live.trial, _known_of(live))
         if live.reason and live.reason.startswith(OUT_OF_MEMORY):
             live.trial.set_constraint("memory", 1.0)
@@ -396,6 +400,15 @@ class TrialBook:
         self._barren += state is TrialState.FAIL and not live.epochs
         enough = max(HOPELESS_FAILURES, self._capacity())
         self.hopeless = not self._fertile and self._barren >= enough
+
+    def _recall(self, live: LiveTrial) -> None:
+        """Take what a trial's earlier workers have left, where its last one told nothing."""
+        path = trial_folder(self.config.directory, live.trial.number) / "metrics.jsonl"
+        known = read_epochs(path.read_bytes()) if path.exists() else Epochs()
+        if known.last is not None:
+            live.epochs = known.last["epoch"]
+        if known.best is not None and math.isfinite(known.best["objective"]):
+            live.best_value, live.best_epoch = known.best["objective"], known.best["epoch"]
 
     def _goes_on(self, live: LiveTrial) -> bool:
         """Count a lost worker in the study; return whether the trial may have another one."""

@@ -446,6 +446,23 @@ def test_losses_in_a_row_end_in_fail_also_over_several_runs(tmp_path: Path) -> N
     )
 
 
+def test_a_trial_that_ends_badly_at_once_keeps_what_its_earlier_workers_found(
+    tmp_path: Path,
+) -> None:
+    config = config_in(tmp_path, resources={"max_failures": 0})
+    first = open_book(config)
+    folder = Path(proposal_of(first)["folder"])
+    lines = [{"epoch": epoch, "objective": value} for epoch, value in ((1, 0.4), (2, 0.3))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    second = open_book(config)
+    second.propose("a")
+    lose(second, "a")
+
+    record = mirrored(config, 0)
+    assert (record["state"], record["epochs"]) == ("FAIL", 2)
+    assert (record["value"], record["best_epoch"]) == (0.4, 1)
+
+
 def test_an_epoch_between_two_losses_forgives_the_first(tmp_path: Path) -> None:
     config = config_in(tmp_path, resources={"max_failures": 1})
     book = open_book(config)
