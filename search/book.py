@@ -17,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.config import ResourceSettings, StudyConfig
+from search.remote_store import RemoteFolder
 from search.stop import Stop
 from search.study import (
     BASELINE,
@@ -104,6 +105,8 @@ class TrialBook:
         capacity: Returns how many trials the cluster has room for now.
         observer: Told of starts, epochs and ends.
         stop: The run's end: asked for by the clock, by signals, or here.
+        keep: Called after every change, with whether it must outlast this machine before the run
+            goes on: of a study in an object store, it pushes the changes.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class TrialBook:
         capacity: Callable[[], int],
         observer: Observer,
         stop: Stop | None = None,
+        keep: Callable[[bool], None] | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -122,6 +126,7 @@ class TrialBook:
         self.stop = stop or Stop()
         self.trouble: str | None = None
         self._capacity = capacity
+        self._keep = keep
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         self._adoptable: list[int] = []
@@ -182,8 +187,20 @@ class TrialBook:
             "folder": str(trial_folder(self.config.directory, trial.number)),
             "store": str(self.store_path),
             "owner": f"{self.stop.run_id}/{ray_id}",
+            "remote": self._remote_folder(trial.number),
             "config": self.config.at(trial.params, seed).model_dump(mode="json"),
             "resources": self.config.resources.model_dump(mode="json"),
+        }
+
+    def _remote_folder(self, number: int) -> dict[str, Any] | None:
+        origin = self.config.origin
+        if origin is None:
+            return None
+        folder = trial_folder(self.config.directory, number).relative_to(self.config.directory)
+        study = self.config.study.model_dump(mode="json")
+        return {
+            "folder": RemoteFolder(origin).at(*folder.parts).url,
+            **{name: study[name] for name in ("storage_path", "name", "cache_path")},
         }
 
     def _next_trial(self) -> Trial | None:
@@ -243,7 +260,7 @@ class TrialBook:
         live.epochs = result["record"]["epoch"]
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
-        pruned = self._try(lambda: self._report(live, result))
+        pruned = self._try(lambda: self._report(live, result), urgent=False)
         if pruned:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
@@ -274,7 +291,7 @@ class TrialBook:
             live.waits_for = trouble
             self.observer.warn(f"trial {live.trial.number} waits: {trouble}")
         # Where the storage ails, the run waits here; where only that node does, it may go on.
-        self._try(lambda: self._mirror(live.trial))
+        self._try(lambda: self._mirror(live.trial), urgent=False)
         if now - live.waiting > 60 * self.config.resources.storage_patience_minutes:
             live.lost = trouble
             return True
@@ -400,7 +417,7 @@ class TrialBook:
     def _mirror(self, trial: Trial) -> None:
         mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
 
-    def _try(self, action: Callable[[], T]) -> T | None:
+    def _try(self, action: Callable[[], T], urgent: bool = True) -> T | None:
         """Do what writes to the storage, patiently; None where that ends the run."""
         if self.trouble or self.stop.superseded:
             return None
@@ -410,7 +427,11 @@ class TrialBook:
             return action()
 
         try:
-            return self._patient(checked)
+            result = self._patient(checked)
+            keep = self._keep
+            if keep is not None:
+                self._patient(lambda: keep(urgent))
+            return result
         except StorageTroubleError as error:
             self.trouble = str(error)
             self.stop.ask(self.trouble)

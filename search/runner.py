@@ -21,10 +21,10 @@ from search.book import Observer, TrialBook
 from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.cluster import Capacity, RunError, placement, ray_cluster
 from search.config import StudyConfig
-from search.lease import study_lease
 from search.logs import logged
 from search.preflight import check_data
 from search.record import record_study
+from search.remote_study import StudyCopy, hold_study
 from search.stop import TRY_AGAIN, Stop
 from search.study import REASON, free_journal, mirror_study, open_study, started_trials
 from search.worker import TrialWorker
@@ -83,7 +83,7 @@ def run_study(
     check_data(config, store)
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
-    with study_lease(config.directory, stop, take_over):
+    with hold_study(config, stop, take_over) as copy:
         recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
@@ -91,7 +91,7 @@ def run_study(
             free_journal(config.directory)
             study = open_study(config, recorded.identity)
             with logged(config, observer, recorded.identity) as told:
-                book = _run_trials(config, study, store.path, told, stop, worker)
+                book = _run_trials(config, study, store.path, told, stop, worker, copy)
     if book.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:
@@ -120,12 +120,17 @@ def _run_trials(
     observer: Observer,
     stop: Stop,
     worker: type[TrialWorker],
+    copy: StudyCopy | None = None,
 ) -> TrialBook:
     mirror_study(config.directory, study)
+    if copy is not None:
+        copy.push()
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals():
-        book = TrialBook(study, config, store, Capacity(config.resources), observer, stop)
+        capacity = Capacity(config.resources)
+        keep = copy.push if copy is not None else None
+        book = TrialBook(study, config, store, capacity, observer, stop, keep)
         if not book.exhausted:
             _fit(config, book, worker)
     return book
