@@ -24,6 +24,7 @@ from search.judge import share_of
 from search.objectives import values_of
 from search.placement import NOTHING, Bundle, trial_bundle
 from search.proposals import Proposer
+from search.remote_store import RemoteFolder
 from search.stop import Stop
 from search.study import (
     BASELINE,
@@ -136,6 +137,8 @@ class TrialBook:
         stop: The run's end: asked for by the clock, by signals, or here.
         num_classes: Classes of the data, for predictions; None: as the config says.
         placer: Decides what each trial reserves. None: as the config's numbers say.
+        keep: Called after every change, with whether it must outlast this machine before the run
+            goes on: of a study in an object store, it pushes the changes.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class TrialBook:
         stop: Stop | None = None,
         num_classes: int | None = None,
         placer: Placer | None = None,
+        keep: Callable[[bool], None] | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -157,6 +161,7 @@ class TrialBook:
         self.trouble: str | None = None
         self._capacity = capacity
         self._placer = placer
+        self._keep = keep
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         self._adoptable: list[int] = []
@@ -232,12 +237,24 @@ class TrialBook:
             "config": constants.model_dump(mode="json"),
             "resources": resources | {"gpus_per_trial": bundle.get("GPU", 0)},
             "bundle": bundle,
+            "remote": self._remote_folder(trial.number),
         }
 
     def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:
         if self._placer is None:
             return trial_bundle(self.config.resources, NOTHING, (), factor)
         return self._placer.place(ray_id, constants, factor)
+
+    def _remote_folder(self, number: int) -> dict[str, Any] | None:
+        origin = self.config.origin
+        if origin is None:
+            return None
+        folder = trial_folder(self.config.directory, number).relative_to(self.config.directory)
+        study = self.config.study.model_dump(mode="json")
+        return {
+            "folder": RemoteFolder(origin).at(*folder.parts).url,
+            **{name: study[name] for name in ("storage_path", "name", "cache_path")},
+        }
 
     def _next_trial(self) -> Trial | None:
         while self._adoptable:
@@ -299,7 +316,7 @@ class TrialBook:
         live.epochs = result["record"]["epoch"]
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
-        pruned = self._try(lambda: self._report(live, result))
+        pruned = self._try(lambda: self._report(live, result), urgent=False)
         if pruned:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
@@ -340,7 +357,7 @@ class TrialBook:
             live.waits_for = trouble
             self.observer.warn(f"trial {live.trial.number} waits: {trouble}")
         # Where the storage ails, the run waits here; where only that node does, it may go on.
-        self._try(lambda: self._mirror(live.trial))
+        self._try(lambda: self._mirror(live.trial), urgent=False)
         if now - live.waiting > 60 * self.config.resources.storage_patience_minutes:
             live.lost = trouble
             return True
@@ -487,7 +504,7 @@ class TrialBook:
     def _mirror(self, trial: Trial) -> None:
         mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
 
-    def _try(self, action: Callable[[], T], durable: bool = False) -> T | None:
+    def _try(self, action: Callable[[], T], durable: bool = False, urgent: bool = True) -> T | None:
         """Do what writes to the storage, patiently; None where that ends the run."""
         if self.trouble or self.stop.superseded:
             return None
@@ -498,7 +515,11 @@ class TrialBook:
                 return action()
 
         try:
-            return self._patient(checked)
+            result = self._patient(checked)
+            keep = self._keep
+            if keep is not None:
+                self._patient(lambda: keep(urgent))
+            return result
         except StorageTroubleError as error:
             self.trouble = str(error)
             self.stop.ask(self.trouble)

@@ -41,7 +41,21 @@ Address = Annotated[
         "the config's resources.ray_address, else RAY_ADDRESS, else local.",
     ),
 ]
-StudyDir = Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="A study's directory.")]
+
+
+def _study_path(text: str) -> Path:
+    """Return a study's directory; of one in an object store, a copy that is fetched now."""
+    from search.remote_store import study_path
+
+    return study_path(text)
+
+
+StudyDir = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDY_DIR", help="A study's directory, or its URL.", parser=_study_path
+    ),
+]
 
 
 def main() -> None:
@@ -208,8 +222,11 @@ def status(
 def report(study_dir: StudyDir) -> None:
     """Write report.html, one self-contained page, into the study directory."""
     from results.report import write_report
+    from search.remote_store import push_back
 
-    Console().print(f"report: {write_report(study_dir)}", soft_wrap=True, highlight=False)
+    page = write_report(study_dir)
+    where = push_back(study_dir, page.name) or page
+    Console().print(f"report: {where}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -219,7 +236,9 @@ def export(
 ) -> None:
     """Write the best trial's config (best.yaml), model (best.keras) and how to use them."""
     from results.export import export_best
+    from search.remote_store import fetch_model
 
+    fetch_model(study_dir)
     Console().print(f"exported: {export_best(study_dir, out_dir)}", soft_wrap=True, highlight=False)
 
 

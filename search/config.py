@@ -21,6 +21,7 @@ from data_pipeline.config import AugmentConfig, DataConfig
 from model.config import ModelConfig, TrainConfig
 from search.limits import needs_latency
 from search.method_rules import method_problems
+from search.remote_store import RemoteFolder, copy_of, is_remote, url_problem
 from search.space import KINDS, Distribution, Scalar, distributions, searchable
 from search.yaml_source import YamlSource, parse_override, set_dotted
 
@@ -85,10 +86,15 @@ class StudySettings(_Section):
     """The study's name, place and seed."""
 
     name: str = Field("flexunet", description="Letters, digits, '.', '_' and '-'.")
-    storage_path: Path = Field(
-        Path("studies"),
-        description="Folder of studies; on a cluster one that every node sees. The study directory "
-        "is <storage_path>/<name>.",
+    storage_path: str = Field(
+        "studies",
+        description="Folder of studies; on a cluster one that every node sees, or an object "
+        "store's URL, such as s3://bucket/prefix. The study directory is <storage_path>/<name>.",
+    )
+    cache_path: Path | None = Field(
+        None,
+        description="Folder of local copies, where storage_path is a URL; on each node. None: "
+        "flexunet-search/studies in $XDG_CACHE_HOME or ~/.cache.",
     )
     storage: str | None = Field(
         None,
@@ -106,6 +112,15 @@ class StudySettings(_Section):
     seed: int = Field(
         0, ge=0, description="Seed of the sampler; a trial's seed follows from it and its number."
     )
+
+    @field_validator("storage_path", mode="before")
+    @classmethod
+    def _path_or_url(cls, value: Any) -> Any:
+        value = str(value) if isinstance(value, Path) else value
+        problem = url_problem(value) if isinstance(value, str) and is_remote(value) else None
+        if problem:
+            raise ValueError(problem)
+        return value
 
     @field_validator("name")
     @classmethod
@@ -382,8 +397,17 @@ class StudyConfig(_Section):
 
     @property
     def directory(self) -> Path:
-        """The study directory, absolute."""
-        return (self.study.storage_path / self.study.name).absolute()
+        """The study directory, absolute; of a study in an object store, this machine's copy."""
+        study = self.study
+        if is_remote(study.storage_path):
+            return copy_of(study.storage_path, study.name, study.cache_path)
+        return (Path(study.storage_path) / study.name).absolute()
+
+    @property
+    def origin(self) -> str | None:
+        """The URL of a study in an object store; None of one in a folder."""
+        path = self.study.storage_path
+        return RemoteFolder(path).at(self.study.name).url if is_remote(path) else None
 
     def at(self, params: Mapping[str, Scalar], seed: int | None = None) -> TrialConfig:
         """Return the constants of one trial.

@@ -137,8 +137,9 @@ def examine(config: StudyConfig, store: Store, seconds: float = ANSWER_SECONDS) 
     with contextlib.closing(Party(nodes, seconds)) as party:
         check.note_looks(party.ask("look", str(store.path), check.places))
         check.note_clocks(party.clocks())
-        with check.folder() as folder:
-            _share(check, party, folder)
+        if config.origin is None:
+            with check.folder() as folder:
+                _share(check, party, folder)
         _connect(check, party, nodes)
         if config.resources.gpus_per_trial:
             check.note_gpus(_gpus(nodes, seconds))
@@ -285,6 +286,8 @@ class _Check:
     @property
     def places(self) -> dict[str, str]:
         """The folders whose disks are looked at."""
+        if self.config.origin is not None:  # in an object store; nodes hold scratch copies alone
+            return {"disk: Ray": ""}
         return {"disk: study": str(self.config.directory), "disk: Ray": ""}
 
     @contextlib.contextmanager

@@ -23,6 +23,7 @@ from search.study import write_json, write_text
 # What may differ when a study is continued: none of it changes what a trial's value means.
 CONTINUABLE = {
     "study.storage_path",
+    "study.cache_path",
     "study.tensorboard",
     "study.mlflow",
     "search.num_trials",

@@ -105,7 +105,8 @@ def _tree_for_the_cluster(config: StudyConfig) -> dict[str, Any]:
         RunError: naming each relative path: there is no working directory that both sides share.
     """
     tree = config.to_tree()
-    tree["study"]["storage"] = config.study.storage  # to_tree hides its password
+    # to_tree hides passwords.
+    tree["study"] |= {"storage": config.study.storage, "mlflow": config.study.mlflow}
     tree["resources"]["ray_address"] = None
     paths = {f: tree[f.split(".")[0]][f.split(".")[1]] for f in _PATHS}
     relative = [

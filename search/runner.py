@@ -25,13 +25,13 @@ from search.capacity import Capacity, placement
 from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.doctor import check_cluster
-from search.lease import study_lease
 from search.logs import logged
 from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed
 from search.placement import memory_of
 from search.preflight import check_data
 from search.record import record_study
+from search.remote_study import StudyCopy, hold_study
 from search.stop import TRY_AGAIN, Stop
 from search.study import REASON, free_journal, mirror_study, open_study, started_trials
 from search.warm_start import Earlier, bring_in, read_earlier
@@ -95,7 +95,7 @@ def run_study(
     earlier = read_earlier(config, store.classes, store.fingerprint)
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
-    with study_lease(config.directory, stop, take_over):
+    with hold_study(config, stop, take_over) as copy:
         recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
@@ -104,7 +104,7 @@ def run_study(
             study = open_study(config, recorded.identity)
             brought = _bring_in(study, earlier, observer)
             with logged(config, observer, recorded.identity) as told:
-                book = _run_trials(config, study, store, told, stop, worker)
+                book = _run_trials(config, study, store, told, stop, worker, copy)
     if book.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
     if book.hopeless:
@@ -148,8 +148,11 @@ def _run_trials(
     observer: Observer,
     stop: Stop,
     worker: type[TrialWorker],
+    copy: StudyCopy | None = None,
 ) -> TrialBook:
     mirror_study(config.directory, study)
+    if copy is not None:
+        copy.push()
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals():
@@ -164,6 +167,7 @@ def _run_trials(
             stop,
             num_classes=len(store.classes),
             placer=capacity,
+            keep=copy.push if copy is not None else None,
         )
         if not book.exhausted:
             _fit(config, book, worker)

@@ -22,6 +22,7 @@ from search.bridge import Packed
 from search.config import TrialConfig
 from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, resident_bytes
 from search.placement import CUDA_CONTEXT
+from search.remote_study import TrialCopy, at_worker
 from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY, write_json
 from search.trouble import RETRY_SECONDS, check_present, storage_trouble
 
@@ -46,6 +47,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     _proposal: Mapping[str, Any]
     _run: TrialRun | None = None
+    _copy: TrialCopy | None = None
+    _unpushed = False
     _failure: dict[str, Any] | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -104,8 +107,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         )
 
     def _take(self, proposal: Mapping[str, Any]) -> None:
-        self._proposal = proposal
+        self._proposal = at_worker(proposal)
         self._failure = None
+        self._unpushed = False
         with contextlib.suppress(OSError):  # the first step says it, and waits
             self._log_to(self._folder())
             # For who asks where a trial is being trained: see results/status.py.
@@ -126,10 +130,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _epoch(self) -> dict[str, Any]:
         self._folder()
         if self._run is None:
+            self._copy = TrialCopy.begin(self._proposal)
             self._run = self.begin(self._proposal)
         run = self._run
-        if not run.done:  # a trial may be adopted after its last epoch, before it was told
+        # A trial may be adopted after its last epoch, before it was told.
+        if not run.done and not self._unpushed:
             run.step()
+            self._unpushed = self._copy is not None
+        self._push()
         best = run.best
         return self._packed(
             {
@@ -142,6 +150,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             }
         )
 
+    def _push(self) -> None:
+        """Push what the trial has written to the object store that keeps the study."""
+        if self._copy is not None:
+            self._copy.push()
+        self._unpushed = False
+
     def _fail(self, error: Exception) -> None:
         self._failure = {"failed": reason_of(error)}
         self._run = None
@@ -149,9 +163,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return
         with contextlib.suppress(OSError):
             (self._folder() / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            self._push()
 
     def _release(self) -> None:
         self._run = None
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
         if "keras" in sys.modules:
             import keras
 
