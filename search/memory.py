@@ -54,13 +54,22 @@ def out_of_memory_line(error: BaseException | str) -> str:
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process alone holds, in bytes, as Linux counts it.
+    """Return the resident memory of this process in bytes, as the kernel counts it (Linux)."""
+    return _statm()[1] * os.sysconf("SC_PAGE_SIZE")
+
+
+def own_bytes() -> int:
+    """Return the resident memory that this process shares with none, in bytes (Linux).
 
     Without the mapped files, such as the prepared data: all trials of a node share those.
     """
-    with open("/proc/self/statm", encoding="ascii") as file:
-        _, resident, shared, *_ = map(int, file.read().split())
+    _, resident, shared, *_ = _statm()
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _statm() -> list[int]:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return [int(pages) for pages in file.read().split()]
 
 
 def give_back_free_memory() -> None:

@@ -20,7 +20,7 @@ from ray import tune
 
 from search.bridge import Packed
 from search.config import TrialConfig
-from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, resident_bytes
+from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, own_bytes
 from search.placement import CUDA_CONTEXT
 from search.remote_study import TrialCopy, at_worker
 from search.study import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY, write_json
@@ -66,7 +66,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         self._release()
         limit = new_config["trial"]["resources"]["worker_memory_limit_gb"]
-        resident = resident_bytes() / 1e9
+        resident = own_bytes() / 1e9
         if limit is not None and resident > limit:
             raise WorkerRecycledError(f"the process holds {resident:.1f} GB, its limit is {limit}")
         self._take(new_config["trial"])

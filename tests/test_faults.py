@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 
 from search.config import StudyConfig
 from search.study import open_study
-from tests.search.nodes import Driver, cluster_of
+from tests.search.nodes import Driver, add_node, cluster_of
 from tests.search.tiny import tiny_tree
 
 pytestmark = pytest.mark.cluster
@@ -134,11 +134,11 @@ def test_nodes_that_die_come_back_and_are_added_neither_lose_nor_idle_trials(
         before = driver.epochs()
         time.sleep(2)
         assert driver.epochs() == before
-        cluster.add_node(num_cpus=1)
+        add_node(cluster)
         driver.until(lambda: sum(driver.epochs().values()) > sum(before.values()) + 2)
 
         # A second one, added while the search runs, is used.
-        cluster.add_node(num_cpus=1)
+        add_node(cluster)
         driver.until(lambda: list(driver.states().values()).count("RUNNING") == 2)
         assert driver.wait(200) == 0, driver.text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -23,16 +24,29 @@ ROOT = Path(__file__).resolve().parents[2]
 @contextlib.contextmanager
 def cluster_of(nodes: int) -> Iterator[Cluster]:
     """Start a head without slots and so many nodes of one slot; all are ended afterwards."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False},
-    )
+    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": own_address()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
-            cluster.add_node(num_cpus=1)
+            add_node(cluster)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def add_node(cluster: Cluster) -> None:
+    """Add a node of one slot."""
+    cluster.add_node(num_cpus=1, node_ip_address=own_address())
+
+
+def own_address() -> str:
+    """The machine's address, as Ray takes it; once connected, Ray tells that of its own node."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 class Driver:

@@ -99,7 +99,12 @@ def _join_hidden(address: str, folder: str) -> subprocess.Popen[bytes]:
     ray = Path(sys.executable).with_name("ray")
     start = f"{ray} start --address {address} --num-cpus 1 --block --disable-usage-stats"
     script = f"mount -t tmpfs none '{folder}' && exec {start} --object-store-memory 100000000"
-    return subprocess.Popen(["unshare", "-rm", "sh", "-c", script], stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        ["unshare", "-rm", "sh", "-c", script],
+        stdout=subprocess.DEVNULL,
+        # Otherwise it waits half a minute for the head, which has ended.
+        env={**os.environ, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
+    )
 
 
 def _wait_for(cluster: Any, nodes: int) -> None:

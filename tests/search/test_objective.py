@@ -16,7 +16,7 @@ from search.config import TrialConfig
 from search.objective import SupersededError, TrialRun
 from tests.search.tiny import tiny_study
 
-POINT = {"model.num_layers": 2, "model.base_filters": 4}
+POINT = {"model.num_layers": 2, "model.base_filters": 4, "train.learning_rate": 0.01}
 
 
 @pytest.fixture(scope="module")

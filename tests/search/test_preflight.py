@@ -82,7 +82,7 @@ def test_weights_of_the_objective_name_foreground_classes(folder: Path) -> None:
 
 
 def test_a_baseline_that_only_the_datas_classes_put_over_a_limit_is_refused(folder: Path) -> None:
-    params = {"model.num_layers": 1, "model.base_filters": 2}
+    params = {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}
     model = StudyConfig.from_tree(tiny_tree(folder.parent, folder)).at(params).model
     two, three = (estimate_cost(model, (16, 16, 1), classes).parameters for classes in (2, 3))
     tree = tiny_tree(folder.parent, folder, max_parameters=two)

@@ -25,7 +25,7 @@ print(json.dumps({"seen": seen, "best": best["epoch"]}))
 def constants(folder: Path, source: Path, **train: object) -> dict:
     tree = tiny_tree(folder, source)
     tree["model"] |= {"num_layers": 2, "base_filters": 4}
-    tree["train"] |= train
+    tree["train"] |= {"learning_rate": 0.01} | train
     return tree
 
 

@@ -409,3 +409,11 @@ def test_a_sampler_that_insists_on_what_is_refused_is_helped_out(tmp_path: Path)
     assert trial is not None
     assert insisted.asked == RANDOM_AFTER
     assert proposer.study.sampler is insisted
+
+
+def test_a_finite_space_that_is_refused_whole_is_no_end_but_an_error(tmp_path: Path) -> None:
+    proposer = reopened(config_in(tmp_path, SMALL, sampler="grid", max_parameters=1))
+
+    assert proposer.next() is None
+    assert proposer.exhausted is None
+    assert "all 4 points of the space are refused: 4 by max_parameters" in str(proposer.stuck)

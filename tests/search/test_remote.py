@@ -45,7 +45,7 @@ def test_an_interrupted_run_ends_there_and_is_continued(
             seen = [next(line for line in lines if "trial 0 started" in line)]
             driver.send_signal(signal.SIGINT)
             seen += lines
-            assert driver.wait(timeout=60) == 0, seen
+            assert driver.wait(timeout=60) == 130, seen
         assert any("not finished; the same command continues it" in line for line in seen), seen
         assert not any("COMPLETE" in line for line in seen), seen
 

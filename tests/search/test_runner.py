@@ -189,7 +189,7 @@ def test_limits_several_objectives_and_what_an_earlier_study_knew(
 ) -> None:
     search = {"minimize": ["parameters", "latency_ms"], "max_parameters": 100, "pruner": "none"}
     tree = tiny_tree(tmp_path, synthetic_folder, **search)
-    tree["train"] |= {"epochs": 1, "learning_rate": {"float": [0.001, 0.1], "log": True}}
+    tree["train"]["epochs"] = 1
     first = run_study(StudyConfig.from_tree(tree), Log())
     front = pareto_table(load_study(first.directory))
 
@@ -200,21 +200,21 @@ def test_limits_several_objectives_and_what_an_earlier_study_knew(
     assert front["front"].any()
 
     tree["study"]["name"] = "later"
+    tree["search"]["num_trials"] = 1
     later = StudyConfig.from_tree(tree).learning_from([first.directory])
     for added in (3, 0):
         summary = run_study(later, Log())
         assert f"3 trials of earlier studies, {added} of them new" in summary.notes
-        assert summary.states == {"COMPLETE": 3}
-    numbers = [trial.number for trial in load_study(summary.directory).trials]
-    assert len(numbers) == 3
-    assert min(numbers) >= 3  # those of the first study come before them
+        assert summary.states == {"COMPLETE": 1}
+    (trial,) = load_study(summary.directory).trials
+    assert trial.number >= 3  # those of the first study come before it
 
 
 def test_a_limit_that_nothing_keeps_stops_the_run_with_its_name(
     ray_session: None, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     config = tiny_study(tmp_path, synthetic_folder, max_parameters=1, sampler="random")
-    with pytest.raises(RunError, match=r"all 4 points of the space are refused: \d+ by max_param"):
+    with pytest.raises(RunError, match="100 by max_parameters"):
         run_study(config, Log())
 
 

@@ -19,7 +19,13 @@ def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:
             "base_kernel": 3,
             "dropout_rate": 0.0,
         },
-        "train": {"epochs": 3, "steps_per_epoch": 2, "batch_size": 4, "learning_rate": 0.01},
+        "train": {
+            "epochs": 3,
+            "steps_per_epoch": 2,
+            "batch_size": 4,
+            # Drawn, so that no two trials are the same: a duplicate is not trained.
+            "learning_rate": {"float": [0.008, 0.012]},
+        },
         "search": {"num_trials": 3, "grace_epochs": 1, "reduction_factor": 2, **search},
         "resources": {"cpus_per_trial": 1, "num_cpus": 2},
     }
