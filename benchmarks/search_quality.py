@@ -10,20 +10,31 @@ where a trial costs nothing but its proposal, so that every method is run over m
 
 from __future__ import annotations
 
+import argparse
 import gc
+import importlib.util
 import itertools
 import json
+import math
 import os
+import statistics
 import tempfile
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import optuna
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 HERE = Path(__file__).parent
 LANDSCAPE = HERE / "landscape.json"
 EPOCHS = 27
+RANDOM_TRIALS = 40
+MOST_TRIALS = 400
+MOST_EPOCHS = 100 * EPOCHS
 RATES = [3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2]
 GRID: dict[str, list[Any]] = {
     "model.num_layers": [2, 3, 4],
@@ -100,5 +111,127 @@ def train(config: Any, store: Any, folder: Path) -> list[float]:
     return curve + [curve[-1] if curve else 0.0] * (EPOCHS - len(curve))
 
 
+def tree_of(sampler: str, pruner: str, seed: int) -> dict[str, Any]:
+    """The search of the recorded grid by one method."""
+    tree = study_tree(Path("tiles"))
+    tree["study"]["seed"] = seed
+    tree["search"] = {
+        "sampler": sampler, "pruner": pruner, "startup_trials": 10, "num_trials": MOST_TRIALS,
+        "grace_epochs": 3, "reduction_factor": 3, "pruning_metric": "objective",
+    }  # fmt: skip
+    return tree
+
+
+def search(
+    curves: dict[str, list[float]], sampler: str, pruner: str, seed: int
+) -> list[tuple[int, float]]:
+    """Search the landscape, one trial at a time.
+
+    Returns:
+        (epochs spent so far, best Dice so far) after each epoch that was better than all before.
+    """
+    from search.config import StudyConfig
+    from search.methods import make_pruner, make_sampler
+
+    config = StudyConfig.from_tree(tree_of(sampler, pruner, seed))
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler(config, seed), pruner=make_pruner(config)
+    )
+    distributions = {name: d.to_optuna() for name, d in config.space.items()}
+    spent, best, gains = 0, -1.0, []
+    for _ in range(MOST_TRIALS):
+        trial = study.ask(distributions)
+        curve, pruned = curves[key_of(trial.params)], False
+        for epoch, dice in enumerate(curve, start=1):
+            spent += 1
+            if dice > best:
+                best = dice
+                gains.append((spent, best))
+            trial.report(dice, epoch)
+            if epoch < len(curve) and trial.should_prune():
+                pruned = True
+                break
+        state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+        study.tell(trial, None if pruned else max(curve), state=state)
+        if spent >= MOST_EPOCHS:
+            break
+    return gains
+
+
+def key_of(params: Mapping[str, Any]) -> str:
+    """Return what tells a point of the grid from the others."""
+    return json.dumps({name: params[name] for name in GRID})
+
+
+def epochs_until(gains: list[tuple[int, float]], target: float) -> float:
+    """Return the epochs spent when a Dice was reached; infinity where it was not."""
+    return next((float(spent) for spent, best in gains if best >= target), math.inf)
+
+
+def compare(seeds: int, out: Path | None) -> None:
+    """Search the landscape by every method and write the table."""
+    from search.methods import NEEDED, PRUNERS, SAMPLERS
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    entries = json.loads(LANDSCAPE.read_text())["configs"]
+    curves = {key_of(entry["params"]): entry["dice"] for entry in entries}
+    if len(curves) < math.prod(map(len, GRID.values())):
+        raise SystemExit(f"{LANDSCAPE}: {len(curves)} configs; expected all: run record")
+    budget = RANDOM_TRIALS * EPOCHS
+    random = [search(curves, "random", "none", seed) for seed in range(seeds)]
+    target = statistics.median(max(b for spent, b in g if spent <= budget) for g in random)
+    samplers = [s for s in SAMPLERS if s not in NEEDED or importlib.util.find_spec(NEEDED[s][0])]
+    rows = []
+    for sampler, pruner in itertools.product(samplers, PRUNERS):
+        started = time.perf_counter()
+        runs = [search(curves, sampler, pruner, seed) for seed in range(seeds)]
+        rows.append((sampler, pruner, sorted(epochs_until(run, target) for run in runs)))
+        print(sampler, pruner, f"{time.perf_counter() - started:.0f} s", flush=True)
+    text = table(rows, target, len(curves), seeds, max(max(c) for c in curves.values()))
+    print(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+
+
+def table(
+    rows: list[tuple[str, str, list[float]]], target: float, size: int, seeds: int, top: float
+) -> str:
+    """Return the comparison as markdown: quartiles over the seeds, and the ratio to random."""
+    base = next(_quartiles(r[2])[1] for r in rows if r[:2] == ("random", "none"))
+    lines = [
+        f"{datetime.now(UTC):%Y-%m-%d}. {size} configs, their best Dice {top:.3f}; target "
+        f"{target:.3f}, the median over {seeds} seeds of what random search finds in "
+        f"{RANDOM_TRIALS} trials of {EPOCHS} epochs.",
+        "",
+        "| sampler | pruner | epochs until the target: quartiles | against random |",
+        "|---|---|---:|---:|",
+    ]
+    for sampler, pruner, epochs in sorted(rows, key=lambda row: _quartiles(row[2])[1]):
+        low, middle, high = _quartiles(epochs)
+        shown = " / ".join("–" if math.isinf(q) else f"{q:.0f}" for q in (low, middle, high))
+        ratio = "–" if math.isinf(middle) else f"{middle / base:.2f}x"
+        lines.append(f"| {sampler} | {pruner} | {shown} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Return values of the sorted ones that were measured: infinities cannot be averaged."""
+    last = len(values) - 1
+    return values[round(last / 4)], values[round(last / 2)], values[round(3 * last / 4)]
+
+
+def main() -> None:
+    """Record or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["record", "compare"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.command == "record":
+        record()
+    else:
+        compare(options.seeds, options.out)
+
+
 if __name__ == "__main__":
-    record()
+    main()
