@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -21,6 +20,7 @@ from results.watching import read_epochs
 from search.config import StudyConfig, TrialConfig
 from search.journal import together
 from search.judge import share_of
+from search.live import LiveTrial, Observer, Placer
 from search.objectives import values_of
 from search.placement import NOTHING, Bundle, trial_bundle
 from search.proposals import Proposer
@@ -55,71 +55,6 @@ T = TypeVar("T")
 
 HOPELESS_FAILURES = 3
 LARGER_SHARE = 2.0
-
-
-class Observer(Protocol):
-    """Who is told of what happens: the live table, or plain lines."""
-
-    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        """The study is open, with the trials of earlier runs."""
-
-    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        """A trial has been handed to Ray (for the first time or again)."""
-
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
-        """A trial has reported an epoch; ``record`` is its line of metrics.jsonl."""
-
-    def trial_ended(self, trial: FrozenTrial) -> None:
-        """A trial has been told to the study."""
-
-    def warn(self, message: str) -> None:
-        """Something that the user must know, such as a leak between splits."""
-
-
-class Placer(Protocol):
-    """Who decides what a trial reserves, and counts what runs."""
-
-    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
-        """Return a trial's bundle in Ray's terms and count it as running."""
-
-    def free(self, name: str) -> None:
-        """Count it no more."""
-
-    def can_grow(self, config: TrialConfig) -> bool:
-        """Return whether a larger factor would give a trial more memory."""
-
-    def problem(self, config: TrialConfig) -> str | None:
-        """Say why a trial fits on no node; None where it does."""
-
-
-@dataclass
-class LiveTrial:
-    """A trial that Ray holds: what has been heard of it since it was handed over.
-
-    Attributes:
-        trial: The study's side of it.
-        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
-        waiting: Time since when its worker cannot write; None while it can.
-        waits_for: Why it cannot.
-        lost: Why its worker ended without the trial's end.
-        reason: Why the trial failed, or was stopped for good.
-        broken: How its model, as measured, breaks a limit.
-    """
-
-    trial: Trial
-    pruned: bool = False
-    reason: str | None = None
-    broken: str = ""
-    lost: str | None = None
-    recycled: bool = False
-    heard: float | None = None
-    waiting: float | None = None
-    waits_for: str | None = None
-    best_value: float | None = None
-    best_epoch: int | None = None
-    epochs: int = 0
-    reported: set[int] = field(default_factory=set)
-    failures: list[dict[str, Any]] | None = None
 
 
 class TrialBook:

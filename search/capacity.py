@@ -11,7 +11,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model.cost import MemoryEstimate
-from search.config import ResourceSettings, TrialConfig
+from search.config import TrialConfig
 from search.memory import gpu_memory
 from search.placement import (
     NOTHING,
@@ -22,6 +22,7 @@ from search.placement import (
     smallest_bundle,
     trial_bundle,
 )
+from search.settings import ResourceSettings
 from search.slots import Slots
 
 

@@ -12,9 +12,9 @@ import ray
 from ray._private import ray_constants
 
 from search.capacity import Capacity, Nodes
-from search.config import ResourceSettings
 from search.inspector import package_folders
 from search.placement import smallest_bundle
+from search.settings import ResourceSettings
 
 LOOPBACK = "127.0.0.1"
 CLIENT = "ray://"

@@ -15,7 +15,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy import exc, make_url
 from sqlalchemy.engine import URL
 
-from search.config import ConfigError, redacted
+from search.config import ConfigError
+from search.settings import redacted
 
 # What waiting may mend: a server that is down, restarts, is full or read-only for now. A value
 # that a column refuses, or a table that is not there, would be refused again.

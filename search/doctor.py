@@ -22,9 +22,10 @@ from rich.text import Text
 
 from data_pipeline.store import Store
 from search.cluster import LOOPBACK, RunError
-from search.config import ResourceSettings, StudyConfig
+from search.config import StudyConfig
 from search.inspector import Inspector, seen_gpus, versions
 from search.placement import Node, smallest_bundle
+from search.settings import ResourceSettings
 from search.slots import slots_on
 
 Level = Literal["ok", "warn", "fail"]

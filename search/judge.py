@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ResourceSettings, StudyConfig, TrialConfig
+from search.config import StudyConfig, TrialConfig
 from search.limits import (
     FIELDS,
     GFLOPS,
@@ -22,6 +22,7 @@ from search.limits import (
     excesses,
     image_shape,
 )
+from search.settings import ResourceSettings
 from search.study import COST, OUT_OF_MEMORY, REASON, RESERVED
 
 LATENCIES_TO_PREDICT = 3

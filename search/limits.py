@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from model.cost import estimate_cost, training_memory
 
 if TYPE_CHECKING:
-    from search.config import SearchSettings, StudyConfig, TrialConfig
+    from search.config import StudyConfig, TrialConfig
+    from search.settings import SearchSettings
 
 PARAMETERS = "parameters"
 GFLOPS = "gflops"

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.book import Observer
-from search.config import ConfigError, StudyConfig, redacted
+from search.config import ConfigError, StudyConfig
+from search.live import Observer
+from search.settings import redacted
 from search.study import BASELINE, BEST_EPOCH, BEST_VALUE, REASON, trial_folder
 
 TENSORBOARD = "tensorboard"

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.cost import MemoryEstimate, training_memory
-from search.config import ResourceSettings, TrialConfig
+from search.config import TrialConfig
+from search.settings import ResourceSettings
 
 GB = 10**9
 SMALLEST_STEP = 0.5 * GB

@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import ray
 
-from search.book import Observer
 from search.cluster import CLIENT, RunError, connect, ray_address
 from search.config import StudyConfig
 from search.doctor import Finding
+from search.live import Observer
 
 POLL_SECONDS = 0.3
 HEAD = {"node:__internal_head__": 0.001}

@@ -19,12 +19,13 @@ from ray._private import worker as ray_worker
 from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from results.proposals import load_untrained
-from search.book import Observer, TrialBook
+from search.book import TrialBook
 from search.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.capacity import Capacity, placement
 from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.doctor import check_cluster
+from search.live import Observer
 from search.logs import logged
 from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed

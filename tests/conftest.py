@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.synthetic import write_synthetic
-from search.config import ResourceSettings
+from search.settings import ResourceSettings
 
 
 @pytest.fixture(scope="session")

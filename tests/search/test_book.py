@@ -16,9 +16,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from search.book import Placer, TrialBook
+from search.book import TrialBook
 from search.bridge import Packed, StudySearcher
 from search.config import StudyConfig, TrialConfig
+from search.live import Placer
 from search.stop import Stop
 from search.study import SHARE, mirror_study, open_study, trial_folder
 

@@ -16,8 +16,9 @@ import search.runner
 from model.cost import MemoryEstimate
 from search.bridge import Packed
 from search.capacity import Capacity, Nodes, ask_gpu_memory
-from search.config import ResourceSettings, TrialConfig
+from search.config import TrialConfig
 from search.placement import GB
+from search.settings import ResourceSettings
 from search.study import open_study
 from tests.search.test_book import Heard, TrialBook, config_in, result
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from search.cluster import ray_address
-from search.config import ResourceSettings
 from search.inspector import PACKAGES
+from search.settings import ResourceSettings
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 from optuna.trial import Trial, TrialState
 
-from search.config import ConfigError, SearchSettings, StudyConfig
+from search.config import ConfigError, StudyConfig
 from search.methods import NEEDED, PRUNERS, SAMPLERS
 from search.proposals import Proposer
+from search.settings import SearchSettings
 from search.study import open_study, started_trials
 
 EPOCHS = 9

@@ -5,8 +5,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from search.config import SearchSettings
 from search.objectives import OBJECTIVES, objective_value, values_of
+from search.settings import SearchSettings
 
 CLASSES = ("background", "Crack", "Fray", "Break")
 DICE = np.array([0.99, 0.2, 0.8, np.nan])

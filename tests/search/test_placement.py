@@ -8,7 +8,6 @@ import pytest
 
 from model.config import ModelConfig
 from model.cost import MemoryEstimate, training_memory
-from search.config import ResourceSettings
 from search.placement import (
     CUDA_CONTEXT,
     GB,
@@ -19,6 +18,7 @@ from search.placement import (
     smallest_bundle,
     trial_bundle,
 )
+from search.settings import ResourceSettings
 
 GIB = 2**30
 CPU_NODE = Node({"CPU": 16, "memory": 32 * GB})

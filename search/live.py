@@ -1,0 +1,77 @@
+"""What the study's side and Ray's side of a running trial tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, Trial
+
+from search.config import TrialConfig
+from search.placement import Bundle
+
+
+class Observer(Protocol):
+    """Who is told of what happens: the live table, or plain lines."""
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        """The study is open, with the trials of earlier runs."""
+
+    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
+        """A trial has been handed to Ray (for the first time or again)."""
+
+    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+        """A trial has reported an epoch; ``record`` is its line of metrics.jsonl."""
+
+    def trial_ended(self, trial: FrozenTrial) -> None:
+        """A trial has been told to the study."""
+
+    def warn(self, message: str) -> None:
+        """Something that the user must know, such as a leak between splits."""
+
+
+class Placer(Protocol):
+    """Who decides what a trial reserves, and counts what runs."""
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
+        """Return a trial's bundle in Ray's terms and count it as running."""
+
+    def free(self, name: str) -> None:
+        """Count it no more."""
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        """Return whether a larger factor would give a trial more memory."""
+
+    def problem(self, config: TrialConfig) -> str | None:
+        """Say why a trial fits on no node; None where it does."""
+
+
+@dataclass
+class LiveTrial:
+    """A trial that Ray holds: what has been heard of it since it was handed over.
+
+    Attributes:
+        trial: The study's side of it.
+        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
+        waiting: Time since when its worker cannot write; None while it can.
+        waits_for: Why it cannot.
+        lost: Why its worker ended without the trial's end.
+        reason: Why the trial failed, or was stopped for good.
+        broken: How its model, as measured, breaks a limit.
+    """
+
+    trial: Trial
+    pruned: bool = False
+    reason: str | None = None
+    broken: str = ""
+    lost: str | None = None
+    recycled: bool = False
+    heard: float | None = None
+    waiting: float | None = None
+    waits_for: str | None = None
+    best_value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    reported: set[int] = field(default_factory=set)
+    failures: list[dict[str, Any]] | None = None
