@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from search.cluster import RunError
-from search.stop import Stop
+from search.stop import TRY_AGAIN, Stop
 
 HEARTBEAT_SECONDS = 2.0
 # So many heartbeats may be late, on a loaded machine or a slow share, before one counts as dead.
@@ -50,6 +50,12 @@ def study_lease(directory: Path, stop: Stop, take_over: bool = False) -> Iterato
         _write(file, holder)
         beat.start()
         yield
+    except Exception as error:
+        # Whatever fails in a process that slept while another took its study: that is why.
+        if stop.superseded or not _is_ours(path, stop):
+            stop.supersede(_superseded(path))
+            raise RunError(f"stopped: {stop.reason}", TRY_AGAIN) from error
+        raise
     finally:
         done.set()
         if beat.ident is not None:
@@ -140,9 +146,17 @@ def _beats(path: Path) -> bool:
 def _beat(path: Path, stop: Stop, done: threading.Event) -> None:
     while not done.wait(HEARTBEAT_SECONDS):
         with contextlib.suppress(OSError):  # a storage in trouble is waited for elsewhere
-            holder = _read(path)
-            if holder is not None and holder.get("run") == stop.run_id:
+            if _is_ours(path, stop):
                 os.utime(path)
             elif not done.is_set():
-                stop.supersede(f"another process has taken the study over: {_name(holder)}")
+                stop.supersede(_superseded(path))
                 return
+
+
+def _is_ours(path: Path, stop: Stop) -> bool:
+    holder = _read(path)
+    return holder is not None and holder.get("run") == stop.run_id
+
+
+def _superseded(path: Path) -> str:
+    return f"another process has taken the study over: {_name(_read(path))}"

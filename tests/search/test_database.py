@@ -118,6 +118,7 @@ def test_a_killed_driver_and_a_restarted_server_lose_nothing(
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.soak
 @pytest.mark.cluster
 def test_a_killed_drivers_study_goes_on_in_sqlite(
     ray_session: None, tmp_path: Path, synthetic_folder: Path

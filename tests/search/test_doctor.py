@@ -171,12 +171,12 @@ def failures(findings: list[Finding]) -> dict[str, str]:
 def test_a_good_node_passes_and_nothing_is_left_behind(
     ray_session: None, study: StudyConfig, store: Store
 ) -> None:
-    before = set(study.study.storage_path.iterdir())
+    before = set(study.directory.parent.iterdir())
     findings = examine(study, store)
 
     assert failures(findings) == {}
     assert {f.check for f in findings} >= {"answers", "versions", "data", "storage", "clock"}
-    assert set(study.study.storage_path.iterdir()) == before
+    assert set(study.directory.parent.iterdir()) == before
 
 
 @pytest.mark.cluster

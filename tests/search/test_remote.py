@@ -31,6 +31,7 @@ def start(config: Path, address: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.soak
 def test_an_interrupted_run_ends_there_and_is_continued(
     tmp_path: Path, synthetic_folder: Path
 ) -> None:

@@ -55,6 +55,7 @@ def finished_in(origin: RemoteFolder) -> dict[str, dict[str, Any]]:
     return {number: t for number, t in trials.items() if t["state"] != "RUNNING"}
 
 
+@pytest.mark.soak
 @pytest.mark.cluster
 def test_a_driver_killed_with_its_disk_and_a_store_out_of_reach_lose_nothing(
     server: S3Server, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
