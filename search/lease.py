@@ -52,8 +52,10 @@ def study_lease(directory: Path, stop: Stop, take_over: bool = False) -> Iterato
         yield
     except Exception as error:
         # Whatever fails in a process that slept while another took its study: that is why.
-        if stop.superseded or not _is_ours(path, stop):
-            stop.supersede(_superseded(path))
+        with contextlib.suppress(OSError):  # of a storage that is away, nothing is known
+            if not _is_ours(path, stop):
+                stop.supersede(_superseded(path))
+        if stop.superseded:
             raise RunError(f"stopped: {stop.reason}", TRY_AGAIN) from error
         raise
     finally:
