@@ -58,7 +58,7 @@ def ours(folder: Path, trials: int, epochs: int) -> None:
     tree = {
         "study": {"name": "ours", "storage_path": str(folder)},
         "data": {"source": str(folder / "tiles"), "image_size": SIZE},
-        "augment": {"sampling": "uniform", "rotation": 0, "scale": 0, "shift": 0, "brightness": 0,
+        "augment": {"sampling": "natural", "rotation": 0, "scale": 0, "shift": 0, "brightness": 0,
                     "contrast": 0},
         "model": {"num_layers": {"int": [3, 5]}, "base_filters": {"choice": [8, 12]},
                   "base_kernel": {"choice": [3, 5]}, "dropout_rate": 0.0},
