@@ -106,17 +106,28 @@ def run_study(
             brought = _bring_in(study, earlier, observer)
             with logged(config, observer, recorded.identity) as told:
                 book = _run_trials(config, study, store, told, stop, worker, copy)
-    if book.trouble or stop.superseded:
-        raise RunError(f"stopped: {stop.reason}; the same command continues the study", TRY_AGAIN)
+    _check_end(config, book)
+    return _summary(config, book, brought, time.time() - started)
+
+
+def _check_end(config: StudyConfig, book: TrialBook) -> None:
+    """Raise RunError where the run came to no end of its own."""
+    if book.trouble or book.stop.superseded:
+        raise RunError(
+            f"stopped: {book.stop.reason}; the same command continues the study", TRY_AGAIN
+        )
     if book.hopeless:
-        reasons = [t.user_attrs.get(REASON) for t in started_trials(study)]
+        reasons = [t.user_attrs.get(REASON) for t in started_trials(book.study)]
         raise RunError(
             f"stopped: every trial fails before its first epoch, the last one with: {reasons[-1]}; "
             f"see {config.directory / 'trials'}/*/error.txt and worker.log"
         )
     if book.proposer.stuck:
         raise RunError(book.proposer.stuck)
-    states = Counter(trial.state.name for trial in started_trials(study))
+
+
+def _summary(config: StudyConfig, book: TrialBook, brought: list[str], seconds: float) -> Summary:
+    states = Counter(trial.state.name for trial in started_trials(book.study))
     limit = config.search.num_trials
     enough = limit is None or states.total() >= limit or book.proposer.exhausted is not None
     finished = not states["RUNNING"] and enough
@@ -124,9 +135,9 @@ def run_study(
         config.directory,
         dict(sorted(states.items())),
         finished,
-        time.time() - started,
-        stop.reason,
-        0 if finished else stop.exit_code,
+        seconds,
+        book.stop.reason,
+        0 if finished else book.stop.exit_code,
         (*brought, *book.proposer.sentences(), *load_untrained(config.directory).sentences()),
     )
 

@@ -186,5 +186,4 @@ def test_a_worker_that_rays_memory_monitor_kills_fails_its_trial_and_the_search_
     assert eater[1].startswith("out of memory: ")
     assert "low on memory" in eater[1]
     assert eater[2] == {"memory": 1.0}
-    # Where the machine's other processes grew meanwhile, the monitor may take this one, too.
-    assert other[0] == "COMPLETE" or "low on memory" in other[1]
+    assert other[0] == "COMPLETE"
