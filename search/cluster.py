@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import ray
 from ray._private import ray_constants
@@ -19,6 +20,7 @@ from search.settings import ResourceSettings
 LOOPBACK = "127.0.0.1"
 CLIENT = "ray://"
 CONNECT_SECONDS = 5.0
+CLIENT_SECONDS = 120.0
 
 
 class RunError(RuntimeError):
@@ -118,14 +120,31 @@ def connect(address: str) -> None:
     # A node needs only the dependencies: the four packages travel there, and match this process'.
     code = {"py_modules": [str(path) for path in package_folders()], "excludes": ["__pycache__"]}
     try:
-        ray.init(address=address, runtime_env=code, **_QUIET)
+        join_patiently(address, lambda: ray.init(address=address, runtime_env=code, **_QUIET))
     # Ray ends the process, by SystemExit, where a cluster does not take its greeting.
     except (Exception, SystemExit) as error:
-        first = next(iter(str(error).strip().splitlines()), "")
+        lines = str(error).strip().splitlines() or [""]
+        said = " ".join(dict.fromkeys([lines[0], lines[-1]]))
         raise RunError(
             f"expected a Ray cluster at {address!r} with Ray {ray.__version__}, received "
-            f"{type(error).__name__}: {first}{_token_hint()}"
+            f"{type(error).__name__}: {said}{_token_hint()}"
         ) from error
+
+
+def join_patiently(address: str, join: Callable[[], object]) -> None:
+    """Join a cluster; for a Ray Client once more where its server did not come up in time.
+
+    Ray starts a server process for each client and gives it half a minute, which a busy head can
+    exceed; what it loaded meanwhile makes the next one quicker.
+    """
+    deadline = time.monotonic() + CLIENT_SECONDS
+    while True:
+        try:
+            join()
+            return
+        except ConnectionError:
+            if not address.startswith(CLIENT) or time.monotonic() > deadline:
+                raise
 
 
 def _expect_listener(address: str) -> None:

@@ -72,6 +72,8 @@ def _main(head: dict[str, Any], *workers: dict[str, Any]) -> None:
             _join(cluster, worker)
     _wait_for(cluster, 1 + len(workers))
     port = head.get("ray_client_server_port")
+    if port is not None:
+        _wait_for_listener(port)
     addresses = {
         "address": cluster.address,
         "client": f"ray://127.0.0.1:{port}",
@@ -113,6 +115,18 @@ def _wait_for(cluster: Any, nodes: int) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"expected {nodes} nodes")
         time.sleep(0.1)
+
+
+def _wait_for_listener(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,39 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.cluster import ray_address
+from search.cluster import join_patiently, ray_address
 from search.inspector import PACKAGES
 from search.settings import ResourceSettings
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
+
+
+class SlowHead:
+    """A client's server that comes up at the third try."""
+
+    tries = 0
+
+    def join(self) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise ConnectionAbortedError("Initialization failure from server")
+
+
+def test_a_client_waits_for_a_busy_head() -> None:
+    head = SlowHead()
+
+    join_patiently("ray://127.0.0.1:10001", head.join)
+
+    assert head.tries == 3
+
+
+def test_only_a_client_is_tried_again() -> None:
+    head = SlowHead()
+
+    with pytest.raises(ConnectionAbortedError):
+        join_patiently("127.0.0.1:6379", head.join)
+
+    assert head.tries == 1
 
 
 @pytest.mark.parametrize(

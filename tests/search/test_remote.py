@@ -42,11 +42,12 @@ def test_an_interrupted_run_ends_there_and_is_continued(
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     with raylets({"num_cpus": 1}, ray_client_server_port=free_port()) as addresses:
         with start(config, addresses["client"]) as driver:
-            lines = iter(driver.stdout or ())
-            seen = [next(line for line in lines if "trial 0 started" in line)]
-            driver.send_signal(signal.SIGINT)
-            seen += lines
-            assert driver.wait(timeout=60) == 130, seen
+            seen: list[str] = []
+            for line in driver.stdout or ():
+                seen.append(line)
+                if "trial 0 started" in line:
+                    driver.send_signal(signal.SIGINT)
+            assert driver.wait(timeout=60) == 130, "".join(seen)
         assert any("not finished; the same command continues it" in line for line in seen), seen
         assert not any("COMPLETE" in line for line in seen), seen
 
