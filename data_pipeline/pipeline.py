@@ -232,6 +232,9 @@ def _finish(dataset: tf.data.Dataset, threads: int | None) -> tf.data.Dataset:
         options.threading.private_threadpool_size = threads
         # Samples run beside each other; splitting one over threads as well only costs.
         options.threading.max_intra_op_parallelism = 1
+        # There is nothing left to tune, and its thread may sleep through the end of an iterator,
+        # which then waits for it: seconds, up to a minute in a long training.
+        options.autotune.enabled = False
     return dataset.prefetch(_PREFETCHED_BATCHES).with_options(options)
 
 

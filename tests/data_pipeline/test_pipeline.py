@@ -102,6 +102,13 @@ def test_threads_do_not_change_the_stream(textured, threads):
     assert same(shared, samples(train_dataset(textured, FULL, 4, seed=3, threads=threads), 24))
 
 
+def test_ending_a_stream_of_own_threads_waits_for_no_tuner(textured):
+    dataset = train_dataset(textured, FULL, 4, seed=3, threads=1)
+
+    # TensorFlow's tuner may sleep through the end of an iterator, for seconds.
+    assert dataset.options().autotune.enabled is False
+
+
 def test_the_batch_size_does_not_change_the_samples(textured):
     by_four = samples(train_dataset(textured, FULL, 4, seed=3), 24)
     assert same(by_four, samples(train_dataset(textured, FULL, 6, seed=3), 24))
