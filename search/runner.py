@@ -35,8 +35,11 @@ from search.record import record_study
 from search.remote_study import StudyCopy, hold_study
 from search.stop import TRY_AGAIN, Stop
 from search.study import REASON, free_journal, mirror_study, open_study, started_trials
+from search.trouble import storage_trouble
 from search.warm_start import Earlier, bring_in, read_earlier
 from search.worker import TrialWorker
+
+CONTINUE = "the same command continues the study"
 
 
 @dataclass(frozen=True)
@@ -97,25 +100,37 @@ def run_study(
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
     with hold_study(config, stop, take_over) as copy:
-        recorded = record_study(config, store)
+        with _trouble_ends_the_run(config.directory):
+            recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / "run.log"):
-            free_journal(config.directory)
-            study = open_study(config, recorded.identity)
-            brought = _bring_in(study, earlier, observer)
+            with _trouble_ends_the_run(config.directory):
+                free_journal(config.directory)
+                study = open_study(config, recorded.identity)
+                brought = _bring_in(study, earlier, observer)
             with logged(config, observer, recorded.identity) as told:
                 book = _run_trials(config, study, store, told, stop, worker, copy)
     _check_end(config, book)
     return _summary(config, book, brought, time.time() - started)
 
 
+@contextlib.contextmanager
+def _trouble_ends_the_run(directory: Path) -> Iterator[None]:
+    """While nothing is running yet, storage out of reach is not waited for."""
+    try:
+        yield
+    except Exception as error:
+        trouble = storage_trouble(error, directory)
+        if trouble is None:
+            raise
+        raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error
+
+
 def _check_end(config: StudyConfig, book: TrialBook) -> None:
     """Raise RunError where the run came to no end of its own."""
     if book.trouble or book.stop.superseded:
-        raise RunError(
-            f"stopped: {book.stop.reason}; the same command continues the study", TRY_AGAIN
-        )
+        raise RunError(f"stopped: {book.stop.reason}; {CONTINUE}", TRY_AGAIN)
     if book.hopeless:
         reasons = [t.user_attrs.get(REASON) for t in started_trials(book.study)]
         raise RunError(

@@ -16,9 +16,11 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
 from results.records import load_study
+from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
 from search.database import database_trouble, open_database
 from search.runner import run_study
+from search.stop import TRY_AGAIN
 from search.study import open_study
 from tests.search.nodes import Driver
 from tests.search.postgres import PASSWORD, Postgres, free_port, postgres
@@ -116,6 +118,23 @@ def test_a_killed_driver_and_a_restarted_server_lose_nothing(
         assert trial.failures == ()
     for path in driver.study.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_a_database_that_takes_nothing_ends_the_run_to_be_continued(
+    server: Postgres, tmp_path: Path, synthetic_folder: Path
+) -> None:
+    config = StudyConfig.from_tree(tree_of(tmp_path, synthetic_folder, server.url(), "read-only"))
+    open_database(server.url(), "any")  # makes the tables
+    server.query("ALTER DATABASE optuna SET default_transaction_read_only = on")
+    try:
+        with pytest.raises(RunError, match=r"read-only transaction.*same command") as caught:
+            run_study(config, Log())
+    finally:
+        reset = "ALTER DATABASE optuna RESET default_transaction_read_only"
+        server.query(reset, database="postgres")
+
+    assert caught.value.exit_code == TRY_AGAIN
+    assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.soak
