@@ -30,13 +30,13 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from data_pipeline.synthetic import write_synthetic
-from model.cost import Cost
 from search.book import TrialBook
 from search.config import StudyConfig
+from search.memory import resident_bytes
 from search.progress import Board, LiveTable, PlainLines
 from search.runner import log_to_file, run_study
 from search.study import open_study
-from search.worker import TrialWorker, resident_bytes
+from search.worker import TrialWorker
 
 MARKS = (100, 1_000, 10_000)
 COST = {"parameters": 1e6, "flops": 1e9, "activation_bytes": 1e8}
@@ -224,7 +224,7 @@ class SleepingRun:
 
     def __init__(self, proposal: Mapping[str, Any]) -> None:
         train = proposal["config"]["train"]
-        self.cost = Cost(parameters=10**6, flops=10**9, activation_bytes=10**8)
+        self.costs = COST
         self.records: list[dict[str, Any]] = []
         self._epochs = train["epochs"]
         self._worth = worth_of(train, random.Random(proposal["number"]))

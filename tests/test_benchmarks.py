@@ -1,0 +1,47 @@
+"""The benchmarks are scripts that anyone can run: each at least starts and says how."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+SCRIPTS_BY_NAME = {script.name: script for script in SCRIPTS}
+
+
+def run(script: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_benchmark_says_how_it_is_run(script: Path) -> None:
+    shown = run(script, "--help")
+
+    assert shown.startswith("usage:")
+    described = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"benchmarks/{script.name}" in described
+
+
+def test_the_driver_is_measured_without_ray() -> None:
+    shown = run(SCRIPTS_BY_NAME["driver_scale.py"], "book", "--trials", "100", "--slots", "8")
+
+    assert "| 100 |" in shown
+
+
+@pytest.mark.soak
+def test_the_driver_is_measured_with_ray() -> None:
+    arguments = ("tune", "--trials", "8", "--slots", "2", "--seconds", "0.1")
+
+    assert "a trial" in run(SCRIPTS_BY_NAME["driver_scale.py"], *arguments)
