@@ -112,12 +112,12 @@ def train(config: Any, store: Any, folder: Path) -> list[float]:
 
 
 def tree_of(sampler: str, pruner: str, seed: int) -> dict[str, Any]:
-    """The search of the recorded grid by one method."""
-    tree = study_tree(Path("tiles"))
+    """The search of the recorded grid by one method, its rungs and all else as the defaults are."""
+    tree = study_tree(Path(tempfile.gettempdir()) / "landscape" / "tiles")
     tree["study"]["seed"] = seed
     tree["search"] = {
         "sampler": sampler, "pruner": pruner, "startup_trials": 10, "num_trials": MOST_TRIALS,
-        "grace_epochs": 3, "reduction_factor": 3, "pruning_metric": "objective",
+        "pruning_metric": "objective",
     }  # fmt: skip
     return tree
 
@@ -125,22 +125,23 @@ def tree_of(sampler: str, pruner: str, seed: int) -> dict[str, Any]:
 def search(
     curves: dict[str, list[float]], sampler: str, pruner: str, seed: int
 ) -> list[tuple[int, float]]:
-    """Search the landscape, one trial at a time.
+    """Search the landscape, one trial at a time, as a search does: repeats cost nothing.
 
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
     from search.config import StudyConfig
     from search.methods import make_pruner, make_sampler
+    from search.proposals import Proposer
 
     config = StudyConfig.from_tree(tree_of(sampler, pruner, seed))
+    config.directory.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         direction="maximize", sampler=make_sampler(config, seed), pruner=make_pruner(config)
     )
-    distributions = {name: d.to_optuna() for name, d in config.space.items()}
+    proposer = Proposer(study, config)
     spent, best, gains = 0, -1.0, []
-    for _ in range(MOST_TRIALS):
-        trial = study.ask(distributions)
+    while spent < MOST_EPOCHS and (trial := proposer.next()):
         curve, pruned = curves[key_of(trial.params)], False
         for epoch, dice in enumerate(curve, start=1):
             spent += 1
@@ -152,9 +153,7 @@ def search(
                 pruned = True
                 break
         state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
-        study.tell(trial, None if pruned else max(curve), state=state)
-        if spent >= MOST_EPOCHS:
-            break
+        proposer.ended(study.tell(trial, None if pruned else max(curve), state=state))
     return gains
 
 
