@@ -51,7 +51,7 @@ def study_tree(source: Path) -> dict[str, Any]:
     return {
         "study": {"name": "landscape", "storage_path": str(source.parent), "seed": 7},
         "data": {"source": str(source), "image_size": 32},
-        "augment": {"sampling": "balanced"},
+        "augment": {"sampling": "balanced", "elastic": 0},
         "model": {"num_layers": {"int": [2, 4]}, "base_filters": {"choice": [4, 8]},
                   "base_kernel": {"choice": [3, 5]}, "dropout_rate": {"choice": [0.0, 0.1]},
                   "normalization": {"choice": ["batch", "none"]}},

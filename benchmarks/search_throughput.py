@@ -58,8 +58,8 @@ def ours(folder: Path, trials: int, epochs: int) -> None:
     tree = {
         "study": {"name": "ours", "storage_path": str(folder)},
         "data": {"source": str(folder / "tiles"), "image_size": SIZE},
-        "augment": {"sampling": "natural", "rotation": 0, "scale": 0, "shift": 0, "brightness": 0,
-                    "contrast": 0},
+        "augment": {"preset": "none", "sampling": "natural", "horizontal_flip": True,
+                    "vertical_flip": True},
         "model": {"num_layers": {"int": [3, 5]}, "base_filters": {"choice": [8, 12]},
                   "base_kernel": {"choice": [3, 5]}, "dropout_rate": 0.0},
         "train": {"epochs": epochs, "steps_per_epoch": STEPS, "batch_size": BATCH,

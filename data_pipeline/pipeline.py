@@ -16,8 +16,9 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
-from data_pipeline.augment import Tensor, build_augment
-from data_pipeline.config import AugmentConfig
+from data_pipeline.augment import build_augment
+from data_pipeline.augment_config import AugmentConfig
+from data_pipeline.geometry import Tensor
 from data_pipeline.store import Shard, Store
 
 TRAIN = "train"
@@ -59,7 +60,7 @@ def train_dataset(
     choice_key, change_key = _keys(seed, 2)
     choose = _chooser(store, augment, choice_key)
     read = record_reader(store, TRAIN)
-    change = build_augment(augment, store.image_shape)
+    change = build_augment(augment, store.image_shape, store.classes)
 
     def sample(number: Tensor) -> tuple[Tensor, Tensor]:
         image, mask = read(choose(number))
@@ -171,6 +172,8 @@ def _mapped(path: str, shape: tuple[int, ...]) -> Tensor:
 def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor], Tensor]:
     """Builds the function from a sample's number to the index of its record, int64 scalars."""
     count = store.splits[TRAIN].count
+    if augment.oversample is not None:
+        return _weighted_chooser(record_weights(store, augment.oversample), key)
     if augment.sampling == "natural":
 
         def in_turn(number: Tensor) -> Tensor:
@@ -201,12 +204,42 @@ def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor
     return by_class
 
 
-def _weights(given: dict[str, float], classes: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def record_weights(store: Store, oversample: dict[str, float]) -> npt.NDArray[np.float64]:
+    """How often each training record is drawn, relative to one that shows none of the classes.
+
+    Args:
+        store: The prepared data.
+        oversample: Class name to factor; of several classes that a record shows the largest counts.
+
+    Returns:
+        float64 [n].
+
+    Raises:
+        ValueError: for names that are no classes.
+    """
+    factors = _weights(oversample, store.classes, "oversample")
+    shown = store.splits[TRAIN].pixels > 0
+    largest: npt.NDArray[np.float64] = np.where(shown, factors, 0.0).max(axis=1)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def _weighted_chooser(weights: npt.NDArray[np.float64], key: int) -> Callable[[Tensor], Tensor]:
+    bounds = np.cumsum(weights)
+
+    def by_weight(number: Tensor) -> Tensor:
+        draw = tf.random.stateless_uniform([1], _seed(key, number), dtype=tf.float64)
+        place = tf.searchsorted(bounds, draw * bounds[-1], side="right", out_type=tf.int64)
+        return tf.minimum(place[0], len(bounds) - 1)
+
+    return by_weight
+
+
+def _weights(
+    given: dict[str, float], classes: tuple[str, ...], field: str = "sampling_weights"
+) -> npt.NDArray[np.float64]:
     unknown = sorted(set(given) - set(classes))
     if unknown:
-        raise ValueError(
-            f"expected sampling_weights for classes of {list(classes)}, received {unknown}"
-        )
+        raise ValueError(f"expected {field} for classes of {list(classes)}, received {unknown}")
     return np.array([given.get(name, 0.0) for name in classes], np.float64)
 
 

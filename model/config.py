@@ -69,8 +69,8 @@ class ModelConfig(BaseModel):
     )
     dropout_rate: float = Field(
         0.05,
-        ge=0.0,
-        lt=1.0,
+        ge=0,
+        lt=1,
         description="Dropout between the two convolutions of a block: dropout_rate * i at level i, "
         "so dropout_rate * (num_layers - 1) must stay below 1.",
     )

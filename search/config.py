@@ -11,11 +11,13 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
-from data_pipeline.config import AugmentConfig, DataConfig
+from data_pipeline.augment_config import AugmentConfig
+from data_pipeline.config import DataConfig
+from data_pipeline.operations import COLOR_ONLY, FILLED
 from model.config import ModelConfig, TrainConfig
 from search.limits import needs_latency
 from search.method_rules import method_problems
@@ -31,7 +33,7 @@ SEARCHED: dict[str, type[BaseModel]] = {
 }
 
 if TYPE_CHECKING:  # the derived classes have the same fields, which is all that mypy needs
-    from data_pipeline.config import AugmentConfig as SearchableAugment
+    from data_pipeline.augment_config import AugmentConfig as SearchableAugment
     from model.config import ModelConfig as SearchableModel
     from model.config import TrainConfig as SearchableTrain
 else:
@@ -49,7 +51,7 @@ else:
     SearchableTrain = searchable(
         TrainConfig, {"learning_rate": {"float": [1e-4, 1e-2], "log": True}}
     )
-    SearchableAugment = searchable(AugmentConfig)
+    SearchableAugment = searchable(AugmentConfig, filled=FILLED)
 
 
 class ConfigError(ValueError):
@@ -121,6 +123,21 @@ class StudyConfig(Section):
         if problems:
             raise ConfigError(str(path), problems)
         return config
+
+    @classmethod
+    def of(cls, overrides: Iterable[str]) -> Self:
+        """Apply ``a.b=value`` overrides to the defaults.
+
+        Raises:
+            ConfigError: listing every problem.
+        """
+        tree: dict[str, Any] = {}
+        for override in overrides:
+            try:
+                set_dotted(tree, *parse_override(override))
+            except ValueError as error:
+                raise ConfigError("--set", [f"{override}: {error}"]) from None
+        return cls.from_tree(tree, "--set")
 
     @classmethod
     def from_tree(
@@ -277,6 +294,13 @@ class StudyConfig(Section):
         ).image_size_problem(height, width)
         if problem:
             yield "data.image_size", problem
+        for name in COLOR_ONLY:
+            if self.data.channels != 3 and any(self.values(f"augment.{name}")):
+                yield (
+                    f"augment.{name}",
+                    f"expected images of 3 channels (data.channels) with {name}, received "
+                    f"{self.data.channels}",
+                )
         if height != width and any(self.values("augment.quarter_turns")):
             yield (
                 "augment.quarter_turns",
@@ -294,12 +318,20 @@ class StudyConfig(Section):
                 if problem:
                     yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
 
+    def _constant(self, name: str) -> Scalar:
+        """Return what a field that is not searched is, filled from the preset where it is None."""
+        (constant,) = self.values(name)
+        section, _, field = name.partition(".")
+        if constant is None and section == "augment" and "augment.preset" not in self.space:
+            constant = getattr(AugmentConfig(preset=self.augment.preset), field)
+        return cast(Scalar, constant)
+
     def _baseline_value_problem(self, name: str, value: Scalar) -> str | None:
         section, _, field = name.partition(".")
         if field not in getattr(SEARCHED.get(section), "model_fields", {}):
             return "expected a field of model, train or augment"
         if name not in self.space:
-            (constant,) = self.values(name)
+            constant = self._constant(name)
             same = constant == value
             return None if same else f"expected the constant {constant!r}, received {value!r}"
         distribution = self.space[name].to_optuna()

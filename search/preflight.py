@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from data_pipeline.operations import IGNORE
 from data_pipeline.store import Store
 from search.config import ConfigError, StudyConfig
 from search.method_rules import baseline_limit_problems
@@ -58,8 +59,16 @@ def _weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
                 f"train.class_weights: expected {len(store.classes)} weights "
                 f"({', '.join(store.classes)}), received {len(weights)}"
             )
-    for weights in config.values("augment.sampling_weights"):
-        yield from _sampling_problems(weights or {}, store)
+    for field in ("sampling_weights", "oversample"):
+        for weights in config.values(f"augment.{field}"):
+            yield from _sampling_problems(field, weights or {}, store)
+    for field, extra in (("crop_class", None), ("border_class", IGNORE)):
+        for name in config.values(f"augment.{field}"):
+            if name not in (extra, *store.classes):
+                yield (
+                    f"augment.{field}: expected one of {', '.join(store.classes)}, received "
+                    f"{name!r}"
+                )
 
 
 def _objective_weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
@@ -80,15 +89,15 @@ def _limit_problems(config: StudyConfig, store: Store) -> Iterator[str]:
         yield f"{field}: {problem}"
 
 
-def _sampling_problems(weights: Mapping[str, float], store: Store) -> Iterator[str]:
+def _sampling_problems(field: str, weights: Mapping[str, float], store: Store) -> Iterator[str]:
     for name, weight in weights.items():
         if name not in store.classes:
             yield (
-                f"augment.sampling_weights: expected classes of {', '.join(store.classes)}, "
+                f"augment.{field}: expected classes of {', '.join(store.classes)}, "
                 f"received {name!r}"
             )
         elif weight > 0 and store.classes.index(name) not in store.splits["train"].image_classes:
             yield (
-                f"augment.sampling_weights: expected training images of {name!r} for its weight "
+                f"augment.{field}: expected training images of {name!r} for its weight "
                 f"{weight}, received none"
             )

@@ -8,7 +8,7 @@ two with ``step`` where it fits. Here such a distribution becomes Optuna's, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Union
 
@@ -160,7 +160,9 @@ def _kind(value: Any) -> str:
 
 
 def searchable(
-    section: type[BaseModel], searched: Mapping[str, Mapping[str, Any]] | None = None
+    section: type[BaseModel],
+    searched: Mapping[str, Mapping[str, Any]] | None = None,
+    filled: Iterable[str] = (),
 ) -> type[BaseModel]:
     """Derive the section in which every field may also be a distribution.
 
@@ -170,6 +172,7 @@ def searchable(
     Args:
         section: A frozen model of constants, such as ``ModelConfig``.
         searched: Field to the distribution that is its default here, as a config writes it.
+        filled: Fields that the section itself fills where they are None, their default here.
 
     Returns:
         A frozen model of the same fields and otherwise the same defaults, named
@@ -180,6 +183,8 @@ def searchable(
         constant: Any = info.annotation
         for rule in info.metadata:
             constant = Annotated[constant, rule]
+        if name in filled:
+            constant = constant | None
         union = Union[  # noqa: UP007  (built from runtime values, which | does not take)
             Annotated[constant, Tag("constant")],
             Annotated[IntDistribution, Tag("int")],
@@ -188,6 +193,8 @@ def searchable(
         ]
         check = AfterValidator(partial(_check_values, section, name))
         default = info.get_default(call_default_factory=True, validated_data={})
+        if name in filled:
+            default = None
         if searched and name in searched:
             default = TypeAdapter(Distribution).validate_python(searched[name])
         fields[name] = (

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.augment import build_augment, sampling_matrix
-from data_pipeline.config import AugmentConfig
+from data_pipeline.augment import DRAWS, build_augment
+from data_pipeline.augment_config import AugmentConfig
+from data_pipeline.geometry import sampling_matrix
 from tests.data_pipeline.tiny_store import UNCHANGED
 
 SIDE = 33
@@ -48,8 +49,8 @@ def picture(rng_seed=0, shape=(SIDE, SIDE, 1)):
     return np.random.default_rng(rng_seed).integers(0, 256, shape, np.uint8)
 
 
-def changed(config, image, mask, number):
-    augment = build_augment(config, image.shape)
+def changed(config, image, mask, number, classes=()):
+    augment = build_augment(config, image.shape, classes)
     result = augment(tf.constant(image), tf.constant(mask), seed(number))
     return tuple(part.numpy() for part in result)
 
@@ -68,7 +69,7 @@ def test_image_and_mask_move_together(name):
     config = UNCHANGED.model_copy(update=GEOMETRY[name])
     mask = disc()
     moved = 0
-    for number in range(12):
+    for number in range(24):
         new_image, new_mask = changed(config, (mask * 255)[..., None], mask, number)
         # Bilinear above one half and nearest differ on the outline's pixels alone.
         differs = (new_image[..., 0] > 127) != (new_mask > 0)
@@ -135,11 +136,7 @@ def test_quarter_turns_need_square_images():
 
 def draws(**values):
     """Draws in the middle of their ranges, which change nothing, but for those given."""
-    names = (
-        "horizontal_flip vertical_flip quarter_turns rotation scale shift_y shift_x "
-        "brightness contrast noise"
-    )
-    return {name: tf.constant(values.get(name, 0.5), tf.float32) for name in names.split()}
+    return {name: tf.constant(values.get(name, 0.5), tf.float32) for name in DRAWS}
 
 
 def apply_matrix(matrix, mask):

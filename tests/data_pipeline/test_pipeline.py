@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.config import AugmentConfig
+from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.pipeline import eval_dataset, sampling_probabilities, train_dataset
 
 from .tiny_store import UNCHANGED, numbered_store, write_store

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.config import AugmentConfig
+from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.store import ShardWriter, Split, Store, rarest_classes, write_manifest
 from data_pipeline.survey import THUMBNAIL, Survey
 
 CLASSES = {"background": (0, 0, 0), "hole": (255, 0, 0), "crack": (0, 255, 0)}
 
 
-UNCHANGED = AugmentConfig(
-    horizontal_flip=False,
-    vertical_flip=False,
-    rotation=0,
-    scale=0,
-    shift=0,
-    brightness=0,
-    contrast=0,
-)
+UNCHANGED = AugmentConfig(preset="none")
 """Every change switched off."""
 
 
