@@ -109,6 +109,44 @@ def stats(
     console.print(f"page: {path}", highlight=False, soft_wrap=True)
 
 
+@data_app.command()
+def preview(
+    directory: Annotated[str, typer.Argument(metavar="DATA", help="Folder, or 'synthetic'.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A study's YAML: its data and augment sections.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As in run.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Training images shown.")] = 8,
+    samples: Annotated[int, typer.Option(min=1, help="Augmented samples of each.")] = 6,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="The page; with the suffix .png one picture.")] = Path(
+        "augmentation.html"
+    ),
+) -> None:
+    """Show what a config's augmentation does to the training images, masks outlined."""
+    from data_pipeline.prepare import prepare
+    from data_pipeline.preview import preview as augmented
+    from data_pipeline.preview import write_preview
+    from search.config import ConfigError, StudyConfig
+    from search.progress import image_progress
+
+    study = StudyConfig.load(config, overrides or ()) if config else StudyConfig.of(overrides or ())
+    console = Console()
+    with image_progress(console, "reading images") as progress:
+        data = study.data.model_copy(update={"source": directory})
+        store = prepare(data, progress=progress)
+    # Of what is searched, the far end: what a trial may meet at most.
+    augment = study.at({n: d.probes()[-1] for n, d in study.space.items()}).augment
+    try:
+        rows = augmented(store, augment, images, samples, seed)
+    except ValueError as error:
+        raise ConfigError(str(config or directory), [f"augment: {error}"]) from None
+    write_preview(store, augment, rows, out)
+    console.print(f"preview: {out}", highlight=False, soft_wrap=True)
+
+
 def _survey(directory: Path, console: Console) -> Any:
     from data_pipeline.config import DataConfig
     from data_pipeline.survey import survey
