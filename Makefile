@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUDY := studies/quickstart
 
-.PHONY: search test lint format schema soak clean
+.PHONY: search test lint format schema pictures soak clean
 
 search: $(INSTALLED)
 	$(BIN)/flexunet-search run configs/quickstart.yaml
@@ -31,6 +31,10 @@ format: $(INSTALLED)
 # The JSON schema of a study's YAML, for editors.
 schema: $(INSTALLED)
 	$(BIN)/python -c "from search.config import json_schema; print(json_schema(), end='')" > configs/schema.json
+
+# The pictures of docs/augmentation.md.
+pictures: $(INSTALLED)
+	$(BIN)/python docs/augmentation/make_pictures.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python >= 3.11, received " + sys.version.split()[0])'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.operations import OPERATIONS
 from model.config import ModelConfig, TrainConfig
 from model.losses import LOSSES
 
@@ -19,6 +20,14 @@ def test_each_field_and_loss_is_documented(name: str) -> None:
 
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation_is_documented_with_a_picture(name: str) -> None:
+    page = (ROOT / "docs" / "augmentation.md").read_text(encoding="utf-8")
+
+    assert f"| `{name}` |" in page
+    assert f"(augmentation/{name}.jpg)" in page
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -1,0 +1,98 @@
+"""Draws the pictures of docs/augmentation.md: `make pictures`.
+
+Each operation alone, at the far end of its useful range, on a tile of the embedded demo data.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.augment import build_augment
+from data_pipeline.augment_config import AugmentConfig
+from data_pipeline.config import DataConfig
+from data_pipeline.operations import CELLS, COLOR_ONLY, LARGEST_STEP, OPERATIONS, PRESETS
+from data_pipeline.prepare import prepare
+from data_pipeline.preview import Row, preview, sheet
+from data_pipeline.store import Store
+
+HERE = Path(__file__).parent
+SAMPLES = 4
+TINT = np.array([1.0, 0.75, 0.55])
+
+AMOUNTS: dict[str, object] = {
+    "horizontal_flip": True,
+    "vertical_flip": True,
+    "quarter_turns": True,
+    "rotation": 45.0,
+    "scale": 0.4,
+    "shift": 0.25,
+    "shear": 25.0,
+    "perspective": 0.5,
+    "elastic": LARGEST_STEP / CELLS["elastic"],
+    "distortion": LARGEST_STEP / CELLS["distortion"],
+    "barrel": 0.8,
+    "pincushion": 0.3,
+    "crop": 0.6,
+    "gamma": 1.0,
+    "contrast": 0.8,
+    "brightness": 0.3,
+    "saturation": 1.0,
+    "hue": 120.0,
+    "sharpening": 4.0,
+    "blur": 3.0,
+    "noise": 0.15,
+    "jpeg": 0.95,
+    "cutout": 0.5,
+}
+
+
+def main() -> None:
+    """Write one JPEG an operation and one a preset."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = prepare(DataConfig(source="synthetic", store_path=Path(folder)))
+        image, mask = _liveliest(store)
+        for operation in OPERATIONS:
+            grey = operation not in COLOR_ONLY
+            tile = image if grey else np.uint8(image * TINT)
+            config = AugmentConfig(
+                preset="none", probability={operation: 1.0}, **{operation: AMOUNTS[operation]}
+            )
+            if operation in ("horizontal_flip", "vertical_flip"):
+                config = AugmentConfig(preset="none", **{operation: True})
+            _write(operation, sheet([_row(config, tile, mask, store)], store.colors))
+        for preset in PRESETS:
+            rows = preview(store, AugmentConfig(preset=preset), images=3, samples=SAMPLES)
+            _write(f"preset_{preset}", sheet(rows, store.colors))
+
+
+def _liveliest(store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """The training image with a break that has the most contrast."""
+    labels = store.splits["train"].image_classes
+    shown = np.flatnonzero(labels == store.classes.index("Break"))
+    records = [tuple(map(np.asarray, store.read("train", int(index)))) for index in shown]
+    return max(records, key=lambda record: record[0].std())
+
+
+def _row(config: AugmentConfig, image: np.ndarray, mask: np.ndarray, store: Store) -> Row:
+    augment = build_augment(config, image.shape, store.classes)
+    pictures = [(image, mask)]
+    for number in range(SAMPLES):
+        moved = augment(tf.constant(image), tf.constant(mask), tf.constant([4, number], tf.int64))
+        pictures.append(tuple(part.numpy() for part in moved))
+    return Row("tile", pictures)
+
+
+def _write(name: str, picture: np.ndarray) -> None:
+    small = cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    path = HERE / f"{name}.jpg"
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+if __name__ == "__main__":
+    main()
