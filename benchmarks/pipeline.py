@@ -1,8 +1,10 @@
 """Images a second and core of the local pipeline: `python benchmarks/pipeline.py [--out FILE]`.
 
-Each policy at 128 and 256 px, grey, batches of 16, on one core: the process is bound to one
+Each policy at 128, 256 and 512 px, grey, batches of 16, on one core: the process is bound to one
 (where the system allows it) and the stream has one thread; seconds are those of the processor.
-Written as a dated Markdown table.
+Where Albumentations is installed (`pip install albumentations==2.0.8 albucore==0.0.24`), the same
+affine and default policies by it, on the same core in the same run. Written as a dated Markdown
+table.
 """
 
 from __future__ import annotations
@@ -18,27 +20,25 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = {"background": (0, 0, 0), "a": (255, 0, 0), "b": (0, 255, 0)}
-SIDES = (128, 256)
+SIDES = (128, 256, 512)
 BATCH = 16
 RECORDS = 300
 
-OFF = {
-    "horizontal_flip": False,
-    "vertical_flip": False,
-    "rotation": 0.0,
-    "scale": 0.0,
-    "shift": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-}
+OFF = {"preset": "none"}
+FLIPS = {"horizontal_flip": True, "vertical_flip": True}
+AFFINE = {"rotation": 10.0, "scale": 0.1, "shift": 0.05}
+LIGHT = {"brightness": 0.1, "contrast": 0.2}
 POLICIES: dict[str, dict[str, object]] = {
     "read only, natural": {**OFF, "sampling": "natural"},
     "read only, balanced": OFF,
-    "flips": {**OFF, "horizontal_flip": True, "vertical_flip": True},
-    "light": {**OFF, "brightness": 0.1, "contrast": 0.2},
-    "default (flips, affine, light)": {},
-    "default and noise": {"noise": 0.05},
+    "flips": {**OFF, **FLIPS},
+    "light": {**OFF, **LIGHT},
+    "affine": {**OFF, **AFFINE},
+    "default (flips, affine, elastic, light)": {},
+    "strong": {"preset": "strong"},
 }
+# The same two policies as Albumentations has them; elastic as often and about as far.
+COMPARED = ("affine", "default (flips, affine, elastic, light)")
 
 
 def main() -> None:
@@ -49,12 +49,17 @@ def main() -> None:
     arguments = parser.parse_args()
     core = _bind_to_one_core()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its version
     rows = {name: [] for name in POLICIES}
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
             store = _make_store(Path(folder) / str(side), side)
             for name, settings in POLICIES.items():
                 rows[name].append(_images_per_second(store, settings, arguments.seconds))
+            for name in COMPARED:
+                rate = _albumentations_per_second(store, name, arguments.seconds)
+                if rate is not None:
+                    rows.setdefault(f"Albumentations: {name}", []).append(rate)
     table = _table(rows, core)
     print(table)
     if arguments.out:
@@ -98,7 +103,7 @@ def _make_store(folder: Path, side: int):
 
 
 def _images_per_second(store, settings: dict[str, object], seconds: float) -> float:
-    from data_pipeline.config import AugmentConfig
+    from data_pipeline.augment_config import AugmentConfig
     from data_pipeline.pipeline import train_dataset
 
     batches = iter(train_dataset(store, AugmentConfig(**settings), BATCH, seed=0, threads=1))
@@ -111,6 +116,42 @@ def _images_per_second(store, settings: dict[str, object], seconds: float) -> fl
         next(batches)
         count += BATCH
     return count / took
+
+
+def _albumentations_per_second(store, policy: str, seconds: float) -> float | None:
+    """Images a second of processor time by Albumentations on the same core; None without it."""
+    try:
+        import albumentations
+    except ImportError:
+        return None
+    import cv2
+
+    cv2.setNumThreads(1)
+    records = [store.read("train", index) for index in range(RECORDS)]
+    transform = _albumentations(albumentations, cv2, policy, store.image_shape[0])
+    count, begin = 0, time.process_time()
+    while (took := time.process_time() - begin) < seconds:
+        batch = []
+        for _ in range(BATCH):
+            image, mask = records[count % RECORDS]
+            batch.append(transform(image=image, mask=mask))
+            count += 1
+        np.stack([item["image"] for item in batch]), np.stack([item["mask"] for item in batch])
+    return count / took
+
+
+def _albumentations(library, cv2, policy: str, side: int):
+    mirrored = {"border_mode": cv2.BORDER_REFLECT}
+    affine = library.Affine(
+        rotate=(-10, 10), scale=(0.9, 1.1), translate_percent=(-0.05, 0.05), p=1.0, **mirrored
+    )
+    if policy == "affine":
+        return library.Compose([affine])
+    # Its displacements: alpha pixels of white noise, smoothed over sigma pixels.
+    elastic = library.ElasticTransform(alpha=0.4 * side, sigma=side / 20, p=0.5, **mirrored)
+    light = library.RandomBrightnessContrast(0.1, 0.2, p=1.0)
+    flips = [library.HorizontalFlip(p=0.5), library.VerticalFlip(p=0.5)]
+    return library.Compose([*flips, affine, elastic, light])
 
 
 def _table(rows: dict[str, list[float]], core: str) -> str:
