@@ -187,6 +187,29 @@ def test_weights_are_relative_frequencies(tmp_path):
     assert chi_square(counts[1:], [500, 1500]) < 10.8
 
 
+def test_oversampling_draws_images_that_show_a_class_so_many_times_as_often(tmp_path):
+    # One image of holes, one of cracks and holes, two free ones.
+    masks = np.zeros((4, 8, 8), np.uint8)
+    masks[0, 0] = 1
+    masks[1, 0], masks[1, 1] = 1, 2
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+    store = write_store(tmp_path / "store", {"train": (images, masks)})
+    config = UNCHANGED.model_copy(
+        update={"sampling": "natural", "oversample": {"hole": 2.0, "crack": 5.0}}
+    )
+
+    drawn = samples(train_dataset(store, config, 4, seed=3), 900)[0][:, 0, 0, 0]
+
+    # Relative weights 2, 5, 1, 1 of 9; deviations of at most 15.
+    np.testing.assert_allclose(np.bincount(drawn), [200, 500, 100, 100], atol=60)
+
+
+def test_oversampling_an_unknown_class_is_refused(store):
+    config = UNCHANGED.model_copy(update={"sampling": "natural", "oversample": {"rust": 2.0}})
+    with pytest.raises(ValueError, match=r"expected oversample for classes of .*'rust'"):
+        train_dataset(store, config, 4, seed=0)
+
+
 def test_a_class_without_images_is_left_out_of_balanced_sampling(tmp_path):
     images, masks = np.zeros((4, 8, 8, 1), np.uint8), np.zeros((4, 8, 8), np.uint8)
     masks[2:] = 2
