@@ -11,9 +11,9 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import DataConfig
@@ -86,12 +86,16 @@ class TrialConfig(Section):
     measure_latency: bool = False
 
 
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, Mapping))
+
+
 class StudyConfig(Section):
     """A whole study. Load it with :meth:`load`, which reports every problem in one error."""
 
     study: StudySettings = Field(default_factory=StudySettings)
     data: DataConfig = Field(default_factory=DataConfig)
-    augment: SearchableAugment = Field(default_factory=SearchableAugment)
+    augment: SearchableAugment = Field(default_factory=SearchableAugment, validate_default=True)
     model: SearchableModel = Field(default_factory=SearchableModel)
     train: SearchableTrain = Field(default_factory=SearchableTrain)
     search: SearchSettings = Field(default_factory=SearchSettings)
@@ -99,6 +103,18 @@ class StudyConfig(Section):
     provenance: dict[str, Any] | None = Field(
         None, description="Where an exported config comes from; written by export, not read."
     )
+
+    @field_validator("augment")
+    @classmethod
+    def _fill_from_preset(cls, augment: SearchableAugment) -> SearchableAugment:
+        """State what a preset says, so that a study's record does; one that is searched cannot."""
+        given: dict[str, Any] = dict(augment)
+        if not isinstance(given["preset"], str):
+            return augment
+        named = {name: given[name] for name in FILLED if _is_constant(given[name])}
+        filled = AugmentConfig(preset=augment.preset, **named)
+        open_ = (name for name in FILLED if given[name] is None or name in named)
+        return augment.model_copy(update={name: getattr(filled, name) for name in open_})
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
@@ -318,20 +334,12 @@ class StudyConfig(Section):
                 if problem:
                     yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
 
-    def _constant(self, name: str) -> Scalar:
-        """Return what a field that is not searched is, filled from the preset where it is None."""
-        (constant,) = self.values(name)
-        section, _, field = name.partition(".")
-        if constant is None and section == "augment" and "augment.preset" not in self.space:
-            constant = getattr(AugmentConfig(preset=self.augment.preset), field)
-        return cast(Scalar, constant)
-
     def _baseline_value_problem(self, name: str, value: Scalar) -> str | None:
         section, _, field = name.partition(".")
         if field not in getattr(SEARCHED.get(section), "model_fields", {}):
             return "expected a field of model, train or augment"
         if name not in self.space:
-            constant = self._constant(name)
+            (constant,) = self.values(name)
             same = constant == value
             return None if same else f"expected the constant {constant!r}, received {value!r}"
         distribution = self.space[name].to_optuna()

@@ -68,6 +68,16 @@ def test_a_study_takes_amounts_from_the_preset_and_may_search_both() -> None:
     assert study.at({**others, "augment.preset": "light"}).augment.rotation == 5.0
 
 
+def test_a_study_states_what_its_preset_says() -> None:
+    study = StudyConfig.from_tree({"augment": {"preset": "light", "probability": {"shift": 0.5}}})
+    tree = study.to_tree()
+
+    assert tree["augment"]["rotation"] == 5.0
+    assert tree["augment"]["probability"] == {"shift": 0.5}
+    assert StudyConfig.from_tree(tree).to_tree() == tree
+    assert StudyConfig.from_tree({}).to_tree()["augment"]["elastic"] == 0.02
+
+
 def test_a_baseline_may_state_what_the_preset_says() -> None:
     tree = {"search": {"baselines": [{"name": "b", "params": {"augment.rotation": 10.0}}]}}
     assert StudyConfig.from_tree(tree).search.baselines[0].params == {"augment.rotation": 10.0}
