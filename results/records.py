@@ -11,25 +11,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
+from pydantic import TypeAdapter, ValidationError
+
+from results.schemas import (
+    Cost,
+    EpochLine,
+    Failure,
+    ParameterValue,
+    StudyFile,
+    TrialFile,
+    TrialState,
 )
 
 FORMAT = 1
-TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
-STATES: tuple[TrialState, ...] = get_args(TrialState)
 
-ParameterValue = bool | int | float | str | None
 Floats = NDArray[np.float64]
 
 _MOST_PROBLEMS_SHOWN = 50
@@ -48,29 +48,6 @@ class RecordError(ValueError):
         if len(self.problems) > len(shown):
             shown.append(f"  ... and {len(self.problems) - len(shown)} more")
         super().__init__("\n".join([f"cannot read the study in {path}:", *shown]))
-
-
-class Cost(BaseModel):
-    """What one image costs a trial's model: see ``model/cost.py`` for the formulas.
-
-    ``latency_ms`` was measured, in milliseconds, where the study asked for it.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    parameters: float
-    flops: float
-    activation_bytes: float
-    latency_ms: float | None = None
-
-
-class Failure(BaseModel):
-    """A worker that a trial lost and did not end with."""
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,67 +187,7 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     return max(finite, key=lambda row: row[:2])[2] if finite else None
 
 
-class StudyFile(BaseModel):
-    """The contents of study.yaml, as far as they are read."""
-
-    name: str
-    created: str = ""
-    config: dict[str, Any]
-    classes: list[str] = Field(min_length=1)
-    data_fingerprint: str | None = None
-    versions: dict[str, str] = {}
-    git_revision: str | None = None
-    objective: str = "mean_foreground_dice"
-    pruning_metric: str | None = None
-
-
-class TrialFile(BaseModel):
-    """The contents of a trial.json."""
-
-    number: int = Field(ge=0)
-    state: TrialState
-    value: float | None = None
-    best_epoch: int | None = None
-    epochs: int = 0
-    params: dict[str, ParameterValue] = {}
-    baseline: str | None = None
-    reason: str | None = None
-    failures: tuple[Failure, ...] = ()
-    started: str | None = None
-    finished: str | None = None
-    seed: int | None = None
-    cost: Cost | None = None
-    values: dict[str, float] = {}
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: object) -> object:
-        return {} if value is None else value
-
-
-class _Seconds(BaseModel):
-    train: float | None = None
-    validate_: float | None = Field(None, alias="validate")
-    total: float | None = None
-
-
-class _EpochLine(BaseModel):
-    epoch: int = Field(ge=1)
-    train_loss: float | None = None
-    validation_loss: float | None = None
-    learning_rate: float | None = None
-    objective: float | None = None
-    pruning_value: float | None = None
-    mean_foreground_dice: float | None = None
-    pooled_dice: float | None = None
-    dice: dict[str, float | None]
-    soft_dice: dict[str, float | None] = {}
-    counts: dict[str, tuple[float, float, float]] = {}
-    seconds: _Seconds = Field(default_factory=_Seconds)
-    images_per_second: float | None = None
-
-
-_EPOCH_LINES = TypeAdapter(list[_EpochLine])
+_EPOCH_LINES = TypeAdapter(list[EpochLine])
 _SCALARS = (
     "train_loss",
     "validation_loss",
@@ -454,7 +371,7 @@ def _read_curve(reading: Reading, path: Path, classes: tuple[str, ...]) -> Curve
     return _curve([latest[epoch] for epoch in sorted(latest)], classes)
 
 
-def _parse_lines(reading: Reading, path: Path, content: bytes) -> list[_EpochLine]:
+def _parse_lines(reading: Reading, path: Path, content: bytes) -> list[EpochLine]:
     lines = [line for line in content.split(b"\n") if line.strip()]
     try:
         # One call for the whole file: a study of 10,000 trials has some 100,000 lines.
@@ -463,11 +380,11 @@ def _parse_lines(reading: Reading, path: Path, content: bytes) -> list[_EpochLin
         return _parse_one_by_one(reading, path, lines)
 
 
-def _parse_one_by_one(reading: Reading, path: Path, lines: list[bytes]) -> list[_EpochLine]:
+def _parse_one_by_one(reading: Reading, path: Path, lines: list[bytes]) -> list[EpochLine]:
     parsed = []
     for number, line in enumerate(lines, start=1):
         try:
-            parsed.append(_EpochLine.model_validate_json(line))
+            parsed.append(EpochLine.model_validate_json(line))
         except ValidationError as error:
             torn = error.errors()[0]["type"] == "json_invalid"
             # The last line may be in the making, or have been when the machine went down.
@@ -477,7 +394,7 @@ def _parse_one_by_one(reading: Reading, path: Path, lines: list[bytes]) -> list[
 
 
 def _check_classes(
-    reading: Reading, path: Path, lines: list[_EpochLine], classes: tuple[str, ...]
+    reading: Reading, path: Path, lines: list[EpochLine], classes: tuple[str, ...]
 ) -> None:
     known = set(classes)
     unknown = {name for line in lines for name in line.dice if name not in known}
@@ -485,7 +402,7 @@ def _check_classes(
         reading.problem(path, f"expected classes among {list(classes)}, received {sorted(unknown)}")
 
 
-def _curve(lines: list[_EpochLine], classes: tuple[str, ...]) -> Curve:
+def _curve(lines: list[EpochLine], classes: tuple[str, ...]) -> Curve:
     scalars = {name: _floats([getattr(line, name) for line in lines]) for name in _SCALARS}
     shape = (len(lines), len(classes))
     absent = (np.nan, np.nan, np.nan)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from results.records import StudyFile, TrialFile
+from results.schemas import StudyFile, TrialFile
 
 # What the pace is taken from: long enough for trials of minutes, short enough to follow changes.
 RECENT_SECONDS = 3600.0

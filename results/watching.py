@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from results.records import Reading, RecordError, TrialFile, read_header
+from results.records import Reading, RecordError, read_header
+from results.schemas import TrialFile
 from results.status import (
     RECENT_SECONDS,
     Epochs,

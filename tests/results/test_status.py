@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from results.records import StudyFile, TrialFile
+from results.schemas import StudyFile, TrialFile
 from results.status import Epochs, Holder, Status, TrialFacts, leaders_of, status_of
 
 NOW = 1_000_000.0
