@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+MOST_READS = 10
 BLOCK = 8 * 2**20
 
 
@@ -87,11 +88,22 @@ class RemoteFolder:
         return [entry for entry in found if ".." not in entry.name.split("/")]
 
     def read(self, name: str) -> bytes:
-        """Return a file's content."""
+        """Return a file's content, whole, while others may write it anew.
+
+        pyarrow asks for the size, then reads so many bytes of what may be another file by then.
+        """
         with self._mapped():
             fs, root = self._filesystem()
-            with fs.open_input_stream(f"{root}/{name}") as stream:
-                return bytes(stream.read())
+            path = f"{root}/{name}"
+            before, content = fs.get_file_info(path), b""
+            for _ in range(MOST_READS):
+                with fs.open_input_stream(path) as stream:
+                    content = bytes(stream.read())
+                after = fs.get_file_info(path)
+                if (before.size, before.mtime_ns) == (after.size, after.mtime_ns):
+                    break
+                before = after
+            return content
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file from memory."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,27 @@ def test_files_are_written_listed_read_and_copied(folder: RemoteFolder, tmp_path
     below.download("00001/previous.npz", tmp_path / "new" / "copy")
     assert (tmp_path / "new" / "copy").read_bytes() == source.read_bytes()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["copy"]
+
+
+def test_a_file_that_is_written_anew_meanwhile_is_read_whole(server: S3Server) -> None:
+    # Not on a plain folder: there, a file is written in place.
+    folder = RemoteFolder(f"s3://{BUCKET}/anew")
+    contents = [bytes([65 + n]) * 500 * (n + 1) for n in range(4)]
+    folder.write("file", contents[0])
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            for content in contents:
+                folder.write("file", content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(folder.read("file") in contents for _ in range(150))
+    finally:
+        over.set()
+        writer.join()
 
 
 def test_a_file_that_is_not_there_is_no_trouble(folder: RemoteFolder, tmp_path: Path) -> None:
