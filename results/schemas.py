@@ -1,0 +1,98 @@
+"""The files of a study directory as far as they are read: study, trials and their epochs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+
+ParameterValue = bool | int | float | str | None
+
+
+class Cost(BaseModel):
+    """What one image costs a trial's model: see ``model/cost.py`` for the formulas.
+
+    ``latency_ms`` was measured, in milliseconds, where the study asked for it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    parameters: float
+    flops: float
+    activation_bytes: float
+    latency_ms: float | None = None
+
+
+class Failure(BaseModel):
+    """A worker that a trial lost and did not end with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    reason: str
+
+
+class StudyFile(BaseModel):
+    """The contents of study.yaml, as far as they are read."""
+
+    name: str
+    created: str = ""
+    config: dict[str, Any]
+    classes: list[str] = Field(min_length=1)
+    data_fingerprint: str | None = None
+    versions: dict[str, str] = {}
+    git_revision: str | None = None
+    objective: str = "mean_foreground_dice"
+    pruning_metric: str | None = None
+
+
+class TrialFile(BaseModel):
+    """The contents of a trial.json."""
+
+    number: int = Field(ge=0)
+    state: TrialState
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    params: dict[str, ParameterValue] = {}
+    baseline: str | None = None
+    reason: str | None = None
+    failures: tuple[Failure, ...] = ()
+    started: str | None = None
+    finished: str | None = None
+    seed: int | None = None
+    cost: Cost | None = None
+    values: dict[str, float] = {}
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class Seconds(BaseModel):
+    """What an epoch took."""
+
+    train: float | None = None
+    validate_: float | None = Field(None, alias="validate")
+    total: float | None = None
+
+
+class EpochLine(BaseModel):
+    """A line of metrics.jsonl: one epoch."""
+
+    epoch: int = Field(ge=1)
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+    objective: float | None = None
+    pruning_value: float | None = None
+    mean_foreground_dice: float | None = None
+    pooled_dice: float | None = None
+    dice: dict[str, float | None]
+    soft_dice: dict[str, float | None] = {}
+    counts: dict[str, tuple[float, float, float]] = {}
+    seconds: Seconds = Field(default_factory=Seconds)
+    images_per_second: float | None = None
