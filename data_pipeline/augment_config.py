@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ class AugmentConfig(BaseModel):
         ge=0,
         le=LARGEST_STEP / CELLS["elastic"],
         description=f"Local bending: how far a control point moves, fraction of the side; "
-        f"{CELLS['elastic']} cells a side, cubic B-splines between. Below the limit nothing folds.",
+        f"{CELLS['elastic']} cells a side, cubic B-splines between. By itself it folds nothing.",
     )
     distortion: float = Field(
         0.0,
@@ -143,7 +144,7 @@ class AugmentConfig(BaseModel):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        preset = PRESETS.get(given.get("preset") or "default", {})
+        preset = PRESETS.get(str(given.get("preset") or "default"), {})
         named = {name: value for name, value in given.items() if value is not None}
         both = {**preset, **named}
         probability = both.get("probability", {})
@@ -166,7 +167,9 @@ class AugmentConfig(BaseModel):
     @field_validator("oversample")
     @classmethod
     def _factors(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        if value is not None and (not value or not all(factor > 0 for factor in value.values())):
+        if value is not None and (
+            not value or not all(0 < factor < math.inf for factor in value.values())
+        ):
             raise ValueError(f"expected classes to factors above 0, received {value}")
         return value
 

@@ -1,4 +1,4 @@
-"""The settings of a data set and of its augmentation: frozen, constants only."""
+"""The settings of a data set: frozen, constants only."""
 
 from __future__ import annotations
 

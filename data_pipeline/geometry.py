@@ -24,6 +24,7 @@ Draws = Mapping[str, Tensor]
 Normal = tuple[Tensor, Tensor]
 
 IGNORED_LABEL = 255
+NEAREST = 0.1  # of the centre's distance
 
 BENDING = ("barrel", "pincushion", "elastic", "distortion")
 
@@ -80,8 +81,8 @@ def sampling_matrix(
         window: The share of each side that is seen.
 
     Returns:
-        float32 [8], the output-to-input transform (a0 a1 a2 b0 b1 b2 c0 c1) of
-        ImageProjectiveTransformV3: x' = (a0 x + a1 y + a2) / (c0 x + c1 y + 1), likewise y'.
+        float32 [9], the rows (a0 a1 a2), (b0 b1 b2), (c0 c1 c2) of the output-to-input transform
+        x' = (a0 x + a1 y + a2) / (c0 x + c1 y + c2), y' = (b0 x + b1 y + b2) / (...).
     """
     height, width, _ = image_shape
     center_y, center_x = (height - 1) / 2.0, (width - 1) / 2.0
@@ -94,16 +95,14 @@ def sampling_matrix(
         v_y = 0.5 * _signed(config, "perspective", "perspective_y", draws) / (height / 2.0)
     from_x = center_x + _signed(config, "shift", "shift_x", draws) * width
     from_y = center_y + _signed(config, "shift", "shift_y", draws) * height
-    # The matrix of (A + f v) q + f over 1 + v q, moved to p and scaled so that its corner is 1.
+    # The matrix of (A + f v) q + f over 1 + v q, moved to p.
     rows = [
         (a0 + focus_x * v_x, a1 + focus_x * v_y, focus_x),
         (b0 + focus_y * v_x, b1 + focus_y * v_y, focus_y),
         (v_x, v_y, 1.0),
     ]
     moved = [(x, y, one - x * from_x - y * from_y) for x, y, one in rows]
-    corner = moved[2][2]
-    flat = [part / corner for row in moved for part in row][:8]
-    return tf.stack([tf.convert_to_tensor(part, tf.float32) for part in flat])
+    return tf.stack([tf.convert_to_tensor(part, tf.float32) for row in moved for part in row])
 
 
 def _linear(config: AugmentConfig, draws: Draws, window: Tensor | float) -> tuple[Normal, Normal]:
@@ -123,7 +122,9 @@ def _linear(config: AugmentConfig, draws: Draws, window: Tensor | float) -> tupl
         tf.tan(_signed(config, "shear", name, draws) * (math.pi / 180.0))
         for name in ("shear_x", "shear_y")
     )
-    return (a0 + a1 * down, a0 * right + a1), (b0 + b1 * down, b0 * right + b1)
+    # One after the other, so that areas stay as they are: both at once would flatten the picture.
+    both = 1.0 + right * down
+    return (a0 * both + a1 * down, a0 * right + a1), (b0 * both + b1 * down, b0 * right + b1)
 
 
 def _signed(config: AugmentConfig, operation: str, draw: str, draws: Draws) -> Tensor:
@@ -220,8 +221,10 @@ def apply_matrix(matrix: Tensor, y: Tensor, x: Tensor, projective: bool) -> tupl
     to_y = matrix[3] * x + (matrix[4] * y + matrix[5])
     if not projective:
         return to_y, to_x
-    depth = 1.0 / (matrix[6] * x + (matrix[7] * y + 1.0))
-    return to_y * depth, to_x * depth
+    # With a lens or a shift, a strong perspective's horizon may lie in the picture: what is beyond
+    # it would be seen upside down.
+    depth = tf.maximum(matrix[6] * x + (matrix[7] * y + matrix[8]), NEAREST)
+    return to_y / depth, to_x / depth
 
 
 def _through_lens(
@@ -230,7 +233,7 @@ def _through_lens(
     """Radial distortion of the first order: r' = r (1 + k r^2), r being 1 in the corners.
 
     Brown, Decentering distortion of lenses, Photogrammetric Engineering 32 (1966). Positive k is
-    a barrel; down to -1/3 it is monotonic, so that nothing folds.
+    a barrel; down to -1/3 it is monotonic, so that by itself it folds nothing.
     """
     height, width = y.shape[0], x.shape[1]
     k = tf.zeros([])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Cells of the control grids, per side. Displacements below 0.48 of a cell cannot fold a picture
-# over itself: Choi & Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions,
-# Graphical Models 62 (2000).
+# Cells of the control grids, per side. Displacements below 0.48 of a cell cannot by themselves fold
+# a picture over itself: Choi & Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline
+# functions, Graphical Models 62 (2000).
 CELLS = {"elastic": 8, "distortion": 3}
 LARGEST_STEP = 0.48
 

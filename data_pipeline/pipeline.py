@@ -210,6 +210,7 @@ def record_weights(store: Store, oversample: dict[str, float]) -> npt.NDArray[np
     Args:
         store: The prepared data.
         oversample: Class name to factor; of several classes that a record shows the largest counts.
+            The background stands for images that show nothing else.
 
     Returns:
         float64 [n].
@@ -219,6 +220,7 @@ def record_weights(store: Store, oversample: dict[str, float]) -> npt.NDArray[np
     """
     factors = _weights(oversample, store.classes, "oversample")
     shown = store.splits[TRAIN].pixels > 0
+    shown[:, 0] = store.splits[TRAIN].image_classes == 0  # free images are a class of their own
     largest: npt.NDArray[np.float64] = np.where(shown, factors, 0.0).max(axis=1)
     return np.where(largest > 0, largest, 1.0)
 

@@ -89,14 +89,16 @@ def outlined(
         image: uint8 [H, W, C], C being 1 or 3 (RGB).
         mask: uint8 [H, W], class indices or 255.
         colors: Of the classes, RGB.
-        side: The longer side of the result, in pixels.
+        side: The longer side of the result, in pixels, about: small images grow by whole factors.
 
     Returns:
         uint8 [h, w, 3], RGB; what no class counts is hatched in grey.
     """
-    factor = max(1, round(side / max(mask.shape)))
-    big = (mask.shape[1] * factor, mask.shape[0] * factor)
-    picture = cv2.resize(image, big, interpolation=cv2.INTER_LINEAR)
+    factor = side / max(mask.shape)
+    factor = max(1, round(factor)) if factor > 0.75 else factor
+    big = (max(1, round(mask.shape[1] * factor)), max(1, round(mask.shape[0] * factor)))
+    how = cv2.INTER_LINEAR if factor >= 1 else cv2.INTER_AREA
+    picture = cv2.resize(image, big, interpolation=how)
     if picture.ndim == 2 or picture.shape[2] == 1:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
     labels = cv2.resize(mask, big, interpolation=cv2.INTER_NEAREST)
@@ -136,7 +138,6 @@ def write_preview(store: Store, config: AugmentConfig, rows: list[Row], path: Pa
     )
     page = _PAGE.format(
         source=html.escape(store.source),
-        preset=config.preset,
         shape=" x ".join(map(str, store.image_shape)),
         border=config.border,
         legend=legend,
@@ -204,7 +205,7 @@ td {{ font-variant-numeric: tabular-nums; text-align: right; }}
 <body>
 <h1>Augmentation of {source}</h1>
 <p>Training images of {shape} pixels, framed in blue, and samples of each as a trial sees them.
-Preset <b>{preset}</b>, border: {border}. The outlines are the masks: where one does not follow what
+Border: {border}. The outlines are the masks: where one does not follow what
 it marks, the setting is too strong.</p>
 <ul>{legend}</ul>
 {rows}

@@ -138,13 +138,22 @@ def preview(
         data = study.data.model_copy(update={"source": directory})
         store = prepare(data, progress=progress)
     # Of what is searched, the far end: what a trial may meet at most.
-    augment = study.at({n: d.probes()[-1] for n, d in study.space.items()}).augment
+    augment = study.at({n: max(d.probes(), key=_far) for n, d in study.space.items()}).augment
     try:
         rows = augmented(store, augment, images, samples, seed)
     except ValueError as error:
         raise ConfigError(str(config or directory), [f"augment: {error}"]) from None
     write_preview(store, augment, rows, out)
     console.print(f"preview: {out}", highlight=False, soft_wrap=True)
+
+
+def _far(value: Any) -> float:
+    from data_pipeline.operations import PRESETS
+
+    order = list(PRESETS)
+    if isinstance(value, str):
+        return order.index(value) if value in order else 0
+    return float(value or 0)
 
 
 def _survey(directory: Path, console: Console) -> Any:

@@ -20,7 +20,7 @@ from search.settings import ResourceSettings
 LOOPBACK = "127.0.0.1"
 CLIENT = "ray://"
 CONNECT_SECONDS = 5.0
-CLIENT_SECONDS = 120.0
+CLIENT_PAUSES = (1.0, 5.0)  # seconds before the second and the third try
 
 
 class RunError(RuntimeError):
@@ -132,19 +132,18 @@ def connect(address: str) -> None:
 
 
 def join_patiently(address: str, join: Callable[[], object]) -> None:
-    """Join a cluster; for a Ray Client once more where its server did not come up in time.
+    """Join a cluster; a Ray Client tries again where its server did not come up in time.
 
     Ray starts a server process for each client and gives it half a minute, which a busy head can
     exceed; what it loaded meanwhile makes the next one quicker.
     """
-    deadline = time.monotonic() + CLIENT_SECONDS
-    while True:
+    for pause in CLIENT_PAUSES if address.startswith(CLIENT) else ():
         try:
             join()
             return
         except ConnectionError:
-            if not address.startswith(CLIENT) or time.monotonic() > deadline:
-                raise
+            time.sleep(pause)
+    join()
 
 
 def _expect_listener(address: str) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import DataConfig
-from data_pipeline.operations import COLOR_ONLY, FILLED
+from data_pipeline.operations import COLOR_ONLY, FILLED, OPERATIONS
 from model.config import ModelConfig, TrainConfig
 from search.limits import needs_latency
 from search.method_rules import method_problems
@@ -90,6 +90,11 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (bool, int, float, Mapping))
 
 
+def _open(given: Mapping[str, Any], named: Mapping[str, Any]) -> list[str]:
+    """Fields that a preset may have a word on: all that are not searched."""
+    return [name for name in FILLED if given[name] is None or name in named]
+
+
 class StudyConfig(Section):
     """A whole study. Load it with :meth:`load`, which reports every problem in one error."""
 
@@ -107,14 +112,33 @@ class StudyConfig(Section):
     @field_validator("augment")
     @classmethod
     def _fill_from_preset(cls, augment: SearchableAugment) -> SearchableAugment:
-        """State what a preset says, so that a study's record does; one that is searched cannot."""
+        """State what a preset says, so that a study's record does; one that is searched cannot.
+
+        Nothing is left for the preset to say then, and its name is ``none``: configs that augment
+        alike are equal, however they were written.
+        """
         given: dict[str, Any] = dict(augment)
         if not isinstance(given["preset"], str):
             return augment
         named = {name: given[name] for name in FILLED if _is_constant(given[name])}
         filled = AugmentConfig(preset=augment.preset, **named)
-        open_ = (name for name in FILLED if given[name] is None or name in named)
-        return augment.model_copy(update={name: getattr(filled, name) for name in open_})
+        update: dict[str, Any] = {name: getattr(filled, name) for name in _open(given, named)}
+        if "probability" in update:
+            off = {name for name in OPERATIONS if update.get(name, given[name]) in (0, False)}
+            shares = filled.probability.items()
+            update["probability"] = {name: share for name, share in shares if name not in off}
+        return augment.model_copy(update={**update, "preset": "none"})
+
+    @classmethod
+    def recorded(cls, tree: Mapping[str, Any], source: str) -> Self:
+        """Build it from what a study or an export has recorded, maybe of an older version.
+
+        Raises:
+            ConfigError: as :meth:`from_tree`.
+        """
+        # What an older record does not name it did not do.
+        augment = {"preset": "none", **(tree.get("augment") or {})}
+        return cls.from_tree({**tree, "augment": augment}, source)
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
@@ -131,6 +155,8 @@ class StudyConfig(Section):
                 set_dotted(tree, *parse_override(override))
             except ValueError as error:
                 problems.append(f"--set {override}: {error}")
+        if "provenance" in tree and isinstance(tree.get("augment", {}), dict):
+            tree["augment"] = {"preset": "none", **tree.get("augment", {})}  # see recorded()
         try:
             config = cls.from_tree(tree, str(path), source.line)
         except ConfigError as error:

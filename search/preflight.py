@@ -65,10 +65,8 @@ def _weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
     for field, extra in (("crop_class", None), ("border_class", IGNORE)):
         for name in config.values(f"augment.{field}"):
             if name not in (extra, *store.classes):
-                yield (
-                    f"augment.{field}: expected one of {', '.join(store.classes)}, received "
-                    f"{name!r}"
-                )
+                names = [*([extra] if extra else []), *store.classes]
+                yield f"augment.{field}: expected one of {', '.join(names)}, received {name!r}"
 
 
 def _objective_weight_problems(config: StudyConfig, store: Store) -> Iterator[str]:
@@ -96,8 +94,16 @@ def _sampling_problems(field: str, weights: Mapping[str, float], store: Store) -
                 f"augment.{field}: expected classes of {', '.join(store.classes)}, "
                 f"received {name!r}"
             )
-        elif weight > 0 and store.classes.index(name) not in store.splits["train"].image_classes:
+        elif weight > 0 and not _is_drawn(field, store, store.classes.index(name)):
             yield (
                 f"augment.{field}: expected training images of {name!r} for its weight "
                 f"{weight}, received none"
             )
+
+
+def _is_drawn(field: str, store: Store, label: int) -> bool:
+    """Whether a weight has images to act on: each counts for its rarest class, or for all."""
+    split = store.splits["train"]
+    if field == "oversample" and label:
+        return bool(split.pixels[:, label].any())
+    return label in split.image_classes

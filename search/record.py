@@ -105,10 +105,7 @@ def _check_continues(
     path: Path, before: Mapping[str, Any], config: StudyConfig, store: Store
 ) -> None:
     # Through the schema, so that a field that is newer than the study has its default.
-    tree = dict(before["config"])
-    # What an older study does not name it did not do.
-    tree["augment"] = {"preset": "none", **tree.get("augment", {})}
-    old = _flat(StudyConfig.from_tree(tree, str(path)).to_tree())
+    old = _flat(StudyConfig.recorded(before["config"], str(path)).to_tree())
     new = _flat(config.to_tree())
     problems = [
         f"{name}: expected {old.get(name)!r} as in the study, received {new.get(name)!r}"

@@ -138,7 +138,7 @@ def _config_of(record: Mapping[str, Any], path: Path) -> StudyConfig:
     search = tree.get("search") or {}
     tree["search"] = {key: search[key] for key in _MEANING if key in search} | {"pruner": "none"}
     tree.pop("resources", None)
-    return StudyConfig.from_tree(tree, str(path / "study.yaml"))
+    return StudyConfig.recorded(tree, str(path / "study.yaml"))
 
 
 def _difference_problems(

@@ -142,7 +142,7 @@ def draws(**values):
 def apply_matrix(matrix, mask):
     read = tf.raw_ops.ImageProjectiveTransformV3(
         images=mask[None, ..., None],
-        transforms=matrix[None],
+        transforms=(matrix / matrix[8])[None, :8],
         output_shape=mask.shape,
         fill_value=0.0,
         interpolation="NEAREST",

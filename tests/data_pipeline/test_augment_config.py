@@ -78,6 +78,21 @@ def test_a_study_states_what_its_preset_says() -> None:
     assert StudyConfig.from_tree({}).to_tree()["augment"]["elastic"] == 0.02
 
 
+def test_configs_that_augment_alike_are_equal() -> None:
+    named = {**dict.fromkeys(OPERATIONS, 0), "rotation": 10.0, "probability": {"noise": 0.5}}
+    one, other = (
+        StudyConfig.from_tree({"augment": {**named, "preset": preset}}).augment
+        for preset in ("none", "strong")
+    )
+    assert one == other
+
+
+def test_a_record_from_before_an_operation_existed_does_not_do_it() -> None:
+    before = {"augment": {"rotation": 10.0}}
+    assert StudyConfig.recorded(before, "study.yaml").augment.elastic == 0.0
+    assert StudyConfig.from_tree(before).augment.elastic == 0.02
+
+
 def test_a_baseline_may_state_what_the_preset_says() -> None:
     tree = {"search": {"baselines": [{"name": "b", "params": {"augment.rotation": 10.0}}]}}
     assert StudyConfig.from_tree(tree).search.baselines[0].params == {"augment.rotation": 10.0}

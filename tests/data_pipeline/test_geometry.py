@@ -80,6 +80,23 @@ def test_shear_leans_by_its_angle() -> None:
     assert np.ptp(y[0]) == pytest.approx(0, abs=1e-4)
 
 
+def test_two_shears_at_their_limit_keep_areas() -> None:
+    config = AugmentConfig(preset="none", shear=45)
+    y, x = field(config, shear_x=1.0, shear_y=1.0)
+    area = np.gradient(y, axis=0) * np.gradient(x, axis=1)
+    area -= np.gradient(y, axis=1) * np.gradient(x, axis=0)
+    np.testing.assert_allclose(area, 1.0, rtol=1e-3)
+
+
+def test_nothing_is_seen_from_beyond_the_horizon() -> None:
+    config = AugmentConfig(preset="none", perspective=0.95, barrel=1.0, shift=0.5)
+    drawn = {"barrel": 1.0, "shift_y": 1.0, "shift_x": 1.0}
+    y, x = field(config, perspective_y=1.0, perspective_x=1.0, **drawn)
+    # Away from the centre in the output is away from it in the input.
+    assert (np.diff(y[:, 0]) > 0).all()
+    assert (np.diff(x[0]) > 0).all()
+
+
 def test_no_operation_reads_every_pixel_at_its_place() -> None:
     y, x = field(AugmentConfig(preset="none"))
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]

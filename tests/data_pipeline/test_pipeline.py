@@ -9,7 +9,12 @@ import pytest
 import tensorflow as tf
 
 from data_pipeline.augment_config import AugmentConfig
-from data_pipeline.pipeline import eval_dataset, sampling_probabilities, train_dataset
+from data_pipeline.pipeline import (
+    eval_dataset,
+    record_weights,
+    sampling_probabilities,
+    train_dataset,
+)
 
 from .tiny_store import UNCHANGED, numbered_store, write_store
 
@@ -202,6 +207,12 @@ def test_oversampling_draws_images_that_show_a_class_so_many_times_as_often(tmp_
 
     # Relative weights 2, 5, 1, 1 of 9; deviations of at most 15.
     np.testing.assert_allclose(np.bincount(drawn), [200, 500, 100, 100], atol=60)
+
+
+def test_oversampling_the_background_means_images_without_anything_else(store):
+    weights = record_weights(store, {"background": 3.0})
+    free = store.splits["train"].image_classes == 0
+    np.testing.assert_array_equal(weights, np.where(free, 3.0, 1.0))
 
 
 def test_oversampling_an_unknown_class_is_refused(store):
