@@ -12,21 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import SPLITS
+from data_pipeline.likeness import Likeness
 from data_pipeline.store import Store
 from data_pipeline.survey import Survey
 
 Severity = Literal["leak", "warning", "info"]
 
-# Measured on the magnetic tile photographs, bursts of one tile at up to six exposures: of 877
-# pairs within a burst 48 % correlate by more than 0.97 (74 % of the pictures have such a partner),
-# of 55,068 pairs of different tiles none does (the highest is 0.954). High-pass filters and
-# logarithms did worse. Where pictures of different objects are more alike than those, as of
-# parts held by a fixture, the threshold follows: an eighth of the way from 1 to their 90th
-# percentile. For the tiles that is below 0.97 and changes nothing.
-DUPLICATE = 0.97
-_MARGIN = 1 / 8
-_BLOCK = 1024  # thumbnails compared at once: 1024 x 8 views x 4 kB = 32 MB
-_SAMPLE = 500
 _OUTLIER = np.log(3)  # a third or three times the median, in area or in aspect
 
 
@@ -124,75 +115,54 @@ def _straddling_groups(survey: Survey) -> Iterator[Finding]:
             "group_straddles",
             "leak",
             f"{len(torn)} of {len(where)} groups have pictures in more than one split: scores are "
-            "of objects seen in training. Split by group",
+            "of objects seen in training. `data resplit` splits by group",
             files,
         )
 
 
 def _near_duplicates(survey: Survey) -> Iterator[Finding]:
     """Pictures of different groups in different splits that are nearly the same."""
-    vectors = _standardized(survey.thumbnails)
-    threshold = _threshold(vectors, survey)
-    groups = np.unique(np.asarray(survey.groups), return_inverse=True)[1]
-    files = []
-    for first, second in combinations([s for s in SPLITS if s in survey.splits], 2):
-        rows, columns = survey.rows(first), survey.rows(second)
-        for a, b, value in _alike(survey.thumbnails, vectors, rows, columns, threshold):
-            if groups[a] != groups[b]:
-                files.append(f"{survey.names[a]} = {survey.names[b]} ({value:.3f})")
+    likeness = Likeness(survey.thumbnails, survey.groups)
+    names = survey.names
+    files = [f"{names[a]} = {names[b]} ({value:.3f})" for a, b, value in _copies(survey, likeness)]
     if files:
         yield Finding(
             "near_duplicates",
             "leak",
             f"{len(files)} pairs of pictures in different splits are nearly the same (correlation "
-            f"of thumbnails above {threshold:.3f}, flipped and turned too): likely copies",
+            f"of thumbnails above {likeness.threshold:.3f}, flipped and turned too): likely "
+            "copies. `data resplit` keeps them together",
             tuple(files),
         )
 
 
-def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Vectors [n, 1024] whose products are correlations, whatever the exposure; flat ones are 0."""
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    vectors: NDArray[np.float32] = np.where(length > 1, flat / np.maximum(length, 1), 0)
-    return vectors
+def _copies(survey: Survey, likeness: Likeness) -> Iterator[tuple[int, int, float]]:
+    for first, second in combinations([s for s in SPLITS if s in survey.splits], 2):
+        for a, b, value in likeness.pairs(survey.rows(first), survey.rows(second)):
+            if survey.groups[a] != survey.groups[b]:
+                yield a, b, value
 
 
-def _threshold(vectors: NDArray[np.float32], survey: Survey) -> float:
-    """Correlation above which pictures count as nearly the same; see `DUPLICATE`."""
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(_SAMPLE, len(vectors))).astype(int))
-    groups = np.asarray(survey.groups)[rows]
-    different = groups[:, np.newaxis] != groups
-    if not different.any():
-        return DUPLICATE
-    usual = float(np.quantile((vectors[rows] @ vectors[rows].T)[different], 0.9))
-    return max(DUPLICATE, 1 - (1 - usual) * _MARGIN)
+def leaking_pairs(survey: Survey) -> list[tuple[int, int, float | None]]:
+    """Pairs of rows that show one object in two splits.
+
+    Returns:
+        (row, row, correlation), most alike first; then, with None, one pair of each two splits
+        that a group stands in.
+    """
+    copies = sorted(_copies(survey, Likeness(survey.thumbnails, survey.groups)), key=_by_likeness)
+    first: dict[tuple[str, str], int] = {}
+    for row, place in enumerate(zip(survey.groups, survey.splits, strict=True)):
+        first.setdefault(place, row)
+    places: dict[str, list[int]] = defaultdict(list)
+    for (group, _), row in first.items():
+        places[group].append(row)
+    torn = (pair for rows in places.values() for pair in combinations(rows, 2))
+    return [*copies, *((a, b, None) for a, b in torn)]
 
 
-def _alike(
-    thumbnails: NDArray[np.uint8],
-    vectors: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    threshold: float,
-) -> Iterator[tuple[int, int, float]]:
-    """Pairs (row, column, correlation) above the threshold in any of the 8 flips and turns."""
-    for start in range(0, len(columns), _BLOCK):
-        block = columns[start : start + _BLOCK]
-        views = [_standardized(view) for view in _flips_and_turns(thumbnails[block])]
-        for begin in range(0, len(rows), _BLOCK):
-            part = rows[begin : begin + _BLOCK]
-            best = vectors[part] @ views[0].T
-            for view in views[1:]:
-                np.maximum(best, vectors[part] @ view.T, out=best)
-            for a, b in zip(*np.nonzero(best > threshold), strict=True):
-                yield int(part[a]), int(block[b]), float(best[a, b])
-
-
-def _flips_and_turns(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    turned = [np.rot90(pictures, quarter, axes=(1, 2)) for quarter in range(4)]
-    return turned + [view[:, :, ::-1] for view in turned]
+def _by_likeness(pair: tuple[int, int, float]) -> float:
+    return -pair[2]
 
 
 def _thin_classes(survey: Survey) -> Iterator[Finding]:

@@ -131,10 +131,18 @@ def survey(
     Raises:
         DataError: listing every bad file; with `on_bad: skip` only when a split is left empty.
     """
+    return survey_with_files(config, workers=workers, progress=progress)[0]
+
+
+def survey_with_files(
+    config: DataConfig, *, workers: int | None = None, progress: Progress | None = None
+) -> tuple[Survey, tuple[Item, ...]]:
+    """As `survey`; and the files of each of its rows."""
     dataset = find_dataset(config)
     gathered = gather(dataset, config, workers=workers, progress=progress)
     require_usable(dataset, config, gathered)
-    return assemble(dataset, config, gathered)
+    items = tuple(dataset.items[index] for index in gathered.kept)
+    return assemble(dataset, config, gathered), items
 
 
 def gather(

@@ -72,12 +72,23 @@ def _print_conversion(console: Console, summary: Any) -> None:
 
 
 @data_app.command()
-def audit(directory: DataDir) -> None:
+def audit(
+    directory: DataDir,
+    page: Annotated[
+        Path | None, typer.Option(help="Write a page of the leaking pictures, side by side.")
+    ] = None,
+) -> None:
     """Look for leaks between splits and other faults; exit code 1 on a leak."""
     from data_pipeline.audit import audit as audit_survey
+    from data_pipeline.audit import leaking_pairs
+    from data_pipeline.leaks_page import write_leaks
 
     console = Console()
-    report = audit_survey(_survey(directory, console))
+    survey, items = _survey(directory, console)
+    report = audit_survey(survey)
+    if page is not None:
+        write_leaks(survey, items, leaking_pairs(survey), page)
+        console.print(f"page: {page}", highlight=False, soft_wrap=True)
     styles = {"leak": "bold red", "warning": "yellow"}
     for finding in report.findings:
         style = styles.get(finding.severity, "")
@@ -102,11 +113,54 @@ def stats(
     from data_pipeline.stats import statistics, write_page
 
     console = Console()
-    survey = _survey(directory, console)
+    survey, _ = _survey(directory, console)
     console.print(frame_table(statistics(survey)))
     path = page or directory.with_name(f"{directory.resolve().name}.stats.html")
     write_page(survey, path)
     console.print(f"page: {path}", highlight=False, soft_wrap=True)
+
+
+@data_app.command()
+def resplit(
+    directory: DataDir,
+    out: Out,
+    valid: Annotated[float, typer.Option(help="Share of the groups for validation.")] = 0.2,
+    test: Annotated[float, typer.Option(help="Share of the groups for the final test.")] = 0.2,
+    seed: Seed = 0,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression: what names the object in a stem.")
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with the columns stem and group; overrules names.")
+    ] = None,
+    likeness: Annotated[
+        bool, typer.Option(help="Join groups of which two pictures are nearly the same.")
+    ] = True,
+) -> None:
+    """Copy a data set, divided anew so that no object stands in two splits."""
+    from pydantic import ValidationError
+
+    from data_pipeline.config import DataConfig, SplitConfig
+    from data_pipeline.resplit import resplit as divide
+    from search.config import ConfigError
+    from search.progress import image_progress
+
+    try:
+        split = SplitConfig(valid=valid, test=test, seed=seed, group_pattern=group_pattern)
+    except ValidationError as error:
+        problems = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        raise ConfigError("data resplit", problems) from None
+    config = DataConfig(source=str(directory), split=split)
+    console = Console()
+    with image_progress(console, "reading images") as progress:
+        done = divide(config, out, groups=groups, likeness=likeness, progress=progress)
+    for name, count in done.images.items():
+        console.print(f"{name}: {count} images of {done.groups[name]} groups", highlight=False)
+    if likeness:
+        console.print(f"groups joined by likeness: {done.joined}", highlight=False)
+    if done.moved is not None:
+        console.print(f"in another split than before: {done.moved}", highlight=False)
+    console.print(f"data set: {done.out}", highlight=False, soft_wrap=True)
 
 
 @data_app.command()
@@ -156,13 +210,13 @@ def _far(value: Any) -> float:
     return float(value or 0)
 
 
-def _survey(directory: Path, console: Console) -> Any:
+def _survey(directory: Path, console: Console) -> tuple[Any, Any]:
     from data_pipeline.config import DataConfig
-    from data_pipeline.survey import survey
+    from data_pipeline.survey import survey_with_files
     from search.progress import image_progress
 
     with image_progress(console, "reading images") as progress:
-        return survey(DataConfig(source=str(directory)), progress=progress)
+        return survey_with_files(DataConfig(source=str(directory)), progress=progress)
 
 
 def frame_table(frame: Any) -> Table:
