@@ -33,7 +33,7 @@ def write_leaks(survey: Survey, items: Sequence[Item], pairs: Sequence[Pair], pa
     shown = pairs[:MOST_PAIRS]
     said = (
         f"{len(pairs)} pairs of pictures show one object in two splits, so scores are of what was "
-        f"seen in training{'' if len(shown) == len(pairs) else f'; the first {len(shown)}'}."
+        f"seen in training{'' if len(shown) == len(pairs) else f'. Shown: the first {len(shown)}'}."
         if pairs
         else "No picture of one object stands in two splits."
     )

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,25 +48,43 @@ def test_files_are_written_listed_read_and_copied(folder: RemoteFolder, tmp_path
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["copy"]
 
 
-def test_a_file_that_is_written_anew_meanwhile_is_read_whole(server: S3Server) -> None:
-    # Not on a plain folder: there, a file is written in place.
-    folder = RemoteFolder(f"s3://{BUCKET}/anew")
-    contents = [bytes([65 + n]) * 500 * (n + 1) for n in range(4)]
-    folder.write("file", contents[0])
-    over = threading.Event()
+class Overtaken:
+    """A file system on which somebody writes the file anew each time it has been opened."""
 
-    def write() -> None:
-        while not over.is_set():
-            for content in contents:
-                folder.write("file", content)
+    def __init__(self, fs: Any, contents: list[bytes]) -> None:
+        self._fs = fs
+        self._contents = contents
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        assert all(folder.read("file") in contents for _ in range(150))
-    finally:
-        over.set()
-        writer.join()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+    def open_input_stream(self, path: str) -> Any:
+        stream = self._fs.open_input_stream(path)
+        if self._contents:
+            with self._fs.open_output_stream(path) as out:
+                out.write(self._contents.pop())
+        return stream
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_file_that_is_written_anew_meanwhile_is_read_whole(server: S3Server, times: int) -> None:
+    folder = RemoteFolder(f"s3://{BUCKET}/anew{times}")
+    folder.write("file", b"A" * 10)
+    fs, root = folder._filesystem()
+    newest = b"B" * 1000
+    folder._opened = (Overtaken(fs, [newest, b"C" * 100, b"D" * 50][:times]), root)
+
+    assert folder.read("file") == newest
+
+
+def test_a_file_that_never_rests_is_a_trouble(server: S3Server) -> None:
+    folder = RemoteFolder(f"s3://{BUCKET}/restless")
+    folder.write("file", b"A" * 10)
+    fs, root = folder._filesystem()
+    folder._opened = (Overtaken(fs, [b"B" * size for size in range(1, 50)]), root)
+
+    with pytest.raises(RemoteTroubleError, match="written anew all the time"):
+        folder.read("file")
 
 
 def test_a_file_that_is_not_there_is_no_trouble(folder: RemoteFolder, tmp_path: Path) -> None:
