@@ -93,3 +93,36 @@ def test_a_baseline_that_only_the_datas_classes_put_over_a_limit_is_refused(fold
     config = StudyConfig.from_tree(tree)
     with pytest.raises(ConfigError, match=f"'known': expected at most max_parameters.*{three}"):
         check_data(config, prepare(config.data))
+
+
+def test_names_of_an_augmentation_that_the_data_lack_are_refused(folder: Path) -> None:
+    text = problems_of(
+        folder,
+        augment={
+            "sampling": "natural",
+            "oversample": {"Fray": 2.0, "Dent": 2.0, "Crack": 2.0},
+            "crop": 0.5,
+            "crop_class": "Dent",
+            "border": "constant",
+            "border_class": "Dent",
+        },
+    )
+
+    assert "5 problems" in text  # and no Fray to train on
+    assert "augment.oversample: expected training images of 'Fray'" in text
+    assert "augment.oversample: expected classes of background, Crack, Fray" in text
+    assert "augment.crop_class: expected one of background, Crack, Fray, received 'Dent'" in text
+    assert "augment.border_class: expected one of ignore, background, Crack, Fray" in text
+
+
+def test_an_image_of_two_classes_counts_for_both_in_oversampling(folder: Path) -> None:
+    for mask in (folder / "train" / "masks").iterdir():
+        pixels = cv2.imread(str(mask))
+        pixels[12:14] = (0, 255, 255)  # Fray, which is rarer then
+        cv2.imwrite(str(mask), pixels)
+    tree = tiny_tree(folder.parent, folder)
+    tree["data"]["classes"] = CLASSES
+    tree["augment"] = {"sampling": "natural", "oversample": {"Crack": 2.0, "Fray": 3.0}}
+    config = StudyConfig.from_tree(tree)
+
+    check_data(config, prepare(config.data))
