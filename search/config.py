@@ -366,6 +366,8 @@ class StudyConfig(Section):
             return "expected a field of model, train or augment"
         if name not in self.space:
             (constant,) = self.values(name)
+            if constant is None and section == "augment" and field in FILLED:
+                return f"expected nothing: augment.preset is searched, received {value!r}"
             same = constant == value
             return None if same else f"expected the constant {constant!r}, received {value!r}"
         distribution = self.space[name].to_optuna()

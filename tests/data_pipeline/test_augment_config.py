@@ -102,6 +102,15 @@ def test_a_baseline_may_state_what_the_preset_says() -> None:
         StudyConfig.from_tree(tree)
 
 
+def test_a_baseline_may_not_overrule_a_preset_that_is_searched() -> None:
+    tree = {
+        "augment": {"preset": {"choice": ["light", "strong"]}},
+        "search": {"baselines": [{"name": "b", "params": {"augment.rotation": 10.0}}]},
+    }
+    with pytest.raises(ConfigError, match=r"augment.preset is searched, received 10.0"):
+        StudyConfig.from_tree(tree)
+
+
 def test_colour_needs_three_channels_and_is_said_when_the_config_is_loaded() -> None:
     with pytest.raises(ConfigError, match=r"augment.hue: expected images of 3 channels"):
         StudyConfig.from_tree({"augment": {"hue": 10}})
