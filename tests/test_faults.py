@@ -284,6 +284,7 @@ def test_a_storage_full_gone_and_read_only_pauses_the_search_and_no_trial_is_los
     all_complete(driver, 4)
 
 
+@pytest.mark.soak
 def test_a_storage_that_stays_away_ends_the_run_in_order(
     cluster: Cluster, tmp_path: Path, synthetic_folder: Path, drive: Drive, disk: Path
 ) -> None:
