@@ -24,6 +24,7 @@ from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from search.config import StudyConfig
 from search.memory import resident_bytes
+from search.study import trial_folder
 from search.worker import TrialWorker
 
 SHOWN = (1, 2, 5, 10, 20, 40, 60, 80, 100)
@@ -59,13 +60,16 @@ def proposals(config: StudyConfig, store: Store, count: int) -> list[dict[str, A
     drawn = []
     for number in range(count):
         params = {name: random_state.choice(_values(d)) for name, d in config.space.items()}
+        resources = config.resources.model_dump(mode="json")
         drawn.append(
             {
                 "number": number,
-                "folder": str(config.directory / f"{number:05d}"),
+                "folder": str(trial_folder(config.directory, number)),
                 "store": str(store.path),
+                "owner": str(number),
                 "config": config.at(params, number).model_dump(mode="json"),
-                "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0},
+                "resources": resources | {"gpus_per_trial": 0, "worker_memory_limit_gb": None},
+                "remote": None,
             }
         )
     return drawn
@@ -85,6 +89,8 @@ def measure(folder: Path, count: int) -> list[int]:
     """Return the resident bytes after each trial, its model released."""
     config = study(folder)
     drawn = proposals(config, prepare(config.data), count)
+    (config.directory / "trials").mkdir(parents=True)
+    (config.directory / "study.yaml").touch()  # it is there: see search/trouble.py
     worker = TrialWorker.__new__(TrialWorker)  # not as Tune's actor: Ray is not wanted here
     worker.setup({"trial": drawn[0]})
     held = []

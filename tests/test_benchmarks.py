@@ -45,3 +45,8 @@ def test_the_driver_is_measured_with_ray() -> None:
     arguments = ("tune", "--trials", "8", "--slots", "2", "--seconds", "0.1")
 
     assert "a trial" in run(SCRIPTS_BY_NAME["driver_scale.py"], *arguments)
+
+
+@pytest.mark.soak
+def test_a_reused_worker_is_measured() -> None:
+    assert "MB a trial" in run(SCRIPTS_BY_NAME["reuse.py"], "--trials", "3")
