@@ -21,12 +21,10 @@ Tensor = Any
 """A tensor of TensorFlow, which ships no types."""
 
 Draws = Mapping[str, Tensor]
-Normal = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
 
 IGNORED_LABEL = 255
 NEAREST = 0.1  # of the centre's distance
-
-BENDING = ("barrel", "pincushion", "elastic", "distortion")
 
 # Rows of (cos, sin), exact: a turn by 90 degrees must not blur the image.
 _QUARTERS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
@@ -105,7 +103,7 @@ def sampling_matrix(
     return tf.stack([tf.convert_to_tensor(part, tf.float32) for row in moved for part in row])
 
 
-def _linear(config: AugmentConfig, draws: Draws, window: Tensor | float) -> tuple[Normal, Normal]:
+def _linear(config: AugmentConfig, draws: Draws, window: Tensor | float) -> tuple[Pair, Pair]:
     angle = _signed(config, "rotation", "rotation", draws) * (math.pi / 180.0)
     cos, sin = tf.cos(angle), tf.sin(angle)
     if config.quarter_turns:

@@ -43,6 +43,32 @@ FILLED = (*OPERATIONS, "probability")  # from the preset, where a config says no
 COLOR_ONLY = ("saturation", "hue")
 IGNORE = "ignore"
 
+SWITCHES = ("horizontal_flip", "vertical_flip", "quarter_turns")
+# What an operation looks like where it is as strong as can be of use.
+FAR_END: Mapping[str, Any] = {
+    **dict.fromkeys(SWITCHES, True),
+    "rotation": 60.0,
+    "scale": 0.5,
+    "shift": 0.3,
+    "shear": 30.0,
+    "perspective": 0.6,
+    "elastic": LARGEST_STEP / CELLS["elastic"],
+    "distortion": LARGEST_STEP / CELLS["distortion"],
+    "barrel": 1.0,
+    "pincushion": 0.3,
+    "crop": 0.6,
+    "gamma": 1.0,
+    "contrast": 0.8,
+    "brightness": 0.5,
+    "saturation": 1.0,
+    "hue": 90.0,
+    "sharpening": 3.0,
+    "blur": 3.0,
+    "noise": 0.2,
+    "jpeg": 0.95,
+    "cutout": 0.7,
+}
+
 FLIPS = {"horizontal_flip": True, "vertical_flip": True}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "none": {},

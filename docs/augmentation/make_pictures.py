@@ -15,7 +15,7 @@ import tensorflow as tf
 from data_pipeline.augment import build_augment
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import DataConfig
-from data_pipeline.operations import CELLS, COLOR_ONLY, LARGEST_STEP, OPERATIONS, PRESETS
+from data_pipeline.operations import COLOR_ONLY, FAR_END, FLIPS, OPERATIONS, PRESETS
 from data_pipeline.prepare import prepare
 from data_pipeline.preview import Row, preview, sheet
 from data_pipeline.store import Store
@@ -23,32 +23,6 @@ from data_pipeline.store import Store
 HERE = Path(__file__).parent
 SAMPLES = 4
 TINT = np.array([1.0, 0.75, 0.55])
-
-AMOUNTS: dict[str, object] = {
-    "horizontal_flip": True,
-    "vertical_flip": True,
-    "quarter_turns": True,
-    "rotation": 45.0,
-    "scale": 0.4,
-    "shift": 0.25,
-    "shear": 25.0,
-    "perspective": 0.5,
-    "elastic": LARGEST_STEP / CELLS["elastic"],
-    "distortion": LARGEST_STEP / CELLS["distortion"],
-    "barrel": 0.8,
-    "pincushion": 0.3,
-    "crop": 0.6,
-    "gamma": 1.0,
-    "contrast": 0.8,
-    "brightness": 0.3,
-    "saturation": 1.0,
-    "hue": 120.0,
-    "sharpening": 4.0,
-    "blur": 3.0,
-    "noise": 0.15,
-    "jpeg": 0.95,
-    "cutout": 0.5,
-}
 
 
 def main() -> None:
@@ -60,9 +34,9 @@ def main() -> None:
             grey = operation not in COLOR_ONLY
             tile = image if grey else np.uint8(image * TINT)
             config = AugmentConfig(
-                preset="none", probability={operation: 1.0}, **{operation: AMOUNTS[operation]}
+                preset="none", probability={operation: 1.0}, **{operation: FAR_END[operation]}
             )
-            if operation in ("horizontal_flip", "vertical_flip"):
+            if operation in FLIPS:
                 config = AugmentConfig(preset="none", **{operation: True})
             _write(operation, sheet([_row(config, tile, mask, store)], store.colors))
         for preset in PRESETS:

@@ -7,49 +7,23 @@ import pytest
 
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.operations import (
-    CELLS,
     COLOR_ONLY,
+    FAR_END,
     GEOMETRIC,
-    LARGEST_STEP,
     OPERATIONS,
     PHOTOMETRIC,
     PRESETS,
+    SWITCHES,
 )
 from tests.data_pipeline.test_augment import changed, disc
 
 SIDE = 48
 CLASSES = ("background", "hole", "crack")
-SWITCHES = ("horizontal_flip", "vertical_flip", "quarter_turns")
-
-# The far end of each operation's useful range.
-FULL = {
-    **dict.fromkeys(SWITCHES, True),
-    "rotation": 60.0,
-    "scale": 0.5,
-    "shift": 0.3,
-    "shear": 30.0,
-    "perspective": 0.6,
-    "elastic": LARGEST_STEP / CELLS["elastic"],
-    "distortion": LARGEST_STEP / CELLS["distortion"],
-    "barrel": 1.0,
-    "pincushion": 0.3,
-    "crop": 0.6,
-    "gamma": 1.0,
-    "contrast": 0.8,
-    "brightness": 0.5,
-    "saturation": 1.0,
-    "hue": 90.0,
-    "sharpening": 3.0,
-    "blur": 3.0,
-    "noise": 0.2,
-    "jpeg": 0.95,
-    "cutout": 0.7,
-}
 
 
 def only(operation: str, part: float = 1.0, **settings) -> AugmentConfig:
     """An operation alone, at a part of its range, for every sample."""
-    full = FULL[operation]
+    full = FAR_END[operation]
     amount = full if isinstance(full, bool) else full * part
     share = {operation: 1.0 if operation not in SWITCHES else 0.5}
     return AugmentConfig(preset="none", **{operation: amount, "probability": share, **settings})
@@ -77,7 +51,7 @@ def change(config: AugmentConfig, image, mask, number):
 
 
 def test_the_table_of_ranges_has_every_operation() -> None:
-    assert set(FULL) == set(OPERATIONS) == {*GEOMETRIC, *PHOTOMETRIC}
+    assert set(FAR_END) == set(OPERATIONS) == {*GEOMETRIC, *PHOTOMETRIC}
     assert {name for preset in PRESETS.values() for name in preset} <= {*OPERATIONS, "probability"}
 
 
@@ -180,7 +154,7 @@ def test_cutout_covers_one_rectangle_with_the_mean() -> None:
         box = new_image[y.min() : y.max() + 1, x.min() : x.max() + 1]
         assert len(np.unique(box)) == 1
         assert abs(int(box[0, 0, 0]) - image.mean()) <= 1
-        assert max(np.ptp(y), np.ptp(x)) <= FULL["cutout"] * SIDE
+        assert max(np.ptp(y), np.ptp(x)) <= FAR_END["cutout"] * SIDE
 
 
 def test_hue_and_saturation_keep_grey_grey() -> None:
