@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from data_pipeline.store import Store
 from data_pipeline.survey import Survey
 
 Severity = Literal["leak", "warning", "info"]
+Pair = tuple[int, int, float | None]
 
 _OUTLIER = np.log(3)  # a third or three times the median, in area or in aspect
 
@@ -40,9 +41,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings about a data set, worst first."""
+    """The findings about a data set.
+
+    Attributes:
+        findings: Worst first.
+        pairs: Rows of the survey that show one object in two splits, (row, row, correlation), most
+            alike first; then, with None, one pair of each two splits that a group stands in.
+    """
 
     findings: tuple[Finding, ...]
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def leaks(self) -> bool:
@@ -52,19 +60,22 @@ class Audit:
 
 def audit(survey: Survey) -> Audit:
     """Audits a data set by the facts of its survey."""
+    likeness = Likeness(survey.thumbnails, survey.groups)
+    copies = sorted(_copies(survey, likeness), key=lambda pair: -pair[2])
     findings = [
         *_straddling_groups(survey),
-        *_near_duplicates(survey),
+        *_near_duplicates(survey, copies, likeness.threshold),
         *_thin_classes(survey),
         *_empty_masks(survey),
         *_size_outliers(survey),
     ]
-    return _worst_first(findings)
+    return _worst_first(findings, (*copies, *_torn(survey)))
 
 
 def audit_store(store: Store) -> Audit:
     """Audits a prepared data set: `audit`, and what was lost in resizing."""
-    return _worst_first([*audit(store.survey).findings, *_lost_classes(store)])
+    found = audit(store.survey)
+    return _worst_first([*found.findings, *_lost_classes(store)], found.pairs)
 
 
 def describe(store: Store, audit: Audit) -> dict[str, Any]:
@@ -94,9 +105,10 @@ def describe(store: Store, audit: Audit) -> dict[str, Any]:
     }
 
 
-def _worst_first(findings: list[Finding]) -> Audit:
+def _worst_first(findings: list[Finding], pairs: tuple[Pair, ...]) -> Audit:
     order: tuple[Severity, ...] = ("leak", "warning", "info")
-    return Audit(tuple(sorted(findings, key=lambda finding: order.index(finding.severity))))
+    worst = sorted(findings, key=lambda finding: order.index(finding.severity))
+    return Audit(tuple(worst), pairs)
 
 
 def _by_class(store: Store, values: NDArray[np.int64]) -> dict[str, int]:
@@ -120,17 +132,18 @@ def _straddling_groups(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _near_duplicates(survey: Survey) -> Iterator[Finding]:
+def _near_duplicates(
+    survey: Survey, copies: Sequence[tuple[int, int, float]], threshold: float
+) -> Iterator[Finding]:
     """Pictures of different groups in different splits that are nearly the same."""
-    likeness = Likeness(survey.thumbnails, survey.groups)
     names = survey.names
-    files = [f"{names[a]} = {names[b]} ({value:.3f})" for a, b, value in _copies(survey, likeness)]
+    files = [f"{names[a]} = {names[b]} ({value:.3f})" for a, b, value in copies]
     if files:
         yield Finding(
             "near_duplicates",
             "leak",
             f"{len(files)} pairs of pictures in different splits are nearly the same (correlation "
-            f"of thumbnails above {likeness.threshold:.3f}, flipped and turned too): likely "
+            f"of thumbnails above {threshold:.3f}, flipped and turned too): likely "
             "copies. `data resplit` keeps them together",
             tuple(files),
         )
@@ -143,26 +156,16 @@ def _copies(survey: Survey, likeness: Likeness) -> Iterator[tuple[int, int, floa
                 yield a, b, value
 
 
-def leaking_pairs(survey: Survey) -> list[tuple[int, int, float | None]]:
-    """Pairs of rows that show one object in two splits.
-
-    Returns:
-        (row, row, correlation), most alike first; then, with None, one pair of each two splits
-        that a group stands in.
-    """
-    copies = sorted(_copies(survey, Likeness(survey.thumbnails, survey.groups)), key=_by_likeness)
+def _torn(survey: Survey) -> Iterator[Pair]:
+    """A pair of each two splits that a group stands in."""
     first: dict[tuple[str, str], int] = {}
     for row, place in enumerate(zip(survey.groups, survey.splits, strict=True)):
         first.setdefault(place, row)
     places: dict[str, list[int]] = defaultdict(list)
     for (group, _), row in first.items():
         places[group].append(row)
-    torn = (pair for rows in places.values() for pair in combinations(rows, 2))
-    return [*copies, *((a, b, None) for a, b in torn)]
-
-
-def _by_likeness(pair: tuple[int, int, float]) -> float:
-    return -pair[2]
+    for rows in places.values():
+        yield from ((a, b, None) for a, b in combinations(rows, 2))
 
 
 def _thin_classes(survey: Survey) -> Iterator[Finding]:

@@ -8,14 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipeline.audit import Pair
 from data_pipeline.picture_page import SHOWN_SIDE, figure, page, picture_tag
 from data_pipeline.reading import read_image
 from data_pipeline.sources import Item
 from data_pipeline.survey import Survey
 
 MOST_PAIRS = 100
-
-Pair = tuple[int, int, float | None]
 
 
 def write_leaks(survey: Survey, items: Sequence[Item], pairs: Sequence[Pair], path: Path) -> Path:
@@ -24,7 +23,7 @@ def write_leaks(survey: Survey, items: Sequence[Item], pairs: Sequence[Pair], pa
     Args:
         survey: The facts.
         items: The files of its rows.
-        pairs: As `data_pipeline.audit.leaking_pairs` tells them.
+        pairs: An audit's.
         path: File to write.
 
     Returns:

@@ -67,9 +67,10 @@ class Likeness:
             return group
 
         rows = np.arange(len(index))
-        for a, b, _ in self.pairs(rows, rows):
-            first, second = sorted((root(int(index[a])), root(int(index[b]))))
-            parent[second] = first
+        for start in range(0, len(rows), _BLOCK):  # likeness is mutual: half of the square will do
+            for a, b, _ in self.pairs(rows[start:], rows[start : start + _BLOCK]):
+                first, second = sorted((root(int(index[a])), root(int(index[b]))))
+                parent[second] = first
         return tuple(str(names[root(int(group))]) for group in index)
 
 

@@ -80,14 +80,13 @@ def audit(
 ) -> None:
     """Look for leaks between splits and other faults; exit code 1 on a leak."""
     from data_pipeline.audit import audit as audit_survey
-    from data_pipeline.audit import leaking_pairs
     from data_pipeline.leaks_page import write_leaks
 
     console = Console()
     survey, items = _survey(directory, console)
     report = audit_survey(survey)
     if page is not None:
-        write_leaks(survey, items, leaking_pairs(survey), page)
+        write_leaks(survey, items, report.pairs, page)
         console.print(f"page: {page}", highlight=False, soft_wrap=True)
     styles = {"leak": "bold red", "warning": "yellow"}
     for finding in report.findings:
