@@ -90,6 +90,13 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (bool, int, float, Mapping))
 
 
+def _as_recorded(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of an older version does not name it did not do."""
+    augment = tree.get("augment") or {}
+    filled = {"preset": "none", **augment} if isinstance(augment, Mapping) else augment
+    return {**tree, "augment": filled}
+
+
 def _open(given: Mapping[str, Any], named: Mapping[str, Any]) -> list[str]:
     """Fields that a preset may have a word on: all that are not searched."""
     return [name for name in FILLED if given[name] is None or name in named]
@@ -136,9 +143,7 @@ class StudyConfig(Section):
         Raises:
             ConfigError: as :meth:`from_tree`.
         """
-        # What an older record does not name it did not do.
-        augment = {"preset": "none", **(tree.get("augment") or {})}
-        return cls.from_tree({**tree, "augment": augment}, source)
+        return cls.from_tree(_as_recorded(tree), source)
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
@@ -155,8 +160,8 @@ class StudyConfig(Section):
                 set_dotted(tree, *parse_override(override))
             except ValueError as error:
                 problems.append(f"--set {override}: {error}")
-        if "provenance" in tree and isinstance(tree.get("augment", {}), dict):
-            tree["augment"] = {"preset": "none", **tree.get("augment", {})}  # see recorded()
+        if "provenance" in tree:  # an export
+            tree = _as_recorded(tree)
         try:
             config = cls.from_tree(tree, str(path), source.line)
         except ConfigError as error:
