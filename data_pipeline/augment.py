@@ -18,7 +18,7 @@ from data_pipeline.geometry import (
     sampling_field,
     sampling_matrix,
 )
-from data_pipeline.operations import COLOR_ONLY, GEOMETRIC, OPERATIONS, PHOTOMETRIC
+from data_pipeline.operations import COLOR_ONLY, GEOMETRIC, IGNORE, OPERATIONS, PHOTOMETRIC
 from data_pipeline.photometry import change_light
 from data_pipeline.warp import warp
 
@@ -89,11 +89,11 @@ def unfit(
         problems.append(
             f"expected crop_class to be one of {', '.join(classes)}, received {config.crop_class!r}"
         )
-    try:
-        if config.border == "constant":
-            border_label(config, classes)
-    except ValueError as error:
-        problems.append(str(error))
+    if config.border == "constant" and config.border_class not in (IGNORE, *classes):
+        problems.append(
+            f"expected border_class to be {IGNORE} or one of {', '.join(classes)}, received "
+            f"{config.border_class!r}"
+        )
     return problems
 
 

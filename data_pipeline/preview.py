@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from data_pipeline.augment import build_augment
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import Color
-from data_pipeline.geometry import IGNORED_LABEL
 from data_pipeline.operations import OPERATIONS
 from data_pipeline.picture_page import SHOWN_SIDE, figure, page, picture_tag
-from data_pipeline.store import Store
+from data_pipeline.store import IGNORE, Store
 
 Pixels = NDArray[np.uint8]
 
@@ -102,7 +101,7 @@ def outlined(
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
     labels = cv2.resize(mask, big, interpolation=cv2.INTER_NEAREST)
     rows, columns = np.mgrid[: big[1], : big[0]]
-    hatch = (labels == IGNORED_LABEL) & ((rows + columns) % 8 < 2)
+    hatch = (labels == IGNORE) & ((rows + columns) % 8 < 2)
     picture[hatch] = IGNORED_COLOR
     for label, color in enumerate(colors[1:], 1):
         area = (labels == label).astype(np.uint8)

@@ -90,6 +90,17 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (bool, int, float, Mapping))
 
 
+def _override(tree: dict[str, Any], overrides: Iterable[str]) -> list[str]:
+    """Apply ``a.b=value`` to a tree; return what is wrong with any."""
+    problems = []
+    for override in overrides:
+        try:
+            set_dotted(tree, *parse_override(override))
+        except ValueError as error:
+            problems.append(f"--set {override}: {error}")
+    return problems
+
+
 def _as_recorded(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a record of an older version does not name it did not do."""
     augment = tree.get("augment") or {}
@@ -155,11 +166,7 @@ class StudyConfig(Section):
         source = YamlSource.read(path)
         problems = list(source.problems)
         tree = source.tree
-        for override in overrides:
-            try:
-                set_dotted(tree, *parse_override(override))
-            except ValueError as error:
-                problems.append(f"--set {override}: {error}")
+        problems += _override(tree, overrides)
         if "provenance" in tree:  # an export
             tree = _as_recorded(tree)
         try:
@@ -179,12 +186,14 @@ class StudyConfig(Section):
             ConfigError: listing every problem.
         """
         tree: dict[str, Any] = {}
-        for override in overrides:
-            try:
-                set_dotted(tree, *parse_override(override))
-            except ValueError as error:
-                raise ConfigError("--set", [f"{override}: {error}"]) from None
-        return cls.from_tree(tree, "--set")
+        problems = _override(tree, overrides)
+        try:
+            config = cls.from_tree(tree, "--set")
+        except ConfigError as error:
+            raise ConfigError("--set", [*problems, *error.problems]) from None
+        if problems:
+            raise ConfigError("--set", problems)
+        return config
 
     @classmethod
     def from_tree(

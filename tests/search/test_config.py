@@ -200,3 +200,11 @@ def test_duplicates_and_overrides_do_not_hide_other_problems(tmp_path: Path) -> 
         StudyConfig.load(path, ["nonsense"])
 
     assert len(caught.value.problems) == 3
+
+
+def test_overrides_of_the_defaults_are_all_told_of_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        StudyConfig.of(["train.epochs", "train.batch_size=0", "nothing"])
+
+    assert len(caught.value.problems) == 3
+    assert StudyConfig.of(["train.epochs=7"]).train.epochs == 7
