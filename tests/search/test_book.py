@@ -2,106 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.book import TrialBook
 from search.bridge import Packed, StudySearcher
-from search.config import StudyConfig, TrialConfig
-from search.live import Placer
+from search.config import StudyConfig
 from search.stop import Stop
 from search.study import SHARE, mirror_study, open_study, trial_folder
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        pass
-
-    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        pass
-
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
-        pass
-
-    def trial_ended(self, trial: FrozenTrial) -> None:
-        pass
-
-
-def config_in(
-    folder: Path, resources: Mapping[str, Any] | None = None, **search: Any
-) -> StudyConfig:
-    return StudyConfig.from_tree(
-        {
-            "study": {"storage_path": str(folder), "seed": 3},
-            "search": {"grace_epochs": 1, "reduction_factor": 2, "num_trials": 8, **search},
-            "resources": dict(resources or {}),
-        }
-    )
-
-
-def open_book(
-    config: StudyConfig,
-    capacity: Callable[[], int] = lambda: 4,
-    stop: Stop | None = None,
-    placer: Placer | None = None,
-) -> TrialBook:
-    config.directory.mkdir(parents=True, exist_ok=True)
-    (config.directory / "study.yaml").touch()
-    (config.directory / "trials").mkdir(exist_ok=True)
-    study = open_study(config)
-    return TrialBook(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
+from tests.search.books import (
+    Places,
+    config_in,
+    mirrored,
+    open_book,
+    proposal_of,
+    result,
+    trials,
+)
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> StudyConfig:
     return config_in(tmp_path)
-
-
-def result(values: list[float | None], *, done: bool = False, pruning: Any = None) -> dict:
-    """What a worker reports after epochs of these objective values."""
-    shown = values if pruning is None else pruning
-    best = max((v for v in values if v is not None), default=None)
-    return {
-        "done": done,
-        "record": {"epoch": len(values), "objective": values[-1], "dice": {}},
-        "history": list(enumerate(shown, start=1)),
-        "best_value": best,
-        "best_epoch": None if best is None else values.index(best) + 1,
-        "cost": {"parameters": 10, "flops": 20, "activation_bytes": 30},
-    }
-
-
-def proposal_of(book: TrialBook) -> dict[str, Any]:
-    """Let a further worker have a trial, whatever Ray calls it."""
-    proposal = book.propose(str(uuid.uuid4()))
-    assert proposal is not None
-    return proposal
-
-
-def mirrored(config: StudyConfig, number: int) -> dict:
-    path = trial_folder(config.directory, number) / "trial.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def trials(book: TrialBook) -> list[FrozenTrial]:
-    return book.study.get_trials()
 
 
 def test_a_completed_trial_has_its_best_epochs_value_and_every_intermediate_one(
@@ -254,27 +181,6 @@ def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
     assert again["resources"]["gpus_per_trial"] == 0.5
 
 
-class Places:
-    """Notes who has a place."""
-
-    def __init__(self, deepest: int = 4) -> None:
-        self.held: list[str] = []
-        self.deepest = deepest
-
-    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> dict[str, float]:
-        self.held.append(name)
-        return {"CPU": factor}
-
-    def free(self, name: str) -> None:
-        self.held.remove(name)
-
-    def can_grow(self, config: TrialConfig) -> bool:
-        return True
-
-    def problem(self, config: TrialConfig) -> str | None:
-        return "too large for any node" if config.model.num_layers > self.deepest else None
-
-
 def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:
     places = Places(deepest=9)
     book = open_book(config, placer=places)
@@ -410,125 +316,6 @@ def test_failures_after_a_trial_has_trained_do_not_end_the_run(config: StudyConf
     assert not book.hopeless
 
 
-def lose(book: TrialBook, ray_id: str, reason: str = "its node was lost") -> None:
-    """What the adapters do when Ray gives a worker up."""
-    book.note_lost(ray_id, reason)
-    book.finish(ray_id, None, error=True)
-
-
-def test_a_trial_that_lost_its_worker_goes_on_and_the_loss_is_counted_in_the_study(
-    config: StudyConfig,
-) -> None:
-    book = open_book(config)
-    number = proposal_of(book)["number"]
-    (ray_id,) = book._live
-    book.report(ray_id, result([0.1, 0.2]))
-    lose(book, ray_id)
-
-    assert proposal_of(book)["number"] == number
-    (trial,) = trials(book)
-    assert trial.state is TrialState.RUNNING
-    assert trial.user_attrs["failures"] == [{"epoch": 2, "reason": "its node was lost"}]
-    assert mirrored(config, 0)["failures"] == trial.user_attrs["failures"]
-
-
-def test_losses_in_a_row_end_in_fail_also_over_several_runs(tmp_path: Path) -> None:
-    config = config_in(tmp_path, resources={"max_failures": 2})
-    for run in range(3):
-        book = open_book(config)  # counted in the study, not in the driver's memory
-        book.propose(str(run))
-        lose(book, str(run), "its worker process died")
-
-    (trial,) = trials(book)
-    assert trial.state is TrialState.FAIL
-    assert len(trial.user_attrs["failures"]) == 3
-    assert mirrored(config, 0)["reason"] == (
-        "its worker process died; failure 3 in a row after epoch 0"
-    )
-
-
-def test_a_trial_that_ends_badly_at_once_keeps_what_its_earlier_workers_found(
-    tmp_path: Path,
-) -> None:
-    config = config_in(tmp_path, resources={"max_failures": 0})
-    first = open_book(config)
-    folder = Path(proposal_of(first)["folder"])
-    lines = [{"epoch": epoch, "objective": value} for epoch, value in ((1, 0.4), (2, 0.3))]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    second = open_book(config)
-    second.propose("a")
-    lose(second, "a")
-
-    record = mirrored(config, 0)
-    assert (record["state"], record["epochs"]) == ("FAIL", 2)
-    assert (record["value"], record["best_epoch"]) == (0.4, 1)
-
-
-def test_an_epoch_between_two_losses_forgives_the_first(tmp_path: Path) -> None:
-    config = config_in(tmp_path, resources={"max_failures": 1})
-    book = open_book(config)
-    values = []
-    for attempt in range(4):
-        book.propose(str(attempt))
-        values.append(0.1 * attempt)
-        book.report(str(attempt), result(values))
-        lose(book, str(attempt))
-
-    assert trials(book)[0].state is TrialState.RUNNING
-    book.propose("a")
-    lose(book, "a")
-    assert trials(book)[0].state is TrialState.FAIL
-
-
-def test_a_recycled_worker_is_no_failure(config: StudyConfig) -> None:
-    book = open_book(config)
-    number = proposal_of(book)["number"]
-    (ray_id,) = book._live
-    book.note_lost(ray_id, "its worker failed", recycled=True)
-    book.finish(ray_id, None, error=True)
-
-    assert proposal_of(book)["number"] == number
-    assert "failures" not in trials(book)[0].user_attrs
-
-
-def test_the_search_is_not_over_while_a_trial_may_still_lose_its_worker(tmp_path: Path) -> None:
-    config = config_in(tmp_path, num_trials=1)
-    book = open_book(config)
-    searcher = StudySearcher(book)
-    searcher.suggest("a")
-    assert searcher.suggest("b") is None  # not FINISHED, which Tune would never take back
-    lose(book, "a")
-    assert searcher.suggest("b") is not None
-
-
-def test_a_silent_worker_is_overdue_and_its_trial_goes_on(tmp_path: Path) -> None:
-    config = config_in(tmp_path, resources={"trial_timeout_minutes": 0.001})
-    book = open_book(config)
-    book.propose("waits for a node")
-    book.propose("hangs")
-    book.heard("hangs")
-    time.sleep(0.1)
-
-    assert book.overdue() == ["hangs"]
-    assert book.overdue() == []  # killed once
-    lose(book, "hangs", "its worker process died")
-    (failure,) = trials(book)[1].user_attrs["failures"]
-    assert failure["reason"] == "no report for 0.001 minutes (trial_timeout_minutes)"
-
-
-def test_out_of_memory_is_tried_once_more_where_a_larger_share_may_help(tmp_path: Path) -> None:
-    book = open_book(config_in(tmp_path), placer=Places(deepest=9))
-    for ray_id in ("a", "b"):
-        assert trials(book) == [] or trials(book)[0].state is TrialState.RUNNING
-        book.propose(ray_id)
-        book.finish(ray_id, {"done": True, "failed": "out of memory: 9 GB"}, error=False)
-
-    (trial,) = trials(book)
-    assert trial.user_attrs["share"] == 2
-    assert trial.state is TrialState.FAIL
-    assert trial.constraints == {"memory": 1.0}
-
-
 def test_a_stopped_run_lets_its_epochs_end_and_leaves_its_trials_running(
     config: StudyConfig,
 ) -> None:
@@ -544,97 +331,6 @@ def test_a_stopped_run_lets_its_epochs_end_and_leaves_its_trials_running(
     assert stop.now(book.live)
     (trial,) = trials(book)
     assert (trial.state, trial.intermediate_values) == (TrialState.RUNNING, {1: 0.5})
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.trouble.RETRY_SECONDS", 0.2)
-
-
-def test_a_study_directory_that_is_gone_for_a_while_pauses_the_search(
-    config: StudyConfig, impatient: None
-) -> None:
-    book = open_book(config)
-    book.propose("a")
-    away = config.directory.with_name("away")
-    config.directory.rename(away)
-    back = threading.Timer(0.5, lambda: away.rename(config.directory))
-    back.start()
-    book.report("a", result([0.5]))
-    book.finish("a", result([0.5], done=True), error=False)
-    back.join()
-
-    assert [trial.value for trial in trials(open_book(config))] == [0.5]
-    assert book.trouble is None
-    first, second = book.observer.warnings  # type: ignore[attr-defined]
-    assert "the storage is gone" in first
-    assert "the search pauses" in first
-    assert "writing again" in second
-
-
-def test_a_storage_that_stays_away_ends_the_run_and_nothing_is_begun_in_its_place(
-    tmp_path: Path, impatient: None
-) -> None:
-    config = config_in(tmp_path, resources={"storage_patience_minutes": 0.005})
-    book = open_book(config)
-    book.propose("a")
-    away = config.directory.with_name("away")
-    config.directory.rename(away)
-    book.report("a", result([0.5]))
-    book.finish("a", result([0.5], done=True), error=False)
-
-    assert "the storage is gone" in str(book.trouble)
-    assert (book.stop.asked, book.stop.exit_code) == (True, 75)
-    assert not config.directory.exists()
-    away.rename(config.directory)
-    assert proposal_of(open_book(config))["number"] == 0  # RUNNING, goes on
-
-
-def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
-    config: StudyConfig, impatient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from search.journal import StudyJournal
-
-    book = open_book(config)
-    append, left = StudyJournal.append_logs, [3]
-
-    def full(self: StudyJournal, logs: list[dict[str, Any]]) -> None:
-        if left[0] == 0:
-            return append(self, logs)
-        left[0] -= 1
-        with open(config.directory / "optuna.journal", "a") as file:
-            file.write('{"op_code": 4, "worker')  # what the disk still took
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(StudyJournal, "append_logs", full)
-    first = proposal_of(book)
-    (ray_id,) = book._live
-    left[0] = 2
-    book.report(ray_id, result([0.5]))
-    left[0] = 2
-    book.finish(ray_id, result([0.5], done=True), error=False)
-
-    assert first["number"] == 0
-    again = trials(open_book(config))
-    assert [(t.state, t.value) for t in again] == [(TrialState.COMPLETE, 0.5)]
-    assert again[0].intermediate_values == {1: 0.5}
-
-
-def test_a_worker_that_waits_for_its_storage_is_said_and_in_the_end_replaced(
-    tmp_path: Path,
-) -> None:
-    config = config_in(tmp_path, resources={"storage_patience_minutes": 0.002})
-    book = open_book(config)
-    book.propose("a")
-    waiting = {"done": False, "waiting": "the storage is full"}
-    assert not book.report("a", waiting)
-    time.sleep(0.2)
-    assert book.report("a", waiting)
-    book.finish("a", waiting, error=False)
-
-    assert book.observer.warnings[0] == "trial 0 waits: the storage is full"  # type: ignore[attr-defined]
-    assert trials(book)[0].user_attrs["failures"][0]["reason"] == "the storage is full"
-    assert proposal_of(book)["number"] == 0
 
 
 def test_a_superseded_run_writes_nothing_more(config: StudyConfig) -> None:

@@ -14,13 +14,14 @@ from ray import tune
 
 import search.runner
 from model.cost import MemoryEstimate
+from search.book import TrialBook
 from search.bridge import Packed
 from search.capacity import Capacity, Nodes, ask_gpu_memory
 from search.config import TrialConfig
 from search.placement import GB
 from search.settings import ResourceSettings
 from search.study import open_study
-from tests.search.test_book import Heard, TrialBook, config_in, result
+from tests.search.books import Heard, config_in, result
 
 pytestmark = pytest.mark.cluster
 

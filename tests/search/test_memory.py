@@ -131,7 +131,8 @@ from search.bridge import Packed
 from search.capacity import Capacity
 from search.cluster import ray_cluster
 from search.study import open_study
-from tests.search.test_book import Heard, TrialBook, config_in, result
+from search.book import TrialBook
+from tests.search.books import Heard, config_in, result
 
 class Worker(tune.Trainable):
     def setup(self, config):

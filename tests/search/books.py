@@ -1,0 +1,119 @@
+"""A book over a real Optuna journal, and what workers and Ray tell it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search.book import TrialBook
+from search.config import StudyConfig, TrialConfig
+from search.live import Placer
+from search.stop import Stop
+from search.study import open_study, trial_folder
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        pass
+
+    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
+        pass
+
+    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+        pass
+
+    def trial_ended(self, trial: FrozenTrial) -> None:
+        pass
+
+
+def config_in(
+    folder: Path, resources: Mapping[str, Any] | None = None, **search: Any
+) -> StudyConfig:
+    return StudyConfig.from_tree(
+        {
+            "study": {"storage_path": str(folder), "seed": 3},
+            "search": {"grace_epochs": 1, "reduction_factor": 2, "num_trials": 8, **search},
+            "resources": dict(resources or {}),
+        }
+    )
+
+
+def open_book(
+    config: StudyConfig,
+    capacity: Callable[[], int] = lambda: 4,
+    stop: Stop | None = None,
+    placer: Placer | None = None,
+) -> TrialBook:
+    config.directory.mkdir(parents=True, exist_ok=True)
+    (config.directory / "study.yaml").touch()
+    (config.directory / "trials").mkdir(exist_ok=True)
+    study = open_study(config)
+    return TrialBook(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
+
+
+def result(values: list[float | None], *, done: bool = False, pruning: Any = None) -> dict:
+    """What a worker reports after epochs of these objective values."""
+    shown = values if pruning is None else pruning
+    best = max((v for v in values if v is not None), default=None)
+    return {
+        "done": done,
+        "record": {"epoch": len(values), "objective": values[-1], "dice": {}},
+        "history": list(enumerate(shown, start=1)),
+        "best_value": best,
+        "best_epoch": None if best is None else values.index(best) + 1,
+        "cost": {"parameters": 10, "flops": 20, "activation_bytes": 30},
+    }
+
+
+def proposal_of(book: TrialBook) -> dict[str, Any]:
+    """Let a further worker have a trial, whatever Ray calls it."""
+    proposal = book.propose(str(uuid.uuid4()))
+    assert proposal is not None
+    return proposal
+
+
+def mirrored(config: StudyConfig, number: int) -> dict:
+    path = trial_folder(config.directory, number) / "trial.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def trials(book: TrialBook) -> list[FrozenTrial]:
+    return book.study.get_trials()
+
+
+def lose(book: TrialBook, ray_id: str, reason: str = "its node was lost") -> None:
+    """What the adapters do when Ray gives a worker up."""
+    book.note_lost(ray_id, reason)
+    book.finish(ray_id, None, error=True)
+
+
+class Places:
+    """Notes who has a place."""
+
+    def __init__(self, deepest: int = 4) -> None:
+        self.held: list[str] = []
+        self.deepest = deepest
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> dict[str, float]:
+        self.held.append(name)
+        return {"CPU": factor}
+
+    def free(self, name: str) -> None:
+        self.held.remove(name)
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        return True
+
+    def problem(self, config: TrialConfig) -> str | None:
+        return "too large for any node" if config.model.num_layers > self.deepest else None
