@@ -63,7 +63,10 @@ class Curve:
         dice, soft_dice: [E, C] in 0..1, columns in the order of the study's classes.
         counts: [E, C, 3] true positives, false positives and false negatives in pixels.
         train_seconds, validate_seconds, total_seconds: [E].
+        input_seconds: [E] of those of training, spent waiting for images.
         images_per_second: [E] training images.
+        ended: [E] seconds since 1970.
+        workers: E names of the processes that trained, "host/pid"; "" where not recorded.
     """
 
     epoch: NDArray[np.int64]
@@ -80,7 +83,10 @@ class Curve:
     train_seconds: Floats
     validate_seconds: Floats
     total_seconds: Floats
+    input_seconds: Floats
     images_per_second: Floats
+    ended: Floats
+    workers: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.epoch)
@@ -417,6 +423,9 @@ def _curve(lines: list[EpochLine], classes: tuple[str, ...]) -> Curve:
         train_seconds=_floats([line.seconds.train for line in lines]),
         validate_seconds=_floats([line.seconds.validate_ for line in lines]),
         total_seconds=_floats([line.seconds.total for line in lines]),
+        input_seconds=_floats([line.seconds.input for line in lines]),
+        ended=_floats([line.time.timestamp() if line.time else None for line in lines]),
+        workers=tuple(f"{w.host}/{w.pid}" if (w := line.worker) else "" for line in lines),
         **scalars,
     )
 

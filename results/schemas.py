@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -78,6 +79,14 @@ class Seconds(BaseModel):
     train: float | None = None
     validate_: float | None = Field(None, alias="validate")
     total: float | None = None
+    input: float | None = None
+
+
+class Worker(BaseModel):
+    """The process that trained an epoch."""
+
+    host: str
+    pid: int
 
 
 class EpochLine(BaseModel):
@@ -96,3 +105,5 @@ class EpochLine(BaseModel):
     counts: dict[str, tuple[float, float, float]] = {}
     seconds: Seconds = Field(default_factory=Seconds)
     images_per_second: float | None = None
+    time: datetime | None = None
+    worker: Worker | None = None

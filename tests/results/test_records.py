@@ -53,6 +53,25 @@ def test_curves_agree_with_their_counts(study_dir: Path) -> None:
         np.testing.assert_allclose(scores.dice(counts), dice)
 
 
+def test_an_epoch_tells_when_and_where_it_was_trained(copy: Path) -> None:
+    path = metrics(copy, 4)
+    first, second, *_ = path.read_text(encoding="utf-8").splitlines()
+    told = json.loads(first) | {
+        "time": "1970-01-01T01:00:02+00:30",
+        "worker": {"host": "a", "pid": 7},
+        "seconds": {"train": 2.0, "validate": 1.0, "input": 0.25, "total": 3.5},
+    }
+    silent = json.loads(second) | {"seconds": {"train": 2.0}}
+    silent.pop("time")
+    silent.pop("worker", None)
+    path.write_text("".join(json.dumps(line) + "\n" for line in (told, silent)), encoding="utf-8")
+    curve = load_study(copy).trials[4].curve
+    np.testing.assert_array_equal(curve.ended, [1802.0, np.nan])
+    np.testing.assert_array_equal(curve.input_seconds, [0.25, np.nan])
+    np.testing.assert_array_equal(curve.total_seconds, [3.5, np.nan])
+    assert curve.workers == ("a/7", "")
+
+
 def test_an_undefined_class_is_nan(study_dir: Path) -> None:
     collapsed = load_study(study_dir).trials[0]
     fray = CLASSES.index("Fray")
