@@ -56,10 +56,10 @@ def prepare(
     _make_root(root)
     fingerprint = fingerprint_of(dataset, config, root, workers)
     path = root / fingerprint[:16]
-    if (path / MANIFEST).is_file() and (store := _try_open(path)) is not None:
+    if (path / MANIFEST).is_file() and (store := try_open(path)) is not None:
         return store
-    with _exclusive(root, path.name) as locked:
-        store = _try_open(path)  # the process waited for may have made it
+    with exclusive(root, path.name) as locked:
+        store = try_open(path)  # the process waited for may have made it
         work = _work_folder(path, locked)
         _remove_leftovers(root, path.name if locked else None, work if store is None else None)
         if store is None:
@@ -67,7 +67,7 @@ def prepare(
             with _workplace(work, keep=locked):
                 elsewhere = _make(tasks, workers or os.cpu_count() or 1, progress, across)
                 _assemble(dataset, config, tasks, work / "store", elsewhere)
-                _publish(work / "store", path)
+                publish(work / "store", path)
             store = Store.open(path)
     return store
 
@@ -132,8 +132,8 @@ def _make_root(root: Path) -> None:
         raise DataError([Problem(str(root), message)]) from None
 
 
-def _try_open(path: Path) -> Store | None:
-    """A store that is there and whole; a damaged one is made again."""
+def try_open(path: Path) -> Store | None:
+    """A store that is there and whole, else None: a damaged one is to be made again."""
     if not path.is_dir():
         return None
     try:
@@ -144,7 +144,7 @@ def _try_open(path: Path) -> Store | None:
 
 
 @contextlib.contextmanager
-def _exclusive(root: Path, name: str) -> Iterator[bool]:
+def exclusive(root: Path, name: str) -> Iterator[bool]:
     """Holds the lock of a store; yields False where the file system knows no locks.
 
     The lock goes with the process that holds it, however that ends.
@@ -215,7 +215,8 @@ def _remove_leftovers(root: Path, locked: str | None, kept: Path | None) -> None
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
+    """Gives a finished store its name; one that is there already is replaced."""
     if path.exists():  # damaged, or another process was first on a file system without locks
         old = path.with_name(f"{path.name}.tmp-old-{os.getpid()}")
         os.replace(path, old)
