@@ -7,6 +7,8 @@ null in files, a dash in the report; no mean takes it for a zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,6 +37,94 @@ def dice(counts: ArrayLike) -> Scores:
     true_positives, false_positives, false_negatives = rows.T
     doubled = 2.0 * true_positives
     return _ratio(doubled, doubled + false_positives + false_negatives)
+
+
+def iou(counts: ArrayLike) -> Scores:
+    """Intersection over union of each class, ``TP / (TP + FP + FN)``: Jaccard (1912).
+
+    Equal to dice / (2 - dice), so it orders models class by class as Dice does.
+
+    Args:
+        counts: [C, 3], as of ``dice``.
+
+    Returns:
+        [C] float64 in 0..1; NaN for a class in neither truth nor prediction.
+
+    Raises:
+        ValueError: as ``dice``.
+    """
+    rows = _rows(counts, "counts", "[classes, 3] (TP, FP, FN)")
+    return _ratio(rows[:, 0], rows.sum(axis=1))
+
+
+def precision(counts: ArrayLike) -> Scores:
+    """Share of each class's predicted pixels that are truly of it, ``TP / (TP + FP)``.
+
+    Args:
+        counts: [C, 3], as of ``dice``.
+
+    Returns:
+        [C] float64 in 0..1; NaN for a class that is never predicted.
+
+    Raises:
+        ValueError: as ``dice``.
+    """
+    rows = _rows(counts, "counts", "[classes, 3] (TP, FP, FN)")
+    return _ratio(rows[:, 0], rows[:, 0] + rows[:, 1])
+
+
+def recall(counts: ArrayLike) -> Scores:
+    """Share of each class's true pixels that are predicted as it, ``TP / (TP + FN)``.
+
+    Args:
+        counts: [C, 3], as of ``dice``.
+
+    Returns:
+        [C] float64 in 0..1; NaN for a class without a true pixel.
+
+    Raises:
+        ValueError: as ``dice``.
+    """
+    rows = _rows(counts, "counts", "[classes, 3] (TP, FP, FN)")
+    return _ratio(rows[:, 0], rows[:, 0] + rows[:, 2])
+
+
+@dataclass(frozen=True)
+class BackgroundOnly:
+    """What a model scores that is certain of background everywhere.
+
+    Attributes:
+        pooled_dice: the reference's metric, all classes pooled: the background's share of pixels;
+            NaN without pixels.
+        mean_foreground_dice: 0; NaN where no foreground class has a pixel.
+    """
+
+    pooled_dice: float
+    mean_foreground_dice: float
+
+
+def background_only(class_pixels: ArrayLike) -> BackgroundOnly:
+    """Score a prediction of nothing but background, certain of it, on a data set.
+
+    Args:
+        class_pixels: [C] whole numbers >= 0, true pixels of each class, background first.
+
+    Raises:
+        ValueError: for another shape, a negative number, or one that is not finite.
+    """
+    pixels = np.asarray(class_pixels, dtype=np.float64)
+    if pixels.ndim != 1 or not pixels.size or not np.isfinite(pixels).all() or (pixels < 0).any():
+        raise ValueError(
+            f"expected finite pixels >= 0 of shape [classes], received {pixels.tolist()}"
+        )
+    total = float(pixels.sum())
+    # All pixels are predicted as background: no foreground class has a true positive.
+    counts = np.column_stack([np.zeros_like(pixels), np.zeros_like(pixels), pixels])
+    counts[BACKGROUND] = pixels[BACKGROUND], total - pixels[BACKGROUND], 0.0
+    return BackgroundOnly(
+        pooled_dice=float(pixels[BACKGROUND]) / total if total else float("nan"),
+        mean_foreground_dice=mean_foreground(dice(counts)),
+    )
 
 
 def soft_dice(sums: ArrayLike) -> Scores:

@@ -75,3 +75,24 @@ def test_weighted_foreground_is_the_weighted_mean_of_defined_classes() -> None:
 def test_weights_that_do_not_fit_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="expected 3 finite weights"):
         scores.weighted_foreground([0.9, 0.1, 0.2], weights)
+
+
+def test_iou_precision_and_recall_of_known_counts() -> None:
+    counts = [[6, 2, 4], [0, 3, 0], [0, 0, 3], [0, 0, 0]]
+
+    np.testing.assert_allclose(scores.iou(counts), [0.5, 0.0, 0.0, np.nan])
+    np.testing.assert_allclose(scores.precision(counts), [0.75, 0.0, np.nan, np.nan])
+    np.testing.assert_allclose(scores.recall(counts), [0.6, np.nan, 0.0, np.nan])
+    dice = scores.dice(counts)
+    np.testing.assert_allclose(scores.iou(counts), dice / (2 - dice))
+
+
+def test_background_alone_scores_its_share_and_no_defect() -> None:
+    found = scores.background_only([970, 20, 0, 10])
+    assert found == scores.BackgroundOnly(pooled_dice=0.97, mean_foreground_dice=0.0)
+    clean = scores.background_only([100, 0])
+    assert clean.pooled_dice == 1.0
+    assert np.isnan(clean.mean_foreground_dice)
+    assert np.isnan(scores.background_only([0, 0]).pooled_dice)
+    with pytest.raises(ValueError, match="expected finite pixels"):
+        scores.background_only([1, -1])
