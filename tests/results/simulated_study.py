@@ -1,32 +1,55 @@
 """Writes a study directory as a search would have left it, in seconds instead of hours.
 
-The numbers are drawn, not trained: a trial's quality depends on its parameters, the hard Dice of a
-class stands at zero until its soft Dice has grown, and weak trials are pruned at the rungs.
+The numbers are drawn, not trained: see simulated_trials.py for how, simulated_evaluation.py for
+predictions and simulated_confirmation.py for a confirmation.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import yaml
 
-from results import scores
+from tests.results.simulated_trials import (
+    Trial,
+    baseline_params,
+    class_pixels,
+    draw,
+    schedule,
+    write_trial,
+)
 
 CLASSES = ("background", "Blowhole", "Break", "Crack", "Fray", "Uneven")
-# Reachable Dice and pixels in the validation split of each class.
-REACH = (0.99, 0.72, 0.48, 0.31, 0.69, 0.86)
-PIXELS = (2_150_000, 3_100, 14_200, 5_400, 9_800, 61_000)
-RUNGS = (3, 9)
+FINGERPRINT = "8f1c02a97be6d4435c0e"
+CREATED = "2026-03-02T09:14:00+00:00"
+# Name, pixels as a multiple of the validation split's, images, groups.
+SPLITS = (("train", 3.0, 402, 68), ("valid", 1.0, 131, 22), ("test", 1.0, 135, 23))
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What the simulated study is made of."""
+    """What the simulated study is made of.
+
+    Attributes:
+        trials: how many; number 0 is the baseline.
+        epochs: of a trial that is not stopped.
+        classes: names, background first; see :func:`class_names`.
+        absent: classes without a pixel in the validation split.
+        fail_every: every so many trials one fails.
+        running: how many of the last trials still run.
+        leak: whether the audit found one.
+        states: states of trials by number, whatever else is said.
+        prune: whether weak trials are stopped at the rungs.
+        lost_every: every so many trials one loses its worker and goes on; 0: none.
+        latency: whether latency was measured.
+        schema: "first": what the first version wrote, without what was added since.
+        nodes, workers_per_node: where trials were trained.
+        stem: what the names of images begin with.
+    """
 
     trials: int = 24
     epochs: int = 27
@@ -39,6 +62,18 @@ class Simulation:
     leak: bool = False
     findings: bool = True
     states: dict[int, str] = field(default_factory=dict)
+    prune: bool = True
+    lost_every: int = 0
+    latency: bool = False
+    schema: Literal["current", "first"] = "current"
+    nodes: tuple[str, ...] = ("node-1", "node-2")
+    workers_per_node: int = 2
+    stem: str = "tile"
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """So many names of classes, background first."""
+    return tuple(CLASSES[:count]) + tuple(f"Class {i:02d}" for i in range(len(CLASSES), count))
 
 
 def space() -> dict[str, dict[str, Any]]:
@@ -60,8 +95,13 @@ def write_study(path: Path, simulation: Simulation | None = None) -> Path:
     header = study_yaml(simulation)
     (path / "study.yaml").write_text(yaml.safe_dump(header, sort_keys=False), encoding="utf-8")
     (path / "data.json").write_text(json.dumps(data_json(simulation)), encoding="utf-8")
-    for number in range(simulation.trials):
-        write_trial(path / "trials" / f"{number:05d}", number, simulation)
+    trials = [draw(number, simulation) for number in range(simulation.trials)]
+    schedule(trials, simulation)
+    for trial in trials:
+        write_trial(path / "trials" / f"{trial.number:05d}", trial, simulation)
+    if simulation.schema == "current":
+        told = json.dumps(pipeline_json(trials))
+        (path / "pipeline.json").write_text(told, encoding="utf-8")
     return path
 
 
@@ -83,29 +123,29 @@ def study_yaml(simulation: Simulation) -> dict[str, Any]:
     for name, distribution in space().items():
         section, key = name.split(".")
         config[section][key] = distribution
-    return {
+    header = {
         "format": 1,
         "name": simulation.name,
-        "created": "2026-03-02T09:14:00+00:00",
+        "created": CREATED,
         "config": config,
         "classes": list(simulation.classes),
-        "data_fingerprint": "8f1c02a97be6d4435c0e",
+        "data_fingerprint": FINGERPRINT,
         "versions": {"python": "3.11.2", "tensorflow": "2.21.0", "optuna": "5.0.0"},
         "git_revision": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
         "objective": "mean_foreground_dice",
         "pruning_metric": "soft_foreground_dice",
     }
+    if simulation.schema == "first":
+        for name in ("versions", "git_revision", "pruning_metric"):
+            header.pop(name)
+    return header
 
 
 def data_json(simulation: Simulation) -> dict[str, Any]:
     """The contents of data.json."""
-    pixels = _class_pixels(simulation)
+    pixels = class_pixels(simulation)
     splits = {}
-    for name, share, images, groups in (
-        ("train", 3.0, 402, 68),
-        ("valid", 1.0, 131, 22),
-        ("test", 1.0, 135, 23),
-    ):
+    for name, share, images, groups in SPLITS:
         splits[name] = {
             "images": images,
             "groups": groups,
@@ -116,7 +156,7 @@ def data_json(simulation: Simulation) -> dict[str, Any]:
             },
         }
     return {
-        "fingerprint": "8f1c02a97be6d4435c0e",
+        "fingerprint": FINGERPRINT,
         "source": "data/magnetic_tile",
         "classes": list(simulation.classes),
         "image_shape": [128, 128, 1],
@@ -157,164 +197,19 @@ def _findings(simulation: Simulation) -> list[dict[str, Any]]:
     return findings
 
 
-def _class_pixels(simulation: Simulation) -> dict[str, int]:
+def pipeline_json(trials: Sequence[Trial]) -> dict[str, Any]:
+    """The contents of pipeline.json: one stream, which two trials read at a time."""
+    images = sum(trial.epochs for trial in trials) * 804
     return {
-        name: 0 if name in simulation.absent else PIXELS[index % len(PIXELS)]
-        for index, name in enumerate(simulation.classes)
-    }
-
-
-def baseline_params() -> dict[str, Any]:
-    """The hand-tuned recipe, which collapses to background."""
-    return {
-        "model.num_layers": 5,
-        "model.base_filters": 16,
-        "model.base_kernel": 9,
-        "model.dropout_rate": 0.05,
-        "train.learning_rate": 1e-4,
-        "train.loss": "cross_entropy",
-    }
-
-
-def sample_params(rng: np.random.Generator) -> dict[str, Any]:
-    """One draw of the space."""
-    return {
-        "model.num_layers": int(rng.integers(3, 7)),
-        "model.base_filters": int(rng.choice([8, 16, 32])),
-        "model.base_kernel": int(rng.choice([3, 5, 7, 9])),
-        "model.dropout_rate": float(rng.uniform(0.0, 0.15)),
-        "train.learning_rate": float(10 ** rng.uniform(-4, -2)),
-        "train.loss": str(rng.choice(space()["train.loss"]["choice"])),
-    }
-
-
-def quality(params: dict[str, Any]) -> float:
-    """How much of each class's reachable Dice the parameters get to, 0..1."""
-    rate = math.log10(params["train.learning_rate"])
-    value = 0.95 - 0.35 * (rate + 2.8) ** 2 - 0.07 * abs(params["model.num_layers"] - 5)
-    value -= 1.2 * abs(params["model.dropout_rate"] - 0.04)
-    value -= {"cross_entropy_dice": 0.0, "focal_tversky": 0.08, "cross_entropy": 0.4}[
-        params["train.loss"]
-    ]
-    return min(max(value, 0.0), 1.0)
-
-
-def write_trial(path: Path, number: int, simulation: Simulation) -> None:
-    """Write one trial's folder."""
-    rng = np.random.default_rng((simulation.seed, number))
-    baseline = number == 0
-    params = baseline_params() if baseline else sample_params(rng)
-    level = 0.0 if baseline else quality(params)
-    state, epochs = _fate(number, level, rng, simulation)
-    lines = [_epoch_line(epoch, level, rng, simulation) for epoch in range(1, epochs + 1)]
-    objectives = [line["objective"] for line in lines]
-    best = objectives.index(max(objectives)) if objectives and objectives[0] is not None else None
-    told = state in ("COMPLETE", "PRUNED") and best is not None
-    record = {
-        "number": number,
-        "state": state,
-        "value": objectives[best] if told and best is not None else None,
-        "best_epoch": best + 1 if told and best is not None else None,
-        "epochs": epochs,
-        "params": params,
-        "baseline": "reference" if baseline else None,
-        "reason": _reason(state, epochs),
-        "started": "2026-03-02T09:20:00+00:00",
-        "finished": None if state == "RUNNING" else "2026-03-02T09:31:12+00:00",
-        "seed": 1000 + number,
-        "cost": _cost(params),
-    }
-    path.mkdir(parents=True)
-    (path / "trial.json").write_text(json.dumps(record), encoding="utf-8")
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (path / "metrics.jsonl").write_text(text, encoding="utf-8")
-    if state == "COMPLETE":
-        (path / "best.keras").write_bytes(b"keras model of trial %d" % number)
-
-
-def _fate(
-    number: int, level: float, rng: np.random.Generator, simulation: Simulation
-) -> tuple[str, int]:
-    forced = simulation.states.get(number)
-    if forced is not None:
-        return forced, 0 if forced == "FAIL" else simulation.epochs
-    if number >= simulation.trials - simulation.running:
-        return "RUNNING", int(rng.integers(1, 6))
-    if number and number % simulation.fail_every == 0:
-        return "FAIL", int(rng.integers(0, 3))
-    score = level + float(rng.normal(0.0, 0.08))
-    for rung, needed in zip(RUNGS, (0.35, 0.6), strict=True):
-        if number and score < needed and rung < simulation.epochs:
-            return "PRUNED", rung
-    return "COMPLETE", simulation.epochs
-
-
-def _reason(state: str, epochs: int) -> str | None:
-    if state == "PRUNED":
-        return f"pruned at epoch {epochs}"
-    return "ResourceExhaustedError: out of memory" if state == "FAIL" else None
-
-
-def _cost(params: dict[str, Any]) -> dict[str, float]:
-    size = params["model.base_filters"] ** 2 * 4 ** params["model.num_layers"]
-    return {
-        "parameters": int(size * 14),
-        "flops": float(size * params["model.base_kernel"] ** 2 * 2600),
-        "activation_bytes": params["model.base_filters"] * 2_300_000,
-    }
-
-
-def _epoch_line(
-    epoch: int, level: float, rng: np.random.Generator, simulation: Simulation
-) -> dict[str, Any]:
-    counts = _counts(epoch, level, rng, simulation)
-    hard = scores.dice([counts[name] for name in simulation.classes])
-    growth = 1 - math.exp(-epoch / 6)
-    soft = np.array([REACH[i % len(REACH)] for i in range(len(hard))]) * (
-        0.03 + 0.85 * level * growth
-    )
-    value = scores.mean_foreground(hard)
-    train_loss = 1.4 - 0.9 * (0.3 + 0.7 * level) * growth + float(rng.normal(0, 0.01))
-    return {
-        "epoch": epoch,
-        "train_loss": train_loss,
-        "validation_loss": train_loss + 0.05 + 0.004 * epoch + float(rng.normal(0, 0.015)),
-        "learning_rate": 1e-3 * 0.5 * (1 + math.cos(math.pi * epoch / simulation.epochs)),
-        "objective": None if math.isnan(value) else value,
-        "pruning_value": scores.mean_foreground(soft),
-        "mean_foreground_dice": None if math.isnan(value) else value,
-        "dice": _named(hard, simulation),
-        "soft_dice": _named(soft, simulation),
-        "counts": counts,
-        "pooled_dice": 0.9 + 0.07 * level,
-        "seconds": {"train": 11.2, "validate": 1.3, "total": 12.6},
-        "images_per_second": 71.0,
-        "time": "2026-03-02T09:21:00+00:00",
-    }
-
-
-def _counts(
-    epoch: int, level: float, rng: np.random.Generator, simulation: Simulation
-) -> dict[str, list[int]]:
-    counts = {}
-    pixels = _class_pixels(simulation)
-    for index, name in enumerate(simulation.classes):
-        reach = REACH[index % len(REACH)]
-        delay = 0 if index == 0 else 1.5 + 2.5 * (1 - reach)
-        grown = 1 - math.exp(-max(epoch - delay, 0) / 6)
-        share = reach * (1.0 if index == 0 else level * grown)
-        noise = float(rng.normal(0, 0.002 if index == 0 else 0.05))
-        share = min(max(share * (1 + noise), 0.0), 1.0)
-        hits = int(share * pixels[name])
-        missed = pixels[name] - hits
-        # A class the split lacks is still predicted now and then, but never by a collapsed model.
-        false = int(40 * level) if name in simulation.absent and level > 0.5 else missed
-        counts[name] = [hits, false if hits or name in simulation.absent else 0, missed]
-    return counts
-
-
-def _named(values: np.ndarray, simulation: Simulation) -> dict[str, float | None]:
-    return {
-        name: None if math.isnan(value) else float(value)
-        for name, value in zip(simulation.classes, values, strict=True)
+        "sharing": "service",
+        "why": "2 trials or more train at a time on one node",
+        "images": images,
+        "shared": images,
+        "made": images // 2,
+        "hit_rate": 0.5 if images else None,
+        "train_seconds": round(sum(sum(t.seconds["train"]) for t in trials), 3),
+        "input_seconds": round(sum(sum(t.seconds["input"]) for t in trials), 3),
+        "images_per_second": 0.0,
+        "made_per_second": 0.0,
+        "epochs": {str(t.number): t.epochs for t in trials if t.state == "RUNNING"},
     }
