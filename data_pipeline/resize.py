@@ -1,4 +1,4 @@
-"""Resizes images and masks to the size of the records; inference must use the same."""
+"""Resizes images and masks to the size of the records, and predictions back."""
 
 from __future__ import annotations
 
@@ -51,6 +51,32 @@ def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int], mode: Mode) -> N
     if any(border):
         scaled = cv2.copyMakeBorder(scaled, *border, cv2.BORDER_CONSTANT, value=IGNORE)
     return scaled
+
+
+def restore(
+    probabilities: NDArray[np.float32], shape: tuple[int, int], mode: Mode
+) -> NDArray[np.float32]:
+    """Brings a model's probabilities back to the size of the image that was resized for it.
+
+    The way back of `resize_image`: a letterbox's border is cut off, then a side that shrinks is
+    averaged by area and one that grows is read linearly. Probabilities, not classes: the argmax
+    comes after it. The classes of a pixel still sum to 1.
+
+    Args:
+        probabilities: float32 [H, W, C], of the resized image.
+        shape: Height and width of the image itself.
+        mode: As it was resized.
+
+    Returns:
+        float32 [h, w, C].
+    """
+    size = (probabilities.shape[0], probabilities.shape[1])
+    inner, (top, _, left, _) = _layout(shape, size, mode)
+    scaled = probabilities[top : top + inner[0], left : left + inner[1]]
+    smaller = (min(inner[0], shape[0]), min(inner[1], shape[1]))
+    scaled = _scale(_scale(scaled, smaller, cv2.INTER_AREA), shape, cv2.INTER_LINEAR)
+    restored: NDArray[np.float32] = scaled.reshape(*shape, probabilities.shape[2])
+    return restored
 
 
 def _layout(
