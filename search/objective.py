@@ -293,7 +293,8 @@ class TrialRun:
             "input": asdict(reading)
             | {"streams": {str(origin): made for origin, made in reading.streams.items()}},
             "images_per_second": round(trained.images / trained.seconds, 1),
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "worker": {"host": os.uname().nodename, "pid": os.getpid()},
         }
         record["pruning_value"] = {
             "objective": objective,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_pipeline.resize import resize_image, resize_mask
+from data_pipeline.resize import resize_image, resize_mask, restore
 from tests.data_pipeline.files import picture
 
 SIZES = [((24, 32), (24, 32)), ((24, 32), (12, 16)), ((24, 32), (48, 64)), ((40, 10), (16, 20)),
@@ -56,3 +56,38 @@ def test_letterbox_keeps_the_aspect_and_does_not_count_its_border() -> None:
     assert (mask[10:] == 255).all()
     image = resize_image(np.full((10, 40, 3), 77, np.uint8), (16, 16), "letterbox")
     assert (image == 77).all()
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+def test_a_constant_comes_back_as_it_was_in_every_class(mode: str, shape, size) -> None:
+    shares = np.array([0.5, 0.25, 0.125, 0.0625, 0.0625, 0.0], np.float32)  # more than 4 channels
+    restored = restore(np.broadcast_to(shares, (*size, 6)).copy(), shape, mode)
+    assert restored.shape == (*shape, 6)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, np.broadcast_to(shares, (*shape, 6)), atol=1e-6)
+
+
+def test_what_shrinks_is_averaged_and_what_grows_is_read_linearly() -> None:
+    row = np.array([[0, 0, 1, 1]], np.float32)[..., None]
+    np.testing.assert_array_equal(restore(row, (1, 2), "stretch")[0, :, 0], [0, 1])
+    np.testing.assert_array_equal(
+        restore(row[:, 1:3], (1, 4), "stretch")[0, :, 0], [0, 0.25, 0.75, 1]
+    )
+
+
+def test_a_letterbox_is_cut_off_before_it_is_scaled() -> None:
+    # 4 x 2 in 4 x 4: two columns between a border of one column either side.
+    boxed = np.array([[9, 1, 2, 9]] * 4, np.float32)[..., None]
+    np.testing.assert_array_equal(restore(boxed, (4, 2), "letterbox")[:, :, 0], [[1, 2]] * 4)
+    np.testing.assert_array_equal(restore(boxed, (8, 4), "letterbox")[0, :, 0], [1, 1.25, 1.75, 2])
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), (64, 48)])
+def test_an_edge_that_was_resized_comes_back_where_it_was(mode: str, shape) -> None:
+    mask = np.zeros(shape, np.uint8)
+    mask[:, shape[1] // 2 :] = 1
+    resized = resize_mask(mask, (16, 16), mode)
+    one_hot = np.stack([resized != 1, resized == 1], axis=2).astype(np.float32)
+    np.testing.assert_array_equal(restore(one_hot, shape, mode).argmax(axis=2), mask)
