@@ -48,6 +48,7 @@ class Simulation:
         latency: whether latency was measured.
         schema: "first": what the first version wrote, without what was added since.
         nodes, workers_per_node: where trials were trained.
+        shared: whether pipeline.json tells of a shared pipeline.
         stem: what the names of images begin with.
     """
 
@@ -68,6 +69,7 @@ class Simulation:
     schema: Literal["current", "first"] = "current"
     nodes: tuple[str, ...] = ("node-1", "node-2")
     workers_per_node: int = 2
+    shared: bool = False
     stem: str = "tile"
 
 
@@ -99,7 +101,7 @@ def write_study(path: Path, simulation: Simulation | None = None) -> Path:
     schedule(trials, simulation)
     for trial in trials:
         write_trial(path / "trials" / f"{trial.number:05d}", trial, simulation)
-    if simulation.schema == "current":
+    if simulation.shared:
         told = json.dumps(pipeline_json(trials))
         (path / "pipeline.json").write_text(told, encoding="utf-8")
     return path
