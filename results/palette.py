@@ -29,6 +29,33 @@ CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 CLASS_DASHES = ("solid", "dash", "dot", "dashdot")
 BACKGROUND_COLOR = FAINT
 
+# The page's own colours by name, and what becomes of each in the dark. Figures are drawn in the
+# light ones; the page's script exchanges them.
+LIGHT = {
+    "ink": INK,
+    "muted": MUTED,
+    "faint": FAINT,
+    "line": LINE,
+    "paper": PAPER,
+    "ground": GROUND,
+    "accent": ACCENT,
+    "baseline": BASELINE,
+    "alert": ALERT,
+    "note": "#fbf5ee",
+}
+DARK = {
+    "ink": "#e6ebf0",
+    "muted": "#a3afba",
+    "faint": "#5d6a76",
+    "line": "#2c3742",
+    "paper": "#161d24",
+    "ground": "#0e1318",
+    "accent": "#6db3ea",
+    "baseline": "#eb9a4d",
+    "alert": "#f07f70",
+    "note": "#2a2219",
+}
+
 # One hue from pale to deep: rank is read from lightness alone.
 SEQUENTIAL = ("#eef3f7", "#c8dcec", "#8dbbdd", "#3f86be", "#0b5394")
 # The same for lines on white, whose palest must still be seen.
@@ -77,3 +104,16 @@ def _interpolated(position: float) -> str:
 
 def _rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+DARK_OF = {LIGHT[name]: DARK[name] for name in LIGHT} | {
+    # Marks and lines that stand on paper.
+    "#9aa7b2": "#7d8b98",
+    "#6fb1e0": "#3f86be",
+    "#85b4da": "#3f74a3",
+    "#c9d0d6": "#46525d",
+    "#a9d3ef": "#2f6491",
+    "#d9a49d": "#8a4a42",
+    "#332288": "#a79bf0",
+    "#0072b2": "#4aa8e0",
+}

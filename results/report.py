@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-import tempfile
+import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
-from markupsafe import Markup
+import pandas as pd
 
-from results import figures, palette, pareto, views
-from results.figures import Drawing, objective_name
-from results.importance import importances
-from results.proposals import load_untrained
+from results.page import render, render_part, replace_file
 from results.records import StudyRecord, load_study
-from results.tables import StudyTables, tabulate
+from results.sections import SECTIONS, Material, Section
+from results.words import NONE, time_text
 
 REPORT_NAME = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
+TABLES_NAME = "report_tables"
+
+_log = logging.getLogger(__name__)
 
 
 def write_report(study_dir: Path | str) -> Path:
@@ -42,7 +38,7 @@ def write_report(study_dir: Path | str) -> Path:
     """
     study = load_study(study_dir)
     target = Path(study_dir) / REPORT_NAME
-    _replace(target, render_report(study))
+    replace_file(target, render_report(study))
     return target
 
 
@@ -53,121 +49,89 @@ def render_report(study: StudyRecord, generated: datetime | None = None) -> str:
         study: the study's records.
         generated: the time it says it was made; now by default.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     made = (generated or datetime.now(UTC)).isoformat()
-    return environment.get_template("report.html.j2").render(_context(study, made))
+    material = Material(study, made)
+    return render(
+        "report.html.j2",
+        {
+            "study": {"name": study.name, "facts": _facts(study, made)},
+            "leaks": _leaks(study),
+            "sections": [_made(section, material) for section in SECTIONS],
+        },
+    )
 
 
-def _context(study: StudyRecord, generated: str) -> dict[str, Any]:
-    from plotly.offline import get_plotlyjs
+def write_tables(study_dir: Path | str, formats: tuple[str, ...]) -> Path:
+    """Write the tables that the report shows as files of their own.
 
-    plotly, script = get_plotlyjs(), _template("report.js")
-    shared = tabulate(study)
-    data = views.data_view(study)
-    return {
-        "policy": _policy(plotly, script),
-        "plotly": Markup(plotly),
-        "script": Markup(script),
-        "style": Markup(_template("style.css")),
-        "colors": _colors(),
-        "study": {"name": study.name, "facts": _facts(study, generated)},
-        "objective": objective_name(study),
-        "headline": views.headline(study),
-        "classes": views.class_rows(study),
-        "facts": views.facts(shared),
-        "parameters": views.parameter_rows(study),
-        "search": {"lead": views.search_lead(study)},
-        "states": views.state_rows(shared),
-        "failures": views.failure_rows(study),
-        "matrix": views.matrix(shared),
-        "learning_lead": "How the trials learned: the best one in blue, the baseline in orange.",
-        "charts": _charts(shared),
-        "fronts": _fronts(study),
-        "untrained": load_untrained(study.path).sentences(),
-        "pareto": views.pareto_rows(study),
-        "data": data,
-        "leaks": [finding for finding in data["findings"] if finding["leak"]],
-        "provenance": views.provenance(study, generated),
-        "config": yaml.safe_dump(dict(study.config), sort_keys=False, allow_unicode=True),
-    }
+    Args:
+        study_dir: the study directory.
+        formats: of "csv" (a file a table) and "json" (one file: table name to list of rows).
+
+    Returns:
+        The folder ``report_tables``, which holds them.
+
+    Raises:
+        RecordError: for a directory that cannot be read as a study.
+        OSError: where they cannot be written.
+    """
+    material = Material(load_study(study_dir), datetime.now(UTC).isoformat())
+    folder = Path(study_dir) / TABLES_NAME
+    folder.mkdir(exist_ok=True)
+    frames = report_tables(material)
+    if "csv" in formats:
+        for name, frame in frames.items():
+            replace_file(folder / f"{name}.csv", frame.to_csv(index=_is_named(frame)))
+    if "json" in formats:
+        parts = [f'"{name}": {_rows(frame)}' for name, frame in frames.items()]
+        replace_file(folder / "tables.json", "{" + ",\n".join(parts) + "}\n")
+    return folder
+
+
+def report_tables(material: Material) -> dict[str, pd.DataFrame]:
+    """Compute the tables of all sections by name; those that cannot be made are left out."""
+    found: dict[str, pd.DataFrame] = {}
+    for section in SECTIONS:
+        try:
+            found |= section.frames(material)
+        except Exception:
+            _log.exception("the tables of section %s cannot be made", section.name)
+    return found
+
+
+def _is_named(frame: pd.DataFrame) -> bool:
+    return frame.index.name is not None
+
+
+def _rows(frame: pd.DataFrame) -> str:
+    plain = frame.reset_index() if _is_named(frame) else frame
+    text: str = plain.to_json(orient="records", double_precision=10, date_format="iso")
+    return text
+
+
+def _made(section: Section, material: Material) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": section.name, "title": section.title, "problem": None}
+    try:
+        values = {"s": section.build(material)}
+        shown["html"] = render_part(f"sections/{section.name}.html.j2", values)
+    # Whatever is wrong with one part of a study's records, the others are worth reading.
+    except Exception as error:
+        _log.exception("section %s cannot be made", section.name)
+        shown["problem"] = f"{type(error).__name__}: {error}"
+    return shown
 
 
 def _facts(study: StudyRecord, generated: str) -> list[tuple[str, str]]:
     source = study.data.get("source") or study.config.get("data", {}).get("source", "")
-    facts = [("Data", str(source)), ("Begun", views.time_text(study.created))]
-    facts.append(("Report of", views.time_text(generated) + " UTC"))
-    return [fact for fact in facts if fact[1] not in ("", views.NONE)]
+    facts = [("Data", str(source)), ("Begun", time_text(study.created))]
+    facts.append(("Report of", time_text(generated) + " UTC"))
+    return [fact for fact in facts if fact[1] not in ("", NONE)]
 
 
-def _charts(data: StudyTables) -> dict[str, dict[str, Any]]:
-    drawings = {
-        "history": figures.history_figure(data),
-        "objective": figures.curves_figure(data, "objective", objective_name(data.study)),
-        "loss": figures.curves_figure(data, "validation_loss", "Validation loss"),
-        "classes": figures.class_curves_figure(data.study),
-        "parallel": figures.parallel_figure(data),
-        "importance": figures.importance_figure(importances(data.study)),
-    }
-    return {name: _chart(drawing) for name, drawing in drawings.items()}
-
-
-def _fronts(study: StudyRecord) -> dict[str, dict[str, Any]]:
-    return {name: _chart(figures.pareto_figure(study, name)) for name in pareto.minimized(study)}
-
-
-def _chart(drawing: Drawing) -> dict[str, Any]:
-    return {
-        "json": None if drawing.figure is None else _script_json(drawing.figure.to_json()),
-        "note": drawing.note,
-        "alt": drawing.alt,
-        "height": drawing.height,
-        "min_width": drawing.min_width,
-    }
-
-
-def _script_json(text: str) -> Markup:
-    # Inside <script>, a class named "</script>" would end the block: no such letters remain.
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)
-
-
-def _colors() -> dict[str, str]:
-    names = ("INK", "MUTED", "FAINT", "LINE", "PAPER", "GROUND", "ACCENT", "BASELINE", "ALERT")
-    return {name.lower(): getattr(palette, name) for name in names}
-
-
-def _policy(*scripts: str) -> str:
-    # The browser itself is told to fetch nothing and to run these scripts alone. Plotly's parallel
-    # coordinates compile their WebGL calls, which takes 'unsafe-eval'.
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return (
-        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src 'unsafe-eval' {hashes}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _replace(target: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _leaks(study: StudyRecord) -> list[str]:
+    findings = study.data.get("findings")
+    return [
+        str(finding.get("message", ""))
+        for finding in (findings if isinstance(findings, list) else ())
+        if isinstance(finding, Mapping) and finding.get("severity") == "leak"
+    ]

@@ -66,8 +66,10 @@ def test_tests_mirror_the_packages() -> None:
     stray = [
         str(path.relative_to(ROOT))
         for package in PACKAGES
-        for path in (ROOT / "tests" / package).glob("test_*.py")
-        if not (ROOT / package / path.name.removeprefix("test_")).exists()
+        for path in (ROOT / "tests" / package).rglob("test_*.py")
+        if not (
+            ROOT / path.parent.relative_to(ROOT / "tests") / path.name.removeprefix("test_")
+        ).exists()
     ]
 
     assert not stray

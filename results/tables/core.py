@@ -1,4 +1,4 @@
-"""Tables of a study: what the report's figures draw, computed apart from them."""
+"""Tables that several parts of the report share: trials, epochs, classes, data."""
 
 from __future__ import annotations
 
