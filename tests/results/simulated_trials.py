@@ -239,7 +239,7 @@ def _cost(params: dict[str, Any], *, latency: bool) -> dict[str, float]:
 
 def _iso(seconds: Sequence[float]) -> list[str]:
     """ISO times of seconds since the first trial began."""
-    times = BEGUN + np.asarray(seconds, np.float64).astype("timedelta64[s]")
+    times = BEGUN + (1000 * np.asarray(seconds, np.float64)).astype("timedelta64[ms]")
     return [f"{text}+00:00" for text in np.datetime_as_string(times).tolist()]
 
 
