@@ -1,0 +1,53 @@
+"""The report's sections, in their order: each makes the values that its template prints.
+
+A section is a module with ``build(material)``, what ``templates/sections/<name>.html.j2`` prints,
+and ``frames(material)``, its tables by name, for CSV and JSON. One that raises is told in the page;
+the rest stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from results.sections import (
+    classes,
+    data,
+    parameters,
+    provenance,
+    search,
+    verdict,
+)
+from results.sections.material import Material
+
+__all__ = ["SECTIONS", "Material", "Section"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: Its anchor and its template's name.
+        title: Its heading.
+        build: Makes what its template prints.
+        frames: Makes its tables by name.
+    """
+
+    name: str
+    title: str
+    build: Callable[[Material], Mapping[str, Any]]
+    frames: Callable[[Material], Mapping[str, pd.DataFrame]]
+
+
+SECTIONS = (
+    Section("verdict", "Verdict", verdict.build, verdict.frames),
+    Section("classes", "Dice per class", classes.build, classes.frames),
+    Section("search", "Search", search.build, search.frames),
+    Section("parameters", "Hyperparameters", parameters.build, parameters.frames),
+    Section("data", "Data", data.build, data.frames),
+    Section("provenance", "How it was made", provenance.build, provenance.frames),
+)

@@ -1,0 +1,117 @@
+"""Dice per class: which classes a configuration wins, and which it gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from results import palette, tables
+from results.figures.drawing import objective_name
+from results.records import StudyRecord
+from results.searched import searched_fields, short_names
+from results.sections.material import Material
+from results.tables import StudyTables
+from results.words import NONE, number, value_text
+
+MOST_ROWS = 200
+
+
+def build(material: Material) -> dict[str, Any]:
+    """What the section's template prints."""
+    return {"matrix": matrix(material.tables)}
+
+
+def frames(material: Material) -> Mapping[str, pd.DataFrame]:
+    """The section's tables, for files."""
+    return {"dice_per_class": material.tables.dice}
+
+
+def matrix(data: StudyTables) -> dict[str, Any]:
+    """The trials x classes table, best trials first."""
+    study, trials = data.study, data.trials
+    keep = {t.number for t in study.baselines}
+    ranked = tables.ranked(trials)
+    shown = ranked[ranked["number"].isin({*ranked["number"].head(MOST_ROWS), *keep})]
+    dice = data.dice.reindex(columns=_foreground_first(study.classes))
+    names = list(searched_fields(study.config))
+    records = shown.to_dict("records")
+    note = "Shown are scores on the validation split at each trial's best epoch. "
+    note += "Select a column's head to sort by it; scroll sideways for the searched fields. "
+    note += "Striped cells are undefined."
+    if len(shown) < len(trials):
+        note += (
+            f" The best {len(shown):,} of {len(trials):,} trials (baselines included); the others "
+            "are in the study directory."
+        )
+    incumbent = study.incumbent
+    rows = [
+        _matrix_row(record, dice.loc[record["number"]], names)
+        | {"incumbent": incumbent is not None and record["number"] == incumbent.number}
+        for record in records
+    ]
+    return {
+        "lead": "Dice of each class in each trial: which classes a configuration wins, "
+        "and which it gives up.",
+        "columns": _matrix_columns(study, names),
+        "rows": rows,
+        "note": note,
+    }
+
+
+def _foreground_first(classes: tuple[str, ...]) -> list[str]:
+    return [*classes[1:], classes[0]]
+
+
+def _matrix_columns(study: StudyRecord, names: list[str]) -> list[dict[str, Any]]:
+    short = short_names(names)
+    columns = [("Trial", "Trial number", False), ("State", "State of the trial", False)]
+    columns.append(("Value", objective_name(study), True))
+    columns += [(name, f"Dice of {name}", True) for name in _foreground_first(study.classes)]
+    columns.append(("Best epoch", "Epoch of the highest value", True))
+    columns.append(("Epochs", "Epochs trained", True))
+    columns += [(short[name], name, True) for name in names]
+    return [
+        {
+            "name": name,
+            "title": title,
+            "numeric": numeric,
+            "sorted": place == 2,
+            "field": place >= len(columns) - len(names),
+        }
+        for place, (name, title, numeric) in enumerate(columns)
+    ]
+
+
+def _matrix_row(record: Mapping[Any, Any], dice: pd.Series, names: list[str]) -> dict[str, Any]:
+    scored = [_score_cell(float(value)) for value in (record["value"], *dice.to_list())]
+    # Background is near 1 in every trial: its colour would outshine the classes that matter.
+    scored[-1] |= {"plain": scored[-1]["fill"] is not None}
+    others = [_plain_cell(record[name]) for name in ("best_epoch", "epochs", *names)]
+    baseline = record["baseline"]
+    return {
+        "number": record["number"],
+        "state": record["state"],
+        "color": palette.STATE_COLORS[record["state"]],
+        "baseline": baseline if isinstance(baseline, str) else None,
+        "scores": scored,
+        "others": others,
+    }
+
+
+def _score_cell(score: float) -> dict[str, Any]:
+    colors = palette.cell_colors(score)
+    if colors is None:
+        return {"plain": False, "fill": None}
+    cell = {"plain": False, "fill": colors[0], "ink": colors[1]}
+    return cell | {"text": number(score), "sort": f"{score:.6g}"}
+
+
+def _plain_cell(value: Any) -> dict[str, Any]:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    text = value_text(value)
+    return {"text": text, "numeric": numeric, "sort": "" if text == NONE else str(value)}

@@ -1,0 +1,87 @@
+"""What the report's sections are made of, read and computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from results.evaluation import Evaluation, load_evaluations, of_trial
+from results.palette import class_style
+from results.records import StudyRecord, TrialRecord
+from results.tables import StudyTables, best_baseline, tabulate
+
+if TYPE_CHECKING:
+    from results.confirmation import Confirmation
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A study, and what derives from it.
+
+    Attributes:
+        study: The study's records.
+        generated: ISO time at which the report says it was made.
+    """
+
+    study: StudyRecord
+    generated: str
+
+    @cached_property
+    def tables(self) -> StudyTables:
+        """The tables that several sections share."""
+        return tabulate(self.study)
+
+    @cached_property
+    def scored(self) -> tuple[tuple[Evaluation, ...], tuple[str, ...]]:
+        """The scored models of ``evaluation/``, and what of it cannot be read."""
+        return load_evaluations(self.study.path)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What ``confirm`` found; None where it was not run."""
+        from results.confirmation import load_confirmation
+
+        return load_confirmation(self.study.path)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The incumbent."""
+        return self.study.incumbent
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        """The baseline that the incumbent is compared with."""
+        return best_baseline(self.study)
+
+    @cached_property
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """Counts by image of "best" and "baseline" on the validation split, where scored."""
+        found = {}
+        for name, trial in (("best", self.best), ("baseline", self.baseline)):
+            evaluation = None if trial is None else of_trial(self.scored[0], trial.number)
+            if evaluation is not None:
+                found[name] = evaluation
+        return found
+
+    @cached_property
+    def swatches(self) -> Mapping[str, Mapping[str, str | None]]:
+        """Of each class its name, its colour and dash in figures, and its own one in the masks."""
+        given = self.study.data.get("colors")
+        own = given if isinstance(given, Mapping) else {}
+        return {
+            name: {"name": name, "color": color, "dash": dash, "own": _css(own.get(name))}
+            for name, (color, dash) in zip(
+                self.study.classes, map(class_style, range(len(self.study.classes))), strict=True
+            )
+        }
+
+
+def _css(color: object) -> str | None:
+    """An RGB triple as CSS; None for anything else, which a record of data may hold."""
+    if not isinstance(color, Sequence) or len(color) != 3:
+        return None
+    if not all(isinstance(part, int) and 0 <= part <= 255 for part in color):
+        return None
+    return "rgb({}, {}, {})".format(*color)
