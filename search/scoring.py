@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from search.counting import ImageCounts, count_image
 _log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +128,7 @@ def score_model(
 
     images = Images.open(store, config, split)
     ask = Predictor(load_model(model_path, store.image_shape, store.num_classes)).predict
-    try:
-        counts = list(count_images(images, ask, batch_size, threads))
-    except (DataError, OSError) as error:
-        if images.originals is None:
-            raise
-        images = images.prepared(str(error))
-        counts = list(count_images(images, ask, batch_size, threads))
+    images, counts = at_best(images, lambda i: list(count_images(i, ask, batch_size, threads)))
     if images.why:
         _log.warning("%s is scored at the size of the prepared data: %s", name, images.why)
     return Evaluation(
@@ -157,6 +153,17 @@ def score_model(
 
 
 Ask = Callable[[Pixels], NDArray[np.float32]]
+
+
+def at_best(images: Images, work: Callable[[Images], T]) -> tuple[Images, T]:
+    """Do a work at the images' own size; of files that turn out bad, at that of the records."""
+    try:
+        return images, work(images)
+    except (DataError, OSError) as error:
+        if images.originals is None:
+            raise
+        images = images.prepared(str(error))
+        return images, work(images)
 
 
 def predictions(

@@ -1,0 +1,238 @@
+"""The models of a study that a report shows, scored: the incumbent's and the baselines'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.problems import DataError
+from data_pipeline.store import Store
+from results.evaluation import FOLDER, Evaluation, EvaluationError
+from results.records import StudyRecord, TrialRecord, load_study
+from results.tables import baselines_by_rank
+from search import pictures
+from search.config import ConfigError, StudyConfig, TrialConfig
+from search.scoring import Images, at_best, score_model
+
+MODEL = "best.keras"
+MOST_BASELINES = 4
+SPLIT = "valid"  # the one that pictures are of
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of scoring a study.
+
+    Attributes:
+        evaluations: Of every model that was to be scored and could be, earlier ones included.
+        new: Names of those scored now.
+        files: Written now, by their names within the study directory, in order.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    new: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trial's best model.
+
+    Attributes:
+        trial: Its record.
+        epoch: Whose weights they are.
+    """
+
+    trial: TrialRecord
+    epoch: int | None
+
+    @property
+    def name(self) -> str:
+        """As evaluations call it."""
+        return f"trial-{self.trial.number:05d}"
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.trial.path / MODEL
+
+    def place(self, split: str) -> str:
+        """Return the name of its evaluation's file within the study directory."""
+        return f"{FOLDER}/{split}-{self.name}.npz"
+
+
+def models_of(
+    study: StudyRecord,
+    trials: Sequence[int] = (),
+    has_model: Callable[[TrialRecord], bool] = lambda trial: (trial.path / MODEL).is_file(),
+) -> list[Model]:
+    """Choose whose models are scored: the incumbent, its baselines, and those asked for.
+
+    Args:
+        study: The study.
+        trials: Numbers of further trials.
+        has_model: Whether a trial's model can be had.
+
+    Raises:
+        ConfigError: naming each of ``trials`` that is not there or has no model.
+    """
+    known = {trial.number: trial for trial in study.trials}
+    lost = [n for n in trials if n not in known or not has_model(known[n])]
+    if lost:
+        raise ConfigError(
+            str(study.path), [f"--trial {n}: expected a trial with a {MODEL}" for n in lost]
+        )
+    best = study.incumbent
+    chosen = [best] if best is not None and has_model(best) else []
+    chosen += [t for t in baselines_by_rank(study)[:MOST_BASELINES] if has_model(t)]
+    chosen += [known[number] for number in trials]
+    return [Model(trial, _epoch(trial)) for trial in {t.number: t for t in chosen}.values()]
+
+
+def _epoch(trial: TrialRecord) -> int | None:
+    row = trial.best_row
+    return trial.best_epoch if row is None else int(trial.curve.epoch[row])
+
+
+def scored_before(
+    directory: Path, model: Model, split: str, fingerprint: str | None
+) -> Evaluation | None:
+    """Return a model's evaluation from an earlier time; None where it has none of this epoch."""
+    try:
+        found = Evaluation.load(directory / model.place(split))
+    except EvaluationError:
+        return None
+    same = (found.epoch, found.fingerprint) == (model.epoch, fingerprint)
+    return found if same and found.trial == model.trial.number else None
+
+
+def score_study(
+    directory: Path,
+    config: StudyConfig,
+    store: Store,
+    *,
+    trials: Sequence[int] = (),
+    split: str = SPLIT,
+    threads: int = 1,
+    tell: Tell = lambda message: None,
+) -> Scored:
+    """Score a study's models, and draw what the report shows of them.
+
+    What is scored already stands: the same trial, epoch and data, at no worse a resolution. So do
+    evaluations of other models.
+
+    Args:
+        directory: The study's.
+        config: Of the study; where its source lies may have changed.
+        store: Its prepared data.
+        trials: Numbers of trials to score beside the incumbent and the baselines.
+        split: train, valid or test. Pictures are drawn of valid alone.
+        threads: Threads that read masks and count.
+        tell: Told of each model as it is scored, and of what could not be done.
+
+    Raises:
+        ConfigError: where one of ``trials`` has no model.
+        data_pipeline.problems.DataError: where the data have no such split.
+        results.records.RecordError: where the study cannot be read.
+    """
+    study = load_study(directory)
+    images = Images.open(store, config.data, split)
+    if images.why:
+        tell(f"scored at the size of the prepared data: {_first_problem(images.why)}")
+    scores = _Scores(directory, config, images, threads, tell)
+    for model in models_of(study, trials):
+        scores.take(model)
+    if split == SPLIT:
+        scores.draw()
+    return Scored(tuple(scores.evaluations.values()), tuple(scores.new), tuple(scores.files))
+
+
+def _first_problem(why: str) -> str:
+    """Return what an error says first beneath its heading."""
+    lines = [line.strip() for line in why.splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else why
+
+
+class _Scores:
+    """One scoring of a study under way."""
+
+    def __init__(
+        self, directory: Path, config: StudyConfig, images: Images, threads: int, tell: Tell
+    ) -> None:
+        self.evaluations: dict[str, Evaluation] = {}
+        self.new: list[str] = []
+        self.files: list[str] = []
+        self._models: dict[str, Model] = {}
+        self._directory, self._config, self._images = directory, config, images
+        self._threads, self._tell = threads, tell
+
+    def take(self, model: Model) -> None:
+        """Score a model, unless that was done before; of one that cannot be, say why."""
+        images, store = self._images, self._images.store
+        found = scored_before(self._directory, model, images.split, store.fingerprint)
+        if found is None or (found.resolution, images.resolution) == ("prepared", "native"):
+            found = self._score(model) or found
+        if found is not None:
+            self.evaluations[model.name] = found
+            self._models[model.name] = model
+
+    def _score(self, model: Model) -> Evaluation | None:
+        from model.inference import ModelError
+
+        images = self._images
+        try:
+            found = score_model(
+                model.path,
+                images.store,
+                images.config,
+                images.split,
+                name=model.name,
+                trial=model.trial.number,
+                epoch=model.epoch,
+                batch_size=self._constants(model).train.batch_size,
+                threads=self._threads,
+            )
+        except ModelError as error:
+            self._tell(f"{model.name} is not scored: {error}")
+            return None
+        finally:
+            _forget()
+        place = model.place(images.split)
+        found.save(self._directory / place)
+        self.files.append(place)
+        self.new.append(model.name)
+        self._tell(f"{model.name} scored on {len(found.images)} images, {found.resolution} size")
+        return found
+
+    def draw(self) -> None:
+        """Write the pictures and the augmentation's, where there is a model and they are not."""
+        if not self.evaluations:
+            return
+        evaluations = list(self.evaluations.values())
+        if not pictures.are_drawn(self._directory, pictures.facts_of(evaluations)):
+            files = {name: model.path for name, model in self._models.items()}
+            drawn = at_best(
+                self._images,
+                lambda images: pictures.draw_pictures(self._directory, images, files, evaluations),
+            )
+            self.files += drawn[1]
+            _forget()
+        best = next(iter(self._models.values()))
+        try:
+            augment = self._constants(best).augment
+            self.files += pictures.draw_augmentation(self._directory, self._images.store, augment)
+        except (ValueError, DataError) as error:
+            self._tell(f"no picture of the augmentation: {error}")
+
+    def _constants(self, model: Model) -> TrialConfig:
+        return self._config.at(dict(model.trial.params))
+
+
+def _forget() -> None:
+    """Let go of a model, so that many need no more memory than one."""
+    import keras
+
+    keras.backend.clear_session()
