@@ -82,14 +82,15 @@ def describe(store: Store, audit: Audit) -> dict[str, Any]:
     """A study's record of its data, ready for JSON.
 
     Returns:
-        fingerprint, source, classes, image_shape; splits: {name: {images, groups, pixels (at the
-        store's resolution) and images_with, by class}}; skipped: [{path, message}]; findings:
-        [{kind, severity, message, files}].
+        fingerprint, source, classes, colors ({class: [r, g, b]}), image_shape; splits: {name:
+        {images, groups, pixels (at the store's resolution) and images_with, by class}}; skipped:
+        [{path, message}]; findings: [{kind, severity, message, files}].
     """
     return {
         "fingerprint": store.fingerprint,
         "source": store.source,
         "classes": list(store.classes),
+        "colors": {c: list(rgb) for c, rgb in zip(store.classes, store.colors, strict=True)},
         "image_shape": list(store.image_shape),
         "splits": {
             name: {

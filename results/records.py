@@ -156,6 +156,7 @@ class StudyRecord:
         classes: class names in index order, background first.
         data: the contents of data.json; empty before the data were prepared.
         trials: by number.
+        hardware: the machine that it was last driven from; empty where not recorded.
     """
 
     path: Path
@@ -170,6 +171,7 @@ class StudyRecord:
     pruning_metric: str | None
     data: Mapping[str, Any]
     trials: tuple[TrialRecord, ...]
+    hardware: Mapping[str, Any] = field(default_factory=dict)
 
     def with_state(self, state: TrialState) -> tuple[TrialRecord, ...]:
         """The trials in ``state``, by number."""
@@ -272,6 +274,7 @@ def load_study(path: Path | str) -> StudyRecord:
         pruning_metric=header.pruning_metric,
         data=data,
         trials=trials,
+        hardware=header.hardware,
     )
 
 

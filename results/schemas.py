@@ -45,6 +45,7 @@ class StudyFile(BaseModel):
     data_fingerprint: str | None = None
     versions: dict[str, str] = {}
     git_revision: str | None = None
+    hardware: dict[str, Any] = {}
     objective: str = "mean_foreground_dice"
     pruning_metric: str | None = None
 

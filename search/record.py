@@ -18,6 +18,7 @@ import yaml
 from data_pipeline.audit import audit_store, describe
 from data_pipeline.store import Store
 from search.config import ConfigError, StudyConfig
+from search.hardware import describe_machine
 from search.study import write_json, write_text
 
 # What may differ when a study is continued: none of it changes what a trial's value means.
@@ -29,6 +30,7 @@ CONTINUABLE = {
     "search.num_trials",
     "search.time_budget_minutes",
     "search.baselines",
+    "search.score_at_end",
     "search.warm_start",
     "resources",
     "pipeline",
@@ -64,6 +66,7 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
         "data_fingerprint": store.fingerprint,
         "versions": versions(),
         "git_revision": git_revision(),
+        "hardware": describe_machine(),
         "config": config.to_tree(),
     }
     found = audit_store(store)

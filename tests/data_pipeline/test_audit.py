@@ -12,7 +12,7 @@ from data_pipeline.audit import audit, audit_store, describe
 from data_pipeline.config import DataConfig
 from data_pipeline.prepare import prepare
 from data_pipeline.survey import Survey, survey
-from tests.data_pipeline.files import encode, labels, picture, write_divided, write_item
+from tests.data_pipeline.files import CLASSES, encode, labels, picture, write_divided, write_item
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,7 @@ def test_describe_and_what_is_lost_in_resizing(tmp_path: Path) -> None:
     assert lost.files == ("train/dot (hole)",)
     record = json.loads(json.dumps(describe(store, result)))
     assert record["classes"] == ["background", "hole", "crack"]
+    assert record["colors"] == {name: list(color) for name, color in CLASSES.items()}
     assert record["image_shape"] == [16, 16, 1]
     assert record["fingerprint"] == store.fingerprint
     train = record["splits"]["train"]
