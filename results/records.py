@@ -15,22 +15,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from results.schemas import (
-    Cost,
-    EpochLine,
-    Failure,
-    ParameterValue,
-    StudyFile,
-    TrialFile,
-    TrialState,
-)
+from results.curves import Curve as Curve
+from results.curves import curve_of, parse_lines, unknown_classes
+from results.schemas import Cost, Failure, ParameterValue, StudyFile, TrialFile, TrialState
 
 FORMAT = 1
-
-Floats = NDArray[np.float64]
 
 _MOST_PROBLEMS_SHOWN = 50
 
@@ -48,48 +39,6 @@ class RecordError(ValueError):
         if len(self.problems) > len(shown):
             shown.append(f"  ... and {len(self.problems) - len(shown)} more")
         super().__init__("\n".join([f"cannot read the study in {path}:", *shown]))
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """What a trial's epochs measured, one row an epoch, in order; NaN where not measured.
-
-    Attributes:
-        epoch: [E] int64, 1-based.
-        train_loss, validation_loss, learning_rate: [E].
-        objective: [E] what the study maximises.
-        pruning_value: [E] what the pruner saw.
-        mean_foreground_dice, pooled_dice: [E] in 0..1.
-        dice, soft_dice: [E, C] in 0..1, columns in the order of the study's classes.
-        counts: [E, C, 3] true positives, false positives and false negatives in pixels.
-        train_seconds, validate_seconds, total_seconds: [E].
-        input_seconds: [E] of those of training, spent waiting for images.
-        images_per_second: [E] training images.
-        ended: [E] seconds since 1970.
-        workers: E names of the processes that trained, "host/pid"; "" where not recorded.
-    """
-
-    epoch: NDArray[np.int64]
-    train_loss: Floats
-    validation_loss: Floats
-    learning_rate: Floats
-    objective: Floats
-    pruning_value: Floats
-    mean_foreground_dice: Floats
-    pooled_dice: Floats
-    dice: Floats
-    soft_dice: Floats
-    counts: Floats
-    train_seconds: Floats
-    validate_seconds: Floats
-    total_seconds: Floats
-    input_seconds: Floats
-    images_per_second: Floats
-    ended: Floats
-    workers: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.epoch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,19 +142,6 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     scored = [(t.value, -t.number, t) for t in trials if t.value is not None]
     finite = [row for row in scored if np.isfinite(row[0])]
     return max(finite, key=lambda row: row[:2])[2] if finite else None
-
-
-_EPOCH_LINES = TypeAdapter(list[EpochLine])
-_SCALARS = (
-    "train_loss",
-    "validation_loss",
-    "learning_rate",
-    "objective",
-    "pruning_value",
-    "mean_foreground_dice",
-    "pooled_dice",
-    "images_per_second",
-)
 
 
 @dataclass
@@ -370,69 +306,14 @@ def _read_curve(reading: Reading, path: Path, classes: tuple[str, ...]) -> Curve
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return _curve([], classes)
+        content = b""
     except OSError as error:
         reading.problem(path, f"cannot be read: {error.strerror or error}")
-        return _curve([], classes)
-    lines = _parse_lines(reading, path, content)
-    _check_classes(reading, path, lines, classes)
-    latest = {line.epoch: line for line in lines}
-    return _curve([latest[epoch] for epoch in sorted(latest)], classes)
-
-
-def _parse_lines(reading: Reading, path: Path, content: bytes) -> list[EpochLine]:
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    try:
-        # One call for the whole file: a study of 10,000 trials has some 100,000 lines.
-        return _EPOCH_LINES.validate_json(b"[" + b",".join(lines) + b"]")
-    except ValidationError:
-        return _parse_one_by_one(reading, path, lines)
-
-
-def _parse_one_by_one(reading: Reading, path: Path, lines: list[bytes]) -> list[EpochLine]:
-    parsed = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            parsed.append(EpochLine.model_validate_json(line))
-        except ValidationError as error:
-            torn = error.errors()[0]["type"] == "json_invalid"
-            # The last line may be in the making, or have been when the machine went down.
-            if not (torn and number == len(lines)):
-                reading.invalid(path, error, where=f"line {number}: ")
-    return parsed
-
-
-def _check_classes(
-    reading: Reading, path: Path, lines: list[EpochLine], classes: tuple[str, ...]
-) -> None:
-    known = set(classes)
-    unknown = {name for line in lines for name in line.dice if name not in known}
-    if unknown:
-        reading.problem(path, f"expected classes among {list(classes)}, received {sorted(unknown)}")
-
-
-def _curve(lines: list[EpochLine], classes: tuple[str, ...]) -> Curve:
-    scalars = {name: _floats([getattr(line, name) for line in lines]) for name in _SCALARS}
-    shape = (len(lines), len(classes))
-    absent = (np.nan, np.nan, np.nan)
-    counts = [[line.counts.get(name, absent) for name in classes] for line in lines]
-    return Curve(
-        epoch=np.array([line.epoch for line in lines], dtype=np.int64),
-        dice=_floats([[line.dice.get(name) for name in classes] for line in lines]).reshape(shape),
-        soft_dice=_floats(
-            [[line.soft_dice.get(name) for name in classes] for line in lines]
-        ).reshape(shape),
-        counts=_floats(counts).reshape(*shape, 3),
-        train_seconds=_floats([line.seconds.train for line in lines]),
-        validate_seconds=_floats([line.seconds.validate_ for line in lines]),
-        total_seconds=_floats([line.seconds.total for line in lines]),
-        input_seconds=_floats([line.seconds.input for line in lines]),
-        ended=_floats([line.time.timestamp() if line.time else None for line in lines]),
-        workers=tuple(f"{w.host}/{w.pid}" if (w := line.worker) else "" for line in lines),
-        **scalars,
+        content = b""
+    lines = parse_lines(
+        content, lambda error, number: reading.invalid(path, error, where=f"line {number}: ")
     )
-
-
-def _floats(values: Sequence[Any]) -> Floats:
-    # NumPy reads None as NaN when the type is given.
-    return np.array(values, dtype=np.float64)
+    unknown = sorted(unknown_classes(lines, classes))
+    if unknown:
+        reading.problem(path, f"expected classes among {list(classes)}, received {unknown}")
+    return curve_of(lines, classes)
