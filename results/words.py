@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NONE = "–"
 
@@ -48,3 +49,19 @@ def time_text(iso: str | None) -> str:
 def count(number: int, noun: str) -> str:
     """ "1 trial", "12 trials"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference for people: "+0.051", "−0.020"; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return NONE
+    text = f"{value:+.{digits}f}"
+    return f"{0.0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """ "Crack", "Crack and Fray", "Crack, Fray and 12 more"."""
+    shown = list(names) if len(names) <= most else [*names[: most - 1]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most + 1:,} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if shown[1:] else "".join(shown)

@@ -43,7 +43,7 @@ class Material:
         """What ``confirm`` found; None where it was not run."""
         from results.confirmation import load_confirmation
 
-        return load_confirmation(self.study.path)
+        return load_confirmation(self.study.path, self.study)
 
     @property
     def best(self) -> TrialRecord | None:
