@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.text import Text
 
 from search.cli_data import data_app
+from search.cli_options import StudyDir, StudyDirs
+from search.cli_review import score
 
 app = typer.Typer(
     help="Search the FlexUNet that segments every class well, and export its config.",
@@ -26,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.command()(score)
 
 BAD_INPUT = 2
 
@@ -39,21 +42,6 @@ Address = Annotated[
         metavar="ADDRESS",
         help="A running Ray: auto, HOST:PORT or ray://HOST:PORT; local: start one here. Default: "
         "the config's resources.ray_address, else RAY_ADDRESS, else local.",
-    ),
-]
-
-
-def _study_path(text: str) -> Path:
-    """Return a study's directory; of one in an object store, a copy that is fetched now."""
-    from search.remote_store import study_path
-
-    return study_path(text)
-
-
-StudyDir = Annotated[
-    Path,
-    typer.Argument(
-        metavar="STUDY_DIR", help="A study's directory, or its URL.", parser=_study_path
     ),
 ]
 
@@ -72,7 +60,16 @@ def main() -> None:
 
 def _is_bad_input(error: Exception) -> bool:
     """Tell errors that speak to the user from defects; by name, so that nothing is imported."""
-    names = {"ConfigError", "DataError", "RunError", "RecordError", "ExportError", "NonFiniteLoss"}
+    names = {
+        "ConfigError",
+        "DataError",
+        "RunError",
+        "RecordError",
+        "ExportError",
+        "NonFiniteLoss",
+        "ModelError",
+        "EvaluationError",
+    }
     if isinstance(error, OSError):  # a folder that cannot be written, a disk that is full
         return True
     return any(cls.__name__ in names for cls in type(error).__mro__)
@@ -219,14 +216,28 @@ def status(
 
 
 @app.command()
-def report(study_dir: StudyDir) -> None:
-    """Write report.html, one self-contained page, into the study directory."""
-    from results.report import write_report
-    from search.remote_store import push_back
+def report(
+    study_dirs: StudyDirs,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write. Default: report.html in the study; of several studies "
+            "comparison.html here.",
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="The report's tables, too: a CSV file each.")
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="The report's tables, too: one JSON file.")
+    ] = False,
+) -> None:
+    """Write a study's report, one self-contained page; of several studies, a comparison."""
+    from search.review import write_pages
 
-    page = write_report(study_dir)
-    where = push_back(study_dir, page.name) or page
-    Console().print(f"report: {where}", soft_wrap=True, highlight=False)
+    for line in write_pages(study_dirs, out, csv=csv, json=json_):
+        Console().print(line, soft_wrap=True, highlight=False)
 
 
 @app.command()

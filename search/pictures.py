@@ -67,8 +67,14 @@ def _three(rows: list[tuple[float, str, int]]) -> set[int]:
 
 
 def are_drawn(directory: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether pictures.json tells of the models and data that ``facts_of`` gave."""
-    return _tells(directory / FOLDER / PICTURES, facts)
+    """Return whether pictures.json tells of the models and data that ``facts_of`` gave.
+
+    It may tell of more models.
+    """
+    told = _told(directory / FOLDER / PICTURES)
+    models = told.get("models", {})
+    wanted = {key: value for key, value in facts.items() if key != "models"}
+    return wanted.items() <= told.items() and facts["models"].items() <= models.items()
 
 
 def facts_of(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -166,7 +172,8 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     """
     facts = {"fingerprint": store.fingerprint, "augment": config.model_dump(mode="json")}
     folder = directory / FOLDER
-    if (folder / _SHEET).is_file() and _tells(folder / AUGMENTATION, facts):
+    told = _told(folder / AUGMENTATION)
+    if (folder / _SHEET).is_file() and all(told.get(key) == facts[key] for key in facts):
         return []
     from data_pipeline.preview import operations, preview, sheet
 
@@ -184,12 +191,12 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     return [f"{FOLDER}/{_SHEET}", f"{FOLDER}/{AUGMENTATION}"]
 
 
-def _tells(path: Path, facts: Mapping[str, Any]) -> bool:
+def _told(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and all(told.get(key) == facts[key] for key in facts)
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _shrunk(picture: Pixels, interpolation: int) -> Pixels:

@@ -11,8 +11,9 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -188,6 +189,16 @@ _FETCHED = (
     "worker.json",
     "metrics.jsonl",
     "error.txt",
+    "refused.jsonl",
+    "duplicates.jsonl",
+    "pipeline.json",
+)
+# And what was scored of them.
+_SCORES = (
+    "evaluation/*",
+    "confirm/confirm.json",
+    "confirm/runs/*/evaluation.npz",
+    "confirm/runs/*/failed.json",
 )
 ORIGIN = ".origin"  # in a copy: the URL that it is a copy of
 
@@ -222,6 +233,7 @@ def fetch(origin: RemoteFolder, copy: Path, but: Collection[str] = (), logs: boo
     for entry in origin.list():
         log = logs and entry.name.startswith("tensorboard/")
         told = log or entry.name.rpartition("/")[2] in _FETCHED
+        told = told or any(fnmatchcase(entry.name, pattern) for pattern in _SCORES)
         if told and entry.name not in but:
             with contextlib.suppress(FileNotFoundError):
                 origin.download(entry.name, copy / entry.name)
@@ -248,12 +260,23 @@ def fetch_model(study: Path) -> None:
     """Fetch the best trial's model into a copy; nothing where the study is no copy."""
     from results.records import load_study
 
+    best = load_study(study).incumbent
+    if best is not None:
+        fetch_models(study, [best.path.name])
+
+
+def fetch_models(study: Path, trials: Iterable[str]) -> None:
+    """Fetch models of trials into a copy, those that are there.
+
+    Args:
+        study: A copy; of any other study directory nothing is fetched.
+        trials: Names of the trials' folders.
+    """
     origin = _origin(study)
-    best = load_study(study).incumbent if origin is not None else None
-    if origin is not None and best is not None:
-        name = f"trials/{best.path.name}/best.keras"
-        with contextlib.suppress(FileNotFoundError):  # the export says what is missing
-            origin.download(name, study / name)
+    for name in (f"trials/{trial}/best.keras" for trial in trials):
+        if origin is not None:
+            with contextlib.suppress(FileNotFoundError):  # who needs it says what is missing
+                origin.download(name, study / name)
 
 
 def push_back(study: Path, name: str) -> str | None:

@@ -36,6 +36,8 @@ _DRIVERS = (
     "study.yaml",
     "data.json",
     "pipeline.json",
+    "refused.jsonl",
+    "duplicates.jsonl",
     "optuna.journal",
     "trials/*/trial.json",
     "tensorboard/*/*",

@@ -33,6 +33,7 @@ from search.preflight import check_data
 from search.preparing import prepare_study
 from search.record import record_study
 from search.remote_study import StudyCopy, hold_study
+from search.scoring_task import score_at_end
 from search.sharing import decide, shared_pipeline
 from search.stop import TRY_AGAIN, Stop
 from search.store_transfer import serving
@@ -215,6 +216,7 @@ def _run_trials(
         )
         if not book.exhausted:
             _fit(config, book, worker)
+        score_at_end(config, book, store, capacity, observer, copy)
     return book
 
 

@@ -150,6 +150,11 @@ class SearchSettings(Section):
         None, gt=0, description="Wall time of one run; running again goes on with a new budget."
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
+    score_at_end: bool = Field(
+        True,
+        description="Whether a run that has come to its end scores the best trial and the "
+        "baselines image by image, at the images' own size, for the report.",
+    )
     warm_start: tuple[Path, ...] = Field(
         (),
         description="Directories of earlier studies of the same data and objective, whose finished "

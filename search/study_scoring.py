@@ -118,6 +118,7 @@ def score_study(
     split: str = SPLIT,
     threads: int = 1,
     tell: Tell = lambda message: None,
+    warn: Tell = lambda message: None,
 ) -> Scored:
     """Score a study's models, and draw what the report shows of them.
 
@@ -131,7 +132,8 @@ def score_study(
         trials: Numbers of trials to score beside the incumbent and the baselines.
         split: train, valid or test. Pictures are drawn of valid alone.
         threads: Threads that read masks and count.
-        tell: Told of each model as it is scored, and of what could not be done.
+        tell: Told of each model as it is scored.
+        warn: Told of what could not be done, and why.
 
     Raises:
         ConfigError: where one of ``trials`` has no model.
@@ -141,8 +143,8 @@ def score_study(
     study = load_study(directory)
     images = Images.open(store, config.data, split)
     if images.why:
-        tell(f"scored at the size of the prepared data: {_first_problem(images.why)}")
-    scores = _Scores(directory, config, images, threads, tell)
+        warn(f"scored at the size of the prepared data: {_first_problem(images.why)}")
+    scores = _Scores(directory, config, images, threads, tell, warn)
     for model in models_of(study, trials):
         scores.take(model)
     if split == SPLIT:
@@ -160,14 +162,20 @@ class _Scores:
     """One scoring of a study under way."""
 
     def __init__(
-        self, directory: Path, config: StudyConfig, images: Images, threads: int, tell: Tell
+        self,
+        directory: Path,
+        config: StudyConfig,
+        images: Images,
+        threads: int,
+        tell: Tell,
+        warn: Tell,
     ) -> None:
         self.evaluations: dict[str, Evaluation] = {}
         self.new: list[str] = []
         self.files: list[str] = []
         self._models: dict[str, Model] = {}
         self._directory, self._config, self._images = directory, config, images
-        self._threads, self._tell = threads, tell
+        self._threads, self._tell, self._warn = threads, tell, warn
 
     def take(self, model: Model) -> None:
         """Score a model, unless that was done before; of one that cannot be, say why."""
@@ -196,7 +204,7 @@ class _Scores:
                 threads=self._threads,
             )
         except ModelError as error:
-            self._tell(f"{model.name} is not scored: {error}")
+            self._warn(f"{model.name} is not scored: {error}")
             return None
         finally:
             _forget()
@@ -225,7 +233,7 @@ class _Scores:
             augment = self._constants(best).augment
             self.files += pictures.draw_augmentation(self._directory, self._images.store, augment)
         except (ValueError, DataError) as error:
-            self._tell(f"no picture of the augmentation: {error}")
+            self._warn(f"no picture of the augmentation: {error}")
 
     def _constants(self, model: Model) -> TrialConfig:
         return self._config.at(dict(model.trial.params))

@@ -26,7 +26,13 @@ def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:
             # Drawn, so that no two trials are the same: a duplicate is not trained.
             "learning_rate": {"float": [0.008, 0.012]},
         },
-        "search": {"num_trials": 3, "grace_epochs": 1, "reduction_factor": 2, **search},
+        "search": {
+            "num_trials": 3,
+            "grace_epochs": 1,
+            "reduction_factor": 2,
+            "score_at_end": False,  # seconds, which few tests need
+            **search,
+        },
         "resources": {"cpus_per_trial": 1, "num_cpus": 2},
     }
 
