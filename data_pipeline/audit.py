@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.config import SPLITS
 from data_pipeline.likeness import Likeness
-from data_pipeline.store import Store
+from data_pipeline.store import Split, Store
 from data_pipeline.survey import Survey
 
 Severity = Literal["leak", "warning", "info"]
@@ -83,8 +83,8 @@ def describe(store: Store, audit: Audit) -> dict[str, Any]:
 
     Returns:
         fingerprint, source, classes, colors ({class: [r, g, b]}), image_shape; splits: {name:
-        {images, groups, pixels (at the store's resolution) and images_with, by class}}; skipped:
-        [{path, message}]; findings: [{kind, severity, message, files}].
+        {images, groups, pixels (at the store's resolution), images_with and groups_with, by
+        class}}; skipped: [{path, message}]; findings: [{kind, severity, message, files}].
     """
     return {
         "fingerprint": store.fingerprint,
@@ -98,6 +98,7 @@ def describe(store: Store, audit: Audit) -> dict[str, Any]:
                 "groups": len(set(split.groups)),
                 "pixels": _by_class(store, split.pixels.sum(axis=0)),
                 "images_with": _by_class(store, (split.pixels > 0).sum(axis=0)),
+                "groups_with": _by_class(store, _groups_with(split)),
             }
             for name, split in store.splits.items()
         },
@@ -114,6 +115,14 @@ def _worst_first(findings: list[Finding], pairs: tuple[Pair, ...]) -> Audit:
 
 def _by_class(store: Store, values: NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(store.classes, values.tolist(), strict=True))
+
+
+def _groups_with(split: Split) -> NDArray[np.int64]:
+    """[C] groups that show each class."""
+    _, rows = np.unique(np.array(split.groups, dtype=np.str_), return_inverse=True)
+    shown = np.zeros((rows.max(initial=-1) + 1, split.pixels.shape[1]), np.bool_)
+    np.logical_or.at(shown, rows, split.pixels > 0)
+    return shown.sum(axis=0)
 
 
 def _straddling_groups(survey: Survey) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.audit import audit, audit_store, describe
+from data_pipeline.audit import _groups_with, audit, audit_store, describe
 from data_pipeline.config import DataConfig
 from data_pipeline.prepare import prepare
+from data_pipeline.store import Split
 from data_pipeline.survey import Survey, survey
 from tests.data_pipeline.files import CLASSES, encode, labels, picture, write_divided, write_item
 
@@ -135,9 +136,16 @@ def test_describe_and_what_is_lost_in_resizing(tmp_path: Path) -> None:
     train = record["splits"]["train"]
     assert (train["images"], train["groups"]) == (6, 6)
     assert train["images_with"] == {"background": 6, "hole": 5, "crack": 5}
+    assert train["groups_with"] == {"background": 6, "hole": 5, "crack": 5}
     assert train["pixels"]["hole"] == int(store.class_pixels("train")[1])
     assert [f["kind"] for f in record["findings"]] == [f.kind for f in result.findings]
     assert {"kind", "severity", "message", "files"} == set(record["findings"][0])
+
+
+def test_groups_are_counted_once_a_class() -> None:
+    pixels = np.array([[9, 1, 0], [9, 1, 0], [9, 0, 2], [10, 0, 0]])
+    split = Split("train", (), ("a", "b", "c", "d"), ("x", "x", "x", "y"), pixels, np.zeros(4))
+    assert _groups_with(split).tolist() == [2, 1, 1]
 
 
 def test_real_bursts_are_found_when_split_by_file(magnetic_tile_raw: Path) -> None:
