@@ -21,13 +21,14 @@ TABLES_NAME = "report_tables"
 _log = logging.getLogger(__name__)
 
 
-def write_report(study_dir: Path | str) -> Path:
-    """Write ``report.html`` into a study directory, finished or still running.
+def write_report(study_dir: Path | str, target: Path | str | None = None) -> Path:
+    """Write the report of a study, finished or still running.
 
     The file is replaced in one step, so a reader never meets half a report.
 
     Args:
         study_dir: the study directory.
+        target: the HTML file; None: ``report.html`` in the study directory.
 
     Returns:
         Path of the report.
@@ -37,9 +38,10 @@ def write_report(study_dir: Path | str) -> Path:
         OSError: where the report cannot be written.
     """
     study = load_study(study_dir)
-    target = Path(study_dir) / REPORT_NAME
-    replace_file(target, render_report(study))
-    return target
+    page = Path(study_dir) / REPORT_NAME if target is None else Path(target)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(page, render_report(study))
+    return page
 
 
 def render_report(study: StudyRecord, generated: datetime | None = None) -> str:
