@@ -1,0 +1,120 @@
+"""Cautions of the data: leaks, files that cannot be read, classes that few groups show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from results.cautions.base import CONFIRM, SCORE, Caution, Findings
+from results.evaluation import Evaluation
+from results.intervals import FEW_GROUPS
+from results.records import StudyRecord
+from results.words import listed
+
+_SPLITS = {"valid": "validation", "test": "test"}
+
+
+def leak_cautions(study: StudyRecord) -> list[Caution]:
+    """Images of one object in several splits."""
+    found = leaks(study)
+    if not found:
+        return []
+    return [
+        Caution(
+            "leak",
+            f"The data leak: {'; '.join(found)}. Scores here are of images that were trained on.",
+            "Divide the data so that no object is in two splits, and search again.",
+            bad=True,
+        )
+    ]
+
+
+def leaks(study: StudyRecord) -> list[str]:
+    """What the audit says of images of one object in several splits."""
+    found = study.data.get("findings")
+    return [
+        str(each.get("message", ""))
+        for each in (found if isinstance(found, list) else ())
+        if isinstance(each, Mapping) and each.get("severity") == "leak"
+    ]
+
+
+def unreadable(findings: Findings) -> list[Caution]:
+    """Scores that cannot be read or do not belong to this study."""
+    problems = [*findings.unreadable, *findings.contest.problems]
+    if not problems:
+        return []
+    more = f" And {len(problems) - 3:,} more." if len(problems) > 3 else ""
+    return [
+        Caution(
+            "scores left out",
+            f"Scores that were left out: {'; '.join(problems[:3])}.{more}",
+            f"Delete those files and run {SCORE} again (of a confirmation: {CONFIRM}).",
+            bad=True,
+        )
+    ]
+
+
+def few_groups(findings: Findings) -> list[Caution]:
+    """Classes that too few groups show, in the splits that chose and that measured."""
+    shown: dict[str, dict[str, int]] = {}
+    if findings.validation is not None:
+        shown["valid"] = _true_groups(findings.validation)
+    else:
+        shown["valid"] = _images_with(findings.study)
+    counted = findings.contest.evaluation
+    if counted is not None and findings.contest.source == "confirmed":
+        shown["test"] = _true_groups(counted)
+    told = [
+        caution
+        for split, groups in shown.items()
+        for caution in _few_of(_SPLITS[split], groups, split == "valid", findings)
+    ]
+    return sorted(told, key=lambda caution: not caution.bad)
+
+
+def _few_of(
+    split: str, groups: Mapping[str, int], choosing: bool, findings: Findings
+) -> list[Caution]:
+    unit = "image" if choosing and findings.validation is None else "group"
+    folded = findings.confirmation is not None and findings.confirmation.plan.folds is not None
+    where = "confirming images" if not choosing and folded else f"{split} split"
+    none = [name for name, groups_of in groups.items() if groups_of == 0]
+    one = [name for name, groups_of in groups.items() if groups_of == 1]
+    few = [f"{name} ({n})" for name, n in groups.items() if 1 < n < FEW_GROUPS]
+    action = "Label more objects of such a class"
+    action += ", or divide the data anew" + (
+        "." if folded else f"; {CONFIRM} --folds 5 scores every object once."
+    )
+    texts = []
+    if none:
+        texts.append((f"Nothing in the {where} shows {listed(none)}: not measured there.", True))
+    if one:
+        whose = "its Dice is" if len(one) == 1 else "the Dice of each is"
+        texts.append(
+            (f"One {unit} of the {where} shows {listed(one)}: {whose} one object's.", True)
+        )
+    if few:
+        texts.append(
+            (f"Fewer than {FEW_GROUPS} {unit}s of the {where} show {listed(few)}: "
+             "other objects may score quite differently.", False)
+        )  # fmt: skip
+    return [Caution("few groups", text, action, bad) for text, bad in texts]
+
+
+def _true_groups(evaluation: Evaluation) -> dict[str, int]:
+    """Groups that show each foreground class in truth."""
+    counts = evaluation.counts
+    shows = counts[..., 0] + counts[..., 2] > 0
+    return {
+        name: len({evaluation.groups[row] for row in shows[:, index].nonzero()[0]})
+        for index, name in enumerate(evaluation.classes)
+        if index > 0
+    }
+
+
+def _images_with(study: StudyRecord) -> dict[str, int]:
+    splits = study.data.get("splits")
+    valid = splits.get("valid") if isinstance(splits, Mapping) else None
+    images = valid.get("images_with") if isinstance(valid, Mapping) else None
+    known = images if isinstance(images, Mapping) else {}
+    return {name: known[name] for name in study.classes[1:] if isinstance(known.get(name), int)}
