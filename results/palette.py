@@ -116,4 +116,9 @@ DARK_OF = {LIGHT[name]: DARK[name] for name in LIGHT} | {
     "#d9a49d": "#8a4a42",
     "#332288": "#a79bf0",
     "#0072b2": "#4aa8e0",
+    # The scale of one hue: in the dark, high is light.
+    "#eef3f7": "#1d2832",
+    "#c8dcec": "#1f3d57",
+    "#8dbbdd": "#2a5d88",
+    "#3f86be": "#458cc2",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,24 +132,48 @@ def _spearman(one: Any, other: Any) -> tuple[float, int]:
     return (float(a @ b) / scale if scale else math.nan), count
 
 
-def class_scores(models: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """Four scores of each class of scored models, from counts of pixels over the split.
+def model_counts(
+    trials: Mapping[str, TrialRecord], models: Mapping[str, Evaluation]
+) -> tuple[dict[str, Any], str]:
+    """Counts of pixels of the best trial and the baseline on the validation split.
 
     Args:
-        models: By what they are called: "best", "baseline".
+        trials: By what they are called: "best", "baseline".
+        models: The same, scored, where they were.
+
+    Returns:
+        [C, 3] true positives, false positives and false negatives by name; and where they are from,
+        the same for all: "scored", or "epoch" (of each trial's best epoch, at the size of training)
+        where one of them was not scored.
+    """
+    if models and set(models) == set(trials):
+        return {name: models[name].counts.sum(axis=0) for name in trials}, "scored"
+    found = {}
+    for name, trial in trials.items():
+        counts = None if trial.best_row is None else trial.curve.counts[trial.best_row]
+        if counts is not None and np.isfinite(counts).all():
+            found[name] = counts
+    return found, "epoch"
+
+
+def class_scores(classes: Sequence[str], counts: Mapping[str, Any]) -> pd.DataFrame:
+    """Four scores of each class of each model, from counts of pixels over the split.
+
+    Args:
+        classes: Names of the C classes.
+        counts: [C, 3] by model, of ``model_counts``.
 
     Returns:
         Columns model, class, dice, iou, precision, recall (0..1; NaN where undefined), true_pixels,
         predicted_pixels.
     """
     parts = []
-    for model, evaluation in models.items():
-        counts = evaluation.counts.sum(axis=0)
-        columns: dict[str, Any] = {"model": model, "class": list(evaluation.classes)}
+    for model, rows in counts.items():
+        columns: dict[str, Any] = {"model": model, "class": list(classes)}
         for score in (scores.dice, scores.iou, scores.precision, scores.recall):
-            columns[score.__name__] = score(counts)
-        columns["true_pixels"] = counts[:, 0] + counts[:, 2]
-        columns["predicted_pixels"] = counts[:, 0] + counts[:, 1]
+            columns[score.__name__] = score(rows)
+        columns["true_pixels"] = rows[:, 0] + rows[:, 2]
+        columns["predicted_pixels"] = rows[:, 0] + rows[:, 1]
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_SCORES)
 
@@ -165,31 +189,29 @@ def pooled_scores(
     trials: Mapping[str, TrialRecord],
     models: Mapping[str, Evaluation],
 ) -> pd.DataFrame:
-    """The reference's pooled metric beside the mean foreground Dice.
+    """The reference's pooled metric beside the mean foreground Dice, on the validation split.
 
     Args:
         study: Whose data tell the pixels of each class, where no model was scored.
         trials: "best" and "baseline", where there are such.
-        models: The same, scored; these numbers are preferred.
+        models: The same, scored; their numbers are taken where all were scored.
 
     Returns:
         Columns model ("best", "baseline", "background alone"), pooled_dice, mean_foreground_dice
-        (0..1; NaN unknown), source ("scored" or "epoch": of the trial's best epoch; "data").
+        (0..1; NaN unknown).
     """
+    counts, source = model_counts(trials, models)
     rows = []
-    for name, trial in trials.items():
-        if name in models:
-            counts = models[name].counts.sum(axis=0)
-            mean = scores.mean_foreground(scores.dice(counts))
-            rows.append((name, models[name].pooled_dice, mean, "scored"))
-        elif trial.best_row is not None:
-            mean = scores.mean_foreground(trial.curve.dice[trial.best_row])
-            rows.append((name, float(trial.curve.pooled_dice[trial.best_row]), mean, "epoch"))
-    pixels = valid_pixels(study, models)
+    for name, found in counts.items():
+        trial, mean = trials[name], scores.mean_foreground(scores.dice(found))
+        of_epoch = math.nan if trial.best_row is None else trial.curve.pooled_dice[trial.best_row]
+        pooled = models[name].pooled_dice if source == "scored" else float(of_epoch)
+        rows.append((name, pooled, mean))
+    pixels = valid_pixels(study, models if source == "scored" else {})
     if pixels is not None and pixels.sum() > 0:
         alone = scores.background_only(pixels)
-        rows.append(("background alone", alone.pooled_dice, alone.mean_foreground_dice, "data"))
-    return pd.DataFrame(rows, columns=["model", "pooled_dice", "mean_foreground_dice", "source"])
+        rows.append(("background alone", alone.pooled_dice, alone.mean_foreground_dice))
+    return pd.DataFrame(rows, columns=["model", "pooled_dice", "mean_foreground_dice"])
 
 
 def valid_pixels(study: StudyRecord, models: Mapping[str, Evaluation]) -> Any:

@@ -120,25 +120,47 @@ def test_constant_and_scarce_classes_have_no_correlation() -> None:
 
 def test_scores_come_from_pooled_pixels() -> None:
     evaluation = counted({"a": [(0, 0, 80), (1, 1, 10), (1, 0, 10)], "b": [(0, 0, 90), (0, 1, 10)]})
-    table = tables.class_scores({"best": evaluation}).set_index("class")
+    counts = {"best": evaluation.counts.sum(axis=0)}
+    table = tables.class_scores(NAMES, counts).set_index("class")
     crack = list(table.loc["Crack", ["dice", "iou", "precision", "recall"]])
     assert crack == pytest.approx([20 / 40, 10 / 30, 10 / 20, 10 / 20])
     assert list(table.loc["Crack", ["true_pixels", "predicted_pixels"]]) == [20, 20]
     assert table.loc["Fray", ["dice", "iou", "precision", "recall"]].isna().all()
-    assert tables.class_scores({}).empty
+    assert tables.class_scores(NAMES, {}).empty
 
 
-def test_background_alone_stands_beside_the_pooled_metric(data: StudyTables) -> None:
-    study, best = data.study, data.study.trials[2]
+def test_counts_are_of_one_source_for_both_models(study: StudyRecord) -> None:
+    trials = {"best": study.trials[1], "baseline": study.trials[0]}
+    scored = counted({"a": [(0, 0, 90), (1, 0, 10)]})
+    counts, source = tables.model_counts(trials, {"best": scored, "baseline": scored})
+    assert source == "scored"
+    assert counts["best"].tolist() == [[90, 10, 0], [0, 0, 10], [0, 0, 0]]
+    counts, source = tables.model_counts(trials, {"best": scored})
+    assert source == "epoch"
+    row = trials["best"].best_row
+    np.testing.assert_array_equal(counts["best"], trials["best"].curve.counts[row])
+    assert set(counts) == {"best", "baseline"}
+
+
+def test_trials_without_counts_have_none(study: StudyRecord) -> None:
+    trial = study.trials[1]
+    bare = replace(
+        trial, curve=replace(trial.curve, counts=np.full_like(trial.curve.counts, np.nan))
+    )
+    assert tables.model_counts({"best": bare}, {}) == ({}, "epoch")
+
+
+def test_background_alone_stands_beside_the_pooled_metric(study: StudyRecord) -> None:
+    best = study.trials[1]
     table = tables.pooled_scores(study, {"best": best}, {}).set_index("model")
     pixels = study.data["splits"]["valid"]["pixels"]
     share = pixels["background"] / sum(pixels.values())
-    alone = table.loc["background alone"]
-    assert list(alone) == [pytest.approx(share), 0.0, "data"]
-    assert table.loc["best", "mean_foreground_dice"] == pytest.approx(0.7)
+    assert list(table.loc["background alone"]) == [pytest.approx(share), 0.0]
+    mean = np.nanmean(best.curve.dice[best.best_row][1:])
+    assert table.loc["best", "mean_foreground_dice"] == pytest.approx(mean)
     scored = counted({"a": [(0, 0, 90), (1, 0, 10)]})
     table = tables.pooled_scores(study, {"best": best}, {"best": scored}).set_index("model")
-    assert list(table.loc["best"]) == [0.5, 0.0, "scored"]
+    assert list(table.loc["best"]) == [0.5, 0.0]
     assert table.loc["background alone", "pooled_dice"] == 0.9
 
 
