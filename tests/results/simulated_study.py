@@ -6,15 +6,18 @@ predictions and simulated_confirmation.py for a confirmation.
 
 from __future__ import annotations
 
+import colorsys
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from tests.results.simulated_trials import (
+    RUNGS,
     Trial,
     baseline_params,
     class_pixels,
@@ -118,9 +121,11 @@ def study_yaml(simulation: Simulation) -> dict[str, Any]:
         "search": {
             "trials": simulation.trials,
             "baselines": {"reference": baseline_params()},
-            "pruner": {"reduction_factor": 3},
+            "pruner": "asha" if simulation.prune else "none",
+            "grace_epochs": RUNGS[0],
+            "reduction_factor": RUNGS[1] // RUNGS[0],
         },
-        "resources": {"cpus": 1, "concurrent": 2},
+        "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0.0, "max_concurrent": 4},
     }
     for name, distribution in space().items():
         section, key = name.split(".")
@@ -157,7 +162,7 @@ def data_json(simulation: Simulation) -> dict[str, Any]:
                 for index, (key, count) in enumerate(pixels.items())
             },
         }
-    return {
+    data = {
         "fingerprint": FINGERPRINT,
         "source": "data/magnetic_tile",
         "classes": list(simulation.classes),
@@ -165,6 +170,22 @@ def data_json(simulation: Simulation) -> dict[str, Any]:
         "splits": splits,
         "findings": _findings(simulation),
     }
+    if simulation.schema == "current":
+        data["colors"] = _colors(simulation.classes)
+        data["skipped"] = []
+        for name, _, _, groups in SPLITS:
+            splits[name]["groups_with"] = {
+                key: min(groups, images) for key, images in splits[name]["images_with"].items()
+            }
+    return data
+
+
+def _colors(classes: Sequence[str]) -> dict[str, list[int]]:
+    """Colours of the masks: the background's black, then of full saturation around the wheel."""
+    hues = np.arange(len(classes) - 1) / max(len(classes) - 1, 1)
+    wheel = [colorsys.hsv_to_rgb(hue, 1.0, 1.0) for hue in hues]
+    rest = [[round(255 * part) for part in color] for color in wheel]
+    return dict(zip(classes, [[0, 0, 0], *rest], strict=True))
 
 
 def _findings(simulation: Simulation) -> list[dict[str, Any]]:
