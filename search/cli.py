@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from search.cli_confirm import confirm
 from search.cli_data import data_app
 from search.cli_options import StudyDir, StudyDirs
 from search.cli_review import score
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(score)
+app.command()(confirm)
 
 BAD_INPUT = 2
 

@@ -195,7 +195,7 @@ class TrialRun:
         return record
 
     def _write(self, record: dict[str, Any], again: bool) -> None:
-        self._check_owner()
+        self.check_owner()
         if self.records[-1:] != [record]:
             records = [*self.records, record]
             if best_of(records) is record:
@@ -210,7 +210,8 @@ class TrialRun:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(_line(record))
 
-    def _check_owner(self) -> None:
+    def check_owner(self) -> None:
+        """Raise SupersededError where another process has claimed the folder."""
         if self._owner is None:
             return
         owner = (self.folder / OWNER).read_text(encoding="utf-8")
