@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from results import palette, tables
 from results.figures.classes import unique
 from results.figures.drawing import Drawing, blank, label, small
 from results.tables import StudyTables
-from results.tables.classes import class_correlation, class_spread, compared_trials
-from results.words import count, number
+from results.tables.classes import absent_classes, class_correlation, class_spread, compared_trials
+from results.words import count, listed, number
 
 MOST_POINTS = 120
 FEW_TRIALS = 20
@@ -53,7 +54,14 @@ def class_spread_figure(data: StudyTables) -> Drawing:
         if table["trials"].max() > MOST_POINTS
         else "."
     )
-    return Drawing(figure, note, alt, 110 + 44 * len(table), 480, _spread_says(drawn, which))
+    return Drawing(
+        figure,
+        note,
+        alt,
+        110 + 44 * len(table),
+        480,
+        _spread_says(drawn, which, absent_classes(data.study)),
+    )
 
 
 def _add_box(figure: Any, row: pd.Series, place: int, color: str) -> None:
@@ -109,7 +117,10 @@ def _add_references(figure: Any, data: StudyTables, table: pd.DataFrame) -> None
         )
 
 
-def _spread_says(drawn: pd.DataFrame, which: str) -> str:
+def _spread_says(drawn: pd.DataFrame, which: str, absent: Collection[str]) -> str:
+    drawn = drawn[~drawn["class"].isin(absent)]
+    if drawn.empty:
+        return ""
     hardest = drawn.iloc[int(np.argmin(drawn["median"]))]
     says = (
         f"{hardest['class']} is the hardest: its median over {int(hardest['trials']):,} {which} "
@@ -131,7 +142,7 @@ def class_correlation_figure(data: StudyTables) -> Drawing:
     dice, which = compared_trials(data)
     alt = f"Rank correlation of Dice between classes over {which} trials"
     table = class_correlation(dice)
-    names = list(dice.columns[1:])
+    names = [str(name) for name in dice.columns[1:]]
     if len(names) < 2:
         return Drawing(None, "One foreground class: there is no pair to correlate.", alt)
     if table["rho"].isna().all():
@@ -139,6 +150,9 @@ def class_correlation_figure(data: StudyTables) -> Drawing:
         return Drawing(None, why, alt)
     matrix = np.full((len(names), len(names)), np.nan)
     matrix[np.triu_indices(len(names), 1)] = table["rho"]
+    known = np.flatnonzero((~np.isnan(np.fmax(matrix, matrix.T))).any(axis=1))
+    left_out = [name for place, name in enumerate(names) if place not in known]
+    matrix, names = matrix[np.ix_(known, known)], [names[place] for place in known]
     shown = unique([label(name, 20) for name in names])
     figure = blank(x="", y="")
     figure.add_heatmap(
@@ -160,9 +174,10 @@ def class_correlation_figure(data: StudyTables) -> Drawing:
     figure.update_yaxes(type="category", showgrid=False, ticks="", autorange="reversed")
     note = (
         f"Spearman's rho over {count(int(table['trials'].max()), 'trial')} ({which}): 1, the "
-        "trials rank alike for both classes; −1, what gains one loses the other. No number: a "
-        "class is constant or undefined."
+        "trials rank alike for both classes; −1, what gains one loses the other."
     )
+    if left_out:
+        note += f" Left out, for it is constant or undefined: {listed(left_out)}."
     size = 44 if len(names) <= 12 else 20
     height, width = 150 + size * len(names), 170 + size * len(names)
     return Drawing(figure, note, alt, max(height, 260), width, correlation_says(table))

@@ -20,8 +20,8 @@ from results.figures.drawing import (
 )
 from results.records import StudyRecord
 from results.tables import StudyTables
-from results.tables.classes import valued_trials
-from results.words import count, number
+from results.tables.classes import absent_classes, valued_trials
+from results.words import count, listed, number
 
 MOST_COLUMNS = 1000
 
@@ -74,8 +74,8 @@ def class_map_figure(data: StudyTables) -> Drawing:
     if shown.empty:
         return Drawing(None, "No trial has a score yet.", alt)
     dice = data.dice.loc[shown["number"]].to_numpy()[:, 1:]
-    matrix = np.vstack([dice.T, _row_means(dice)])[::-1]
-    rows = unique([*(label(name, 24) for name in names), "Mean"])[::-1]
+    matrix = np.vstack([_row_means(dice), dice.T])[::-1]
+    rows = unique(["Mean", *(label(name, 24) for name in names)])[::-1]
     columns = _column_labels(shown, study)
     figure = blank(x="Trials, the best value first (some are numbered)", y="")
     gaps = {"xgap": 1 if len(columns) <= 80 else 0, "ygap": 2}
@@ -200,6 +200,7 @@ def _name_axes(figure: Any, columns: list[str], shown: pd.DataFrame, rows: list[
         ticktext=[str(numbers[place]) for place in places],
         tickangle=0,
         rangemode="normal",
+        range=[-0.5, len(columns) - 0.5],
     )
     figure.update_yaxes(
         type="category",
@@ -210,16 +211,21 @@ def _name_axes(figure: Any, columns: list[str], shown: pd.DataFrame, rows: list[
         ticktext=rows,
         showgrid=False,
         rangemode="normal",
+        range=[-0.5, len(rows) + 0.5],
         ticks="",
     )
     figure.update_layout(legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"})
 
 
 def _map_says(data: StudyTables, shown: pd.DataFrame, dice: Any, names: Sequence[str]) -> str:
+    absent = absent_classes(data.study)
+    there = [place for place, name in enumerate(names) if name not in absent]
+    lacking = f" The validation split shows no {listed(sorted(absent))}." if absent else ""
+    dice, names = dice[:, there], [names[place] for place in there]
     defined = ~np.isnan(dice)
     counted = defined.sum(axis=1) >= 2
     if not counted.any():
-        return ""
+        return lacking.strip()
     lowest = np.where(defined, dice, np.inf)[counted].argmin(axis=1)
     times = np.bincount(lowest, minlength=len(names))
     weakest = int(times.argmax())
@@ -230,9 +236,9 @@ def _map_says(data: StudyTables, shown: pd.DataFrame, dice: Any, names: Sequence
     best = data.study.incumbent
     row = dice[(shown["number"] == best.number).to_numpy()] if best else dice[:0]
     if not len(row) or np.isnan(row).all():
-        return says + "."
+        return f"{says}.{lacking}"
     low, high = int(np.nanargmin(row[0])), int(np.nanargmax(row[0]))
     return (
-        says + f"; in the best trial Dice lies between {number(row[0, low])} ({names[low]}) and "
-        f"{number(row[0, high])} ({names[high]})."
+        f"{says}; in the best trial Dice lies between {number(row[0, low])} ({names[low]}) and "
+        f"{number(row[0, high])} ({names[high]}).{lacking}"
     )

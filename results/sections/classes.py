@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 
 from results import palette, tables
+from results.figures.class_spread import class_correlation_figure, class_spread_figure
+from results.figures.classes import class_map_figure
 from results.figures.drawing import objective_name
 from results.records import StudyRecord
 from results.searched import searched_fields, short_names
+from results.sections import class_words as words
 from results.sections.material import Material
 from results.tables import StudyTables
+from results.tables import classes as class_tables
 from results.words import NONE, number, value_text
 
 MOST_ROWS = 200
@@ -21,12 +25,33 @@ MOST_ROWS = 200
 
 def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
-    return {"matrix": matrix(material.tables)}
+    data = material.tables
+    return {
+        "map": class_map_figure(data),
+        "spread": class_spread_figure(data),
+        "winners": words.winners(class_tables.class_winners(data), data.study),
+        "correlation": class_correlation_figure(data),
+        "scores": words.scores_view(material),
+        "pooled": words.pooled_view(material),
+        "matrix": matrix(data),
+        "swatches": material.swatches,
+    }
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     """The section's tables, for files."""
-    return {"dice_per_class": material.tables.dice}
+    data = material.tables
+    dice, _ = class_tables.compared_trials(data)
+    trials = words.front_trials(material)
+    counts, _ = class_tables.model_counts(trials, material.evaluations)
+    return {
+        "dice_per_class": data.dice,
+        "class_spread": class_tables.class_spread(dice),
+        "class_winners": class_tables.class_winners(data),
+        "class_correlation": class_tables.class_correlation(dice),
+        "class_scores": class_tables.class_scores(data.study.classes, counts),
+        "pooled_scores": class_tables.pooled_scores(data.study, trials, material.evaluations),
+    }
 
 
 def matrix(data: StudyTables) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def class_winners(data: StudyTables) -> pd.DataFrame:
     """The best COMPLETE trial of each foreground class against the one that is best on average.
 
     Returns:
-        Columns class, trial (the earliest of equals), dice, chosen (the incumbent's Dice of the
+        Columns class, trial (of equals the incumbent, else the earliest), dice, chosen (the incumbent's Dice of the
         class), cost (dice - chosen: what choosing the incumbent gives up), value (the objective of
         that trial), given_up (the incumbent's value less it). Classes that no COMPLETE trial has
         defined are left out; empty without an incumbent.
@@ -91,8 +91,9 @@ def class_winners(data: StudyTables) -> pd.DataFrame:
     for name, dice in complete.iloc[:, scores.BACKGROUND + 1 :].items():
         if not dice.notna().any():
             continue
-        trial = int(complete.index[int(np.nanargmax(dice.to_numpy()))])
         top, chosen = float(dice.max()), float(dice.loc[incumbent.number])
+        first = int(complete.index[int(np.nanargmax(dice.to_numpy()))])
+        trial = incumbent.number if chosen == top else first
         value = float(values.loc[trial])
         given_up = float(values.loc[incumbent.number]) - value
         rows.append((name, trial, top, chosen, top - chosen, value, given_up))
@@ -212,6 +213,17 @@ def pooled_scores(
         alone = scores.background_only(pixels)
         rows.append(("background alone", alone.pooled_dice, alone.mean_foreground_dice))
     return pd.DataFrame(rows, columns=["model", "pooled_dice", "mean_foreground_dice"])
+
+
+def absent_classes(study: StudyRecord) -> frozenset[str]:
+    """Foreground classes without a pixel in the validation split, where the data tell."""
+    pixels = valid_pixels(study, {})
+    if pixels is None:
+        return frozenset()
+    names = study.classes[scores.BACKGROUND + 1 :]
+    return frozenset(
+        n for n, p in zip(names, pixels[scores.BACKGROUND + 1 :], strict=True) if not p
+    )
 
 
 def valid_pixels(study: StudyRecord, models: Mapping[str, Evaluation]) -> Any:
