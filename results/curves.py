@@ -7,10 +7,10 @@ more (NaN and infinity, which are no JSON) and says what is wrong where.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 
@@ -117,6 +117,7 @@ _NUMBERS = {
     "images_per_second": "images_per_second",
 }
 _numbers_of = attrgetter(*_NUMBERS.values())
+_flat = chain.from_iterable
 _NOT_COUNTED = (np.nan, np.nan, np.nan)
 
 
@@ -160,33 +161,41 @@ def unknown_classes(lines: Sequence[Line], classes: Sequence[str]) -> set[str]:
 
 def curve_of(lines: Sequence[Line], classes: Sequence[str]) -> Curve:
     """Return lines as columns by epoch; of an epoch trained twice the later line stands."""
-    latest = {line.epoch: line for line in lines}
-    rows = [latest[epoch] for epoch in sorted(latest)]
+    rows = _in_order(lines)
     shape = (len(rows), len(classes))
+    counts = _picked([row.counts for row in rows], classes, _NOT_COUNTED)
     numbers = _floats([_numbers_of(row) for row in rows]).reshape(len(rows), len(_NUMBERS))
     return Curve(
         epoch=np.array([row.epoch for row in rows], dtype=np.int64),
         dice=_floats(_picked([row.dice for row in rows], classes, None)).reshape(shape),
         soft_dice=_floats(_picked([row.soft_dice for row in rows], classes, None)).reshape(shape),
-        counts=_floats(
-            _picked([row.counts for row in rows], classes, _NOT_COUNTED),
-        ).reshape(*shape, 3),
+        counts=np.fromiter(_flat(_flat(counts)), np.float64).reshape(*shape, 3),
         ended=_floats([None if row.time is None else row.time.timestamp() for row in rows]),
-        workers=tuple([_name(row.worker) for row in rows]),
+        workers=_names([row.worker for row in rows]),
         **dict(zip(_NUMBERS, np.ascontiguousarray(numbers.T), strict=True)),
     )
 
 
-def _name(worker: _Worker | None) -> str:
-    # Interned: many epochs, few processes.
-    return "" if worker is None else sys.intern(f"{worker.host}/{worker.pid}")
+def _in_order(lines: Sequence[Line]) -> Sequence[Line]:
+    latest = {line.epoch: line for line in lines}
+    epochs = sorted(latest)
+    in_order = [line.epoch for line in lines] == epochs
+    return lines if in_order else [latest[epoch] for epoch in epochs]
 
 
-def _picked(tables: Sequence[Mapping[str, Any]], names: Sequence[str], absent: Any) -> list[Any]:
+def _names(workers: Sequence[_Worker | None]) -> tuple[str, ...]:
+    names = {one: f"{one.host}/{one.pid}" if one else "" for one in set(workers)}
+    return tuple([names[worker] for worker in workers])
+
+
+def _picked(
+    tables: Sequence[Mapping[str, Any]], names: Sequence[str], absent: Any
+) -> list[Sequence[Any]]:
     """The values of ``names`` in each table, ``absent`` where one has none."""
     pick = itemgetter(*names)
     try:
-        return [pick(table) for table in tables]
+        # Of a single name the getter gives the value itself.
+        return [pick(table) if len(names) > 1 else (pick(table),) for table in tables]
     except KeyError:
         return [[table.get(name, absent) for name in names] for table in tables]
 
