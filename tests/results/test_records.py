@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,39 @@ def test_not_finite_numbers_are_read(copy: Path) -> None:
 def test_another_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"study\.yaml: not there"):
         load_study(tmp_path / "nowhere")
+
+
+def test_a_study_of_the_first_version_is_read(make_study: MakeStudy) -> None:
+    old = load_study(make_study(schema="first"))
+    new = load_study(make_study())
+    assert old.versions == {}
+    assert old.pruning_metric is None
+    assert [trial.value for trial in old.trials] == [trial.value for trial in new.trials]
+    assert {trial.cost for trial in old.trials} == {None}
+    assert {trial.failures for trial in old.trials} == {()}
+    one, other = old.trials[4].curve, new.trials[4].curve
+    np.testing.assert_array_equal(one.dice, other.dice)
+    for name in ("soft_dice", "counts", "pooled_dice", "ended", "input_seconds"):
+        assert np.isnan(getattr(one, name)).all()
+        assert np.isfinite(getattr(other, name)).all()
+    assert set(one.workers) == {""}
+
+
+def test_workers_train_one_epoch_at_a_time_and_lost_ones_are_told(make_study: MakeStudy) -> None:
+    study = load_study(make_study(lost_every=5))
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for trial in study.trials:
+        begun = trial.curve.ended - trial.curve.total_seconds
+        for worker, *span in zip(trial.curve.workers, begun, trial.curve.ended, strict=True):
+            spans.setdefault(worker, []).append((span[0], span[1]))
+    assert {worker.split("/")[0] for worker in spans} == {"node-1", "node-2"}
+    for worked in spans.values():
+        ordered = sorted(worked)
+        # Times are in milliseconds.
+        assert all(a[1] <= b[0] + 0.002 for a, b in pairwise(ordered))
+    lost = study.trials[4]
+    assert lost.failures[0].epoch == lost.epochs // 2
+    assert len(set(lost.curve.workers)) == 2
 
 
 def test_an_unknown_format_is_refused(copy: Path) -> None:
