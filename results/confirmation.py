@@ -326,10 +326,11 @@ def _of_trial(
 def _verdict(confirmation: Confirmation) -> tuple[str, ...]:
     plan, ranking = confirmation.plan, confirmation.ranking
     best = ranking.iloc[0]
+    how = f"{interval_text(best['low'], best['high'])}, {seeds_text(plan.seeds)}"
     lines = [
-        f"trial {int(best['trial'])} confirmed best: {_score(best['mean'])} "
-        f"({_interval(best['low'], best['high'])}, {_seeds(plan.seeds)}, {where(plan)}); "
-        f"in the search it had {_score(best['searched'])} on the validation split"
+        f"trial {int(best['trial'])} confirmed best: {_score(best['mean'])} ({how}, "
+        f"{where(plan)}); in the search it had {_score(best['searched'])} on the "
+        "validation split"
     ]
     complete = ranking[ranking["complete"]]
     tied = complete.loc[complete["tied"], "trial"].tolist()
@@ -342,7 +343,7 @@ def _verdict(confirmation: Confirmation) -> tuple[str, ...]:
         real = best["difference_low"] > 0
         lines.append(
             f"{best['difference']:+.4f} against the baseline {name} "
-            f"({_interval(best['difference_low'], best['difference_high'])})"
+            f"({interval_text(best['difference_low'], best['difference_high'])})"
             + ("" if real else ": no difference that these images and seeds could tell")
         )
     if plan.folds is not None:
@@ -362,7 +363,8 @@ def where(plan: Plan) -> str:
     return f"{plan.split} split" if plan.folds is None else f"all images, {plan.folds} folds"
 
 
-def _seeds(count: int) -> str:
+def seeds_text(count: int) -> str:
+    """Say how many seeds."""
     return f"{count} seed{'s' if count != 1 else ''}"
 
 
@@ -370,5 +372,6 @@ def _score(value: float | None) -> str:
     return "undefined" if value is None or value != value else f"{value:.4f}"
 
 
-def _interval(low: float, high: float) -> str:
+def interval_text(low: float, high: float) -> str:
+    """Say an interval; that there is none, where its ends are NaN."""
     return "no interval" if low != low else f"95 % interval {low:.4f} to {high:.4f}"

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
+from results.confirmation import (
+    FOLDS_CAVEAT,
+    Confirmation,
+    Run,
+    interval_text,
+    load_confirmation,
+    run_folder,
+    seeds_text,
+    where,
+)
 from results.records import StudyRecord, TrialRecord, load_study
 from results.searched import searched_fields
 
@@ -20,6 +33,13 @@ CONFIG_NAME = "best.yaml"
 MODEL_NAME = "best.keras"
 README_NAME = "README.md"
 _NAMES = {CONFIG_NAME, MODEL_NAME, README_NAME}
+
+_COMMAND = """\
+# Train it in full:
+#
+#   flexunet-search train {config} OUT_DIR
+#
+"""
 
 _HEADER = """\
 # The best trial of study {study}: trial {trial}, {objective} {value:.4f} on the validation split
@@ -29,14 +49,35 @@ _HEADER = """\
 #
 """
 
+_HEADER_OF_ANY = """\
+# Trial {trial} of study {study}, as asked for: {objective} {value:.4f} on the validation split.
+"""
+
+_HEADER_CONFIRMED = """\
+# The config of study {study} that confirmed best: trial {trial}, {objective} {mean}
+# ({confirmed}).
+"""
+
+_BEST = """\
+The best of the study's {trials} trials by {objective}: **{value:.4f}** at epoch {epoch}, on the
+validation split. The best score of many on the split that chose it is optimistic: score the model
+on the untouched test split before quoting it."""
+
+_ANY = """\
+One of the study's {trials} trials, chosen by hand: {objective} **{value:.4f}** at epoch {epoch}, on
+the validation split."""
+
+_CONFIRMED = """\
+The study's best configs were trained again over seeds, and this one confirmed best: {objective}
+**{mean}** ({confirmed}), of images that chose neither the config nor an epoch.{caveats}
+In the search it had {value:.4f} on the validation split."""
+
 _README = """\
 # {study}: trial {trial}
 
-The best of the study's {trials} trials by {objective}: **{value:.4f}** at epoch {epoch}, on the
-validation split. The best score of many on the split that chose it is optimistic: score the model
-on the untouched test split before quoting it.
+{chosen}
 
-| class | Dice |
+| class | {column} |
 |---|---|
 {dice}
 
@@ -44,7 +85,7 @@ Train the config in full, from scratch:
 
     flexunet-search train {config} OUT_DIR
 
-Or use the checkpoint of the trial's best epoch. Images are [batch, {height}, {width}, {channels}],
+Or use {checkpoint}. Images are [batch, {height}, {width}, {channels}],
 0-255 (the model scales them itself); it returns probabilities [batch, {height}, {width}, {classes}]
 in the order of the table above:
 
@@ -59,42 +100,141 @@ class ExportError(ValueError):
     """A study without anything to export, or a folder that must not be replaced."""
 
 
-def export_best(study_dir: Path | str, out_dir: Path | str) -> Path:
-    """Write the incumbent's config, checkpoint and a README into ``out_dir``.
+@dataclass(frozen=True)
+class _Choice:
+    """What is exported: a trial's config, a model of it, and what confirmed it, if anything did."""
 
-    The incumbent is the COMPLETE trial of the highest value. The folder appears in one step, whole;
-    an earlier export there is replaced.
+    trial: TrialRecord
+    model: Path
+    confirmation: Confirmation | None = None
+    run: Run | None = None
+    asked: bool = False
+
+    @property
+    def row(self) -> pd.Series | None:
+        """The trial's row of the confirmation's ranking."""
+        if self.confirmation is None:
+            return None
+        ranking = self.confirmation.ranking
+        return ranking.loc[ranking["trial"] == self.trial.number].iloc[0]
+
+
+def export_best(
+    study_dir: Path | str,
+    out_dir: Path | str,
+    *,
+    trial: int | None = None,
+    searched: bool = False,
+) -> Path:
+    """Write the best config, a checkpoint of it and a README into ``out_dir``.
+
+    Of a study that was confirmed it is the config that confirmed best, with the model of its
+    training of the highest *validation* value: what it scored on the test split chooses nothing.
+    Else it is the COMPLETE trial of the highest value. The folder appears in one step, whole; an
+    earlier export there is replaced.
 
     Args:
         study_dir: the study directory.
         out_dir: folder to write: a new one, an empty one or an earlier export.
+        trial: number of another trial to export instead, with its own model.
+        searched: whether to take the search's own best, whatever was confirmed.
 
     Returns:
         ``out_dir``.
 
     Raises:
         RecordError: for a directory that cannot be read as a study.
-        ExportError: if no trial is COMPLETE with a value, its checkpoint is missing, its parameters
-            do not fit the config, or ``out_dir`` holds other files.
+        ExportError: if no trial is COMPLETE with a value, there is no such trial, its checkpoint is
+            missing, its parameters do not fit the config, or ``out_dir`` holds other files.
         OSError: where ``out_dir`` cannot be written.
     """
     study = load_study(study_dir)
-    trial = _incumbent(study)
-    config = best_config(study, trial)
+    choice = _choose(study, trial, searched)
+    config = best_config(study, choice.trial)
+    config["provenance"] |= _confirmed_facts(choice)
     out = Path(out_dir)
     _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        shutil.copyfile(_checkpoint(trial), made / MODEL_NAME)
-        (made / CONFIG_NAME).write_text(_config_text(study, trial, config), encoding="utf-8")
-        (made / README_NAME).write_text(_readme_text(study, trial), encoding="utf-8")
+        shutil.copyfile(choice.model, made / MODEL_NAME)
+        (made / CONFIG_NAME).write_text(_config_text(study, choice, config), encoding="utf-8")
+        (made / README_NAME).write_text(_readme_text(study, choice), encoding="utf-8")
         made.chmod(0o755)  # mkdtemp makes it private
         _move_into_place(made, out)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
     return out
+
+
+def model_to_export(study_dir: Path, trial: int | None = None, searched: bool = False) -> Path:
+    """Return where the model is that ``export_best`` copies, below the study directory.
+
+    Raises:
+        RecordError, ExportError: as ``export_best``, but for a model that is missing.
+    """
+    return _chosen(load_study(study_dir), trial, searched).model
+
+
+def _choose(study: StudyRecord, trial: int | None, searched: bool) -> _Choice:
+    choice = _chosen(study, trial, searched)
+    if not choice.model.is_file():
+        which = ", the best one," if trial is None else ""
+        of = f"trial {choice.trial.number}{which}" if choice.run is None else choice.run.name
+        raise ExportError(f"expected the checkpoint of {of} at {choice.model}; it is missing")
+    return choice
+
+
+def _chosen(study: StudyRecord, trial: int | None, searched: bool) -> _Choice:
+    if trial is not None:
+        if searched:
+            raise ExportError("expected --trial or --searched, received both")
+        asked = _trial(study, trial)
+        return _Choice(asked, _checkpoint(asked), asked=True)
+    found = None if searched else load_confirmation(study.path, study)
+    if found is not None and found.incumbent is not None:
+        run = found.best_run(found.incumbent)
+        if run is not None:
+            model = run_folder(study.path, run) / MODEL_NAME
+            return _Choice(_trial(study, found.incumbent), model, found, run)
+    best = _incumbent(study)
+    return _Choice(best, _checkpoint(best))
+
+
+def _trial(study: StudyRecord, number: int) -> TrialRecord:
+    """The trial of a number.
+
+    Raises:
+        ExportError: where there is none, or it has no value.
+    """
+    for trial in study.trials:
+        if trial.number == number and trial.value is not None:
+            return trial
+    known = [str(trial.number) for trial in study.trials if trial.value is not None]
+    raise ExportError(
+        f"expected a trial with a value in {study.path}, received {number}; there are "
+        + (", ".join(known[:20]) + (" ..." if len(known) > 20 else "") or "none")
+    )
+
+
+def _confirmed_facts(choice: _Choice) -> dict[str, Any]:
+    """What provenance says of the confirmation; nothing without one."""
+    found, row = choice.confirmation, choice.row
+    if found is None or row is None or choice.run is None:
+        return {}
+    tied = found.ranking.loc[found.ranking["tied"], "trial"]
+    facts = {name: _or_none(float(row[name])) for name in ("mean", "low", "high")}
+    return {
+        "confirmed": {
+            **facts,
+            "seeds": int(row["seeds"]),
+            "split": found.plan.split,
+            "folds": found.plan.folds,
+            "not_distinguishable_from": [int(number) for number in tied],
+            "model": choice.run.name,
+        }
+    }
 
 
 def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
@@ -142,12 +282,6 @@ def _incumbent(study: StudyRecord) -> TrialRecord:
             f"expected a COMPLETE trial with a value in {study.path}, received "
             + (", ".join(states) or "no trials")
         )
-    checkpoint = _checkpoint(trial)
-    if not checkpoint.is_file():
-        raise ExportError(
-            f"expected the checkpoint of trial {trial.number}, the best one, at {checkpoint}; "
-            "it is missing"
-        )
     return trial
 
 
@@ -186,29 +320,60 @@ def _or_none(score: float) -> float | None:
     return None if score != score else score  # NaN: undefined
 
 
-def _config_text(study: StudyRecord, trial: TrialRecord, config: dict[str, Any]) -> str:
-    header = _HEADER.format(
-        study=_one_line(study.name),
-        trial=trial.number,
-        objective=_one_line(study.objective),
-        value=trial.value,
-        config=CONFIG_NAME,
-    )
+def _config_text(study: StudyRecord, choice: _Choice, config: dict[str, Any]) -> str:
+    template = _HEADER
+    if choice.asked:
+        template = _HEADER_OF_ANY + _COMMAND
+    elif choice.confirmation is not None:
+        template = _HEADER_CONFIRMED + _COMMAND
+    header = template.format(config=CONFIG_NAME, **_words(study, choice))
     return header + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
-def _readme_text(study: StudyRecord, trial: TrialRecord) -> str:
-    dice = _scores(study, trial)["dice"].items()
-    rows = [f"| {_cell(name)} | {_score(score)} |" for name, score in dice]
+def _words(study: StudyRecord, choice: _Choice) -> dict[str, Any]:
+    """What the texts say of the choice."""
+    trial, row, found = choice.trial, choice.row, choice.confirmation
+    words = {
+        "study": _one_line(study.name),
+        "trial": trial.number,
+        "trials": len(study.trials),
+        "objective": _one_line(study.objective),
+        "value": math.nan if trial.value is None else trial.value,
+        "epoch": trial.best_epoch,
+    }
+    if row is None or found is None:
+        return words
+    tied = found.ranking.loc[found.ranking["tied"], "trial"].astype(int).astype(str).tolist()
+    caveats = [f"Not distinguishable from trial {', '.join(tied)}."] if tied else []
+    if found.plan.folds is not None:
+        caveats.append(f"But {FOLDS_CAVEAT}.")
+    return words | {
+        "mean": f"{row['mean']:.4f}",
+        "confirmed": f"{interval_text(row['low'], row['high'])}, "
+        f"{seeds_text(int(row['seeds']))}, {where(found.plan)}",
+        "caveats": "".join(f"\n{caveat}" for caveat in caveats),
+    }
+
+
+def _readme_text(study: StudyRecord, choice: _Choice) -> str:
+    row, run = choice.row, choice.run
+    template = _ANY if choice.asked else _BEST if row is None else _CONFIRMED
+    words = _words(study, choice)
+    dice = _scores(study, choice.trial)["dice"]
+    column, checkpoint = "Dice", "the checkpoint of the trial's best epoch"
+    if row is not None and run is not None:
+        dice = {name: _or_none(float(row[f"dice {name}"])) for name in study.classes}
+        column = "Dice, mean over seeds"
+        part = " (of a part of the data)" if run.fold is not None else ""
+        checkpoint = f"the checkpoint of {run.name}{part}, the best of its trainings on validation"
     height, width, channels = study.data.get("image_shape") or ("height", "width", "channels")
     return _README.format(
-        study=_one_line(study.name),
-        trial=trial.number,
-        trials=len(study.trials),
-        objective=_one_line(study.objective),
-        value=trial.value,
-        epoch=trial.best_epoch,
-        dice="\n".join(rows),
+        study=words["study"],
+        trial=words["trial"],
+        chosen=template.format(**words),
+        column=column,
+        dice="\n".join(f"| {_cell(name)} | {_score(score)} |" for name, score in dice.items()),
+        checkpoint=checkpoint,
         config=CONFIG_NAME,
         model=MODEL_NAME,
         height=height,

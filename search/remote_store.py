@@ -256,13 +256,20 @@ def study_path(text: str) -> Path:
     return copy
 
 
-def fetch_model(study: Path) -> None:
-    """Fetch the best trial's model into a copy; nothing where the study is no copy."""
-    from results.records import load_study
+def fetch_model(study: Path, trial: int | None = None, searched: bool = False) -> None:
+    """Fetch the model that an export takes into a copy; nothing where the study is no copy.
 
-    best = load_study(study).incumbent
-    if best is not None:
-        fetch_models(study, [best.path.name])
+    Args:
+        study: A study directory.
+        trial, searched: As :func:`results.export.export_best` takes them.
+    """
+    from results.export import model_to_export
+
+    origin = _origin(study)
+    if origin is not None:
+        model = model_to_export(study, trial, searched)
+        with contextlib.suppress(FileNotFoundError):  # the export says what is missing
+            origin.download(model.relative_to(study).as_posix(), model)
 
 
 def fetch_models(study: Path, trials: Iterable[str]) -> None:

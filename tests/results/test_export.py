@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from results.export import ExportError, best_config, export_best
+from results.confirmation import Plan, PlannedConfig, Run
+from results.export import ExportError, best_config, export_best, model_to_export
 from results.records import StudyRecord, load_study
 from results.searched import searched_fields
+from tests.results.confirmed import holes, write_plan, write_run
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import study_yaml
 
@@ -149,3 +152,123 @@ def test_the_simulated_header_is_as_a_study_writes_it() -> None:
     assert set(searched_fields(header["config"])) == set(
         header["config"]["search"]["baselines"]["reference"]
     )
+
+
+CLASSES = ("background", "hole")
+
+
+@pytest.fixture
+def confirmed(make_study: MakeStudy, tmp_path: Path) -> Path:
+    """A study in which another config than the search's best confirmed best."""
+    study = Path(shutil.copytree(make_study(trials=8, classes=CLASSES), tmp_path / "confirmed"))
+    best = load_study(study).incumbent
+    assert best is not None
+    configs = [PlannedConfig(trial=number) for number in (best.number, second_of(study))]
+    plan = Plan(top=2, seeds=2, configs=tuple(configs))
+    write_plan(study, plan)
+    for run in plan.runs:
+        found = 4 if run.trial == best.number else 8
+        counts = holes({"a": (found, 0, 10 - found), "b": (found, 0, 10 - found)})
+        write_run(study, run, counts, validation=0.3 + 0.1 * run.seed)
+    return study
+
+
+def second_of(study: Path) -> int:
+    """The first COMPLETE trial that is not the best."""
+    records = load_study(study)
+    return next(t.number for t in records.with_state("COMPLETE") if t is not records.incumbent)
+
+
+def test_the_confirmed_config_is_preferred_with_its_best_model_by_validation(
+    confirmed: Path, tmp_path: Path
+) -> None:
+    number = second_of(confirmed)
+    out = export_best(confirmed, tmp_path / "best")
+    provenance: Any = exported(out)["provenance"]
+    assert provenance["trial"] == number
+    name = Run(number, 1).name
+    assert (out / "best.keras").read_bytes() == f"model of {name}".encode()
+    assert provenance["confirmed"] == {
+        "mean": pytest.approx(16 / 18),
+        "low": pytest.approx(16 / 18),
+        "high": pytest.approx(16 / 18),
+        "seeds": 2,
+        "split": "test",
+        "folds": None,
+        "not_distinguishable_from": [],
+        "model": name,
+    }
+    header = (out / "best.yaml").read_text(encoding="utf-8")
+    assert f"that confirmed best: trial {number}, mean_foreground_dice 0.8889" in header
+    assert "# (95 % interval 0.8889 to 0.8889, 2 seeds, test split).\n# Train it in full:" in header
+    readme = (out / "README.md").read_text(encoding="utf-8")
+    assert "**0.8889** (95 % interval 0.8889 to 0.8889, 2 seeds, test split)" in readme
+    assert "| hole | 0.8889 |" in readme
+    assert f"the checkpoint of {name}, the best of its trainings on validation" in readme
+    assert "optimistic" not in readme
+
+
+def test_the_searchs_own_best_and_any_other_trial_can_be_asked_for(
+    confirmed: Path, tmp_path: Path
+) -> None:
+    best = load_study(confirmed).incumbent
+    assert best is not None
+    out = export_best(confirmed, tmp_path / "best", searched=True)
+    assert exported(out)["provenance"]["trial"] == best.number  # type: ignore[index]
+    assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % best.number
+    assert "confirmed" not in exported(out)["provenance"]  # type: ignore[operator]
+
+    number = second_of(confirmed)
+    export_best(confirmed, out, trial=number)
+    assert exported(out)["provenance"]["trial"] == number  # type: ignore[index]
+    assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % number
+    assert "as asked for" in (out / "best.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert "chosen by hand" in (out / "README.md").read_text(encoding="utf-8")
+    assert model_to_export(confirmed, number).parent.name == f"{number:05d}"
+
+
+def test_before_all_trainings_have_ended_the_searchs_best_is_exported(
+    confirmed: Path, tmp_path: Path
+) -> None:
+    number = second_of(confirmed)
+    write_run(confirmed, Run(number, 0), None)
+    (confirmed / "confirm" / "runs" / Run(number, 0).name / "evaluation.npz").unlink()
+    best = load_study(confirmed).incumbent
+    assert best is not None
+    out = export_best(confirmed, tmp_path / "best")
+    assert exported(out)["provenance"]["trial"] == best.number  # type: ignore[index]
+
+
+def test_a_tie_and_a_cross_validation_are_said(confirmed: Path, tmp_path: Path) -> None:
+    best = load_study(confirmed).incumbent
+    assert best is not None
+    number = second_of(confirmed)
+    configs = [PlannedConfig(trial=best.number), PlannedConfig(trial=number)]
+    plan = Plan(top=2, seeds=1, folds=3, configs=tuple(configs))
+    write_plan(confirmed, plan)
+    found = {best.number: (9, 4, 4), number: (6, 6, 6)}  # better in one fold, worse in two
+    for run in plan.runs:
+        assert run.fold is not None
+        hits = found[run.trial][run.fold]
+        write_run(
+            confirmed, run, holes({f"i{run.fold}": (hits, 0, 10 - hits)}), validation=run.fold
+        )
+    readme = (export_best(confirmed, tmp_path / "best") / "README.md").read_text(encoding="utf-8")
+    assert f"# magnetic-tile: trial {number}" in readme
+    assert f"Not distinguishable from trial {best.number}." in readme
+    assert "1 seed, all images, 3 folds" in readme
+    assert "slightly" in readme
+    assert f"{Run(number, 0, 2).name} (of a part of the data)" in readme
+
+
+def test_a_trial_that_is_not_there_or_two_wishes_are_refused(
+    confirmed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"a trial with a value in .*, received 99; there are 0"):
+        export_best(confirmed, tmp_path / "best", trial=99)
+    with pytest.raises(ExportError, match="received both"):
+        export_best(confirmed, tmp_path / "best", trial=0, searched=True)
+    name = Run(second_of(confirmed), 1).name
+    (confirmed / "confirm" / "runs" / name / "best.keras").unlink()
+    with pytest.raises(ExportError, match=rf"the checkpoint of {name} at .*; it is missing"):
+        export_best(confirmed, tmp_path / "best")
