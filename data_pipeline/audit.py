@@ -122,7 +122,8 @@ def _groups_with(split: Split) -> NDArray[np.int64]:
     _, rows = np.unique(np.array(split.groups, dtype=np.str_), return_inverse=True)
     shown = np.zeros((rows.max(initial=-1) + 1, split.pixels.shape[1]), np.bool_)
     np.logical_or.at(shown, rows, split.pixels > 0)
-    return shown.sum(axis=0)
+    counted: NDArray[np.int64] = shown.sum(axis=0)
+    return counted
 
 
 def _straddling_groups(survey: Survey) -> Iterator[Finding]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from results import palette
 from results.figures.drawing import Drawing, blank, label
 
-_ROW_HEIGHT = 26
+_ROW_HEIGHT = 30
+_BESIDE = 0.24
 # Told apart by shape too.
 _MARKS = (
     (palette.ACCENT, "circle"),
@@ -28,16 +30,19 @@ def share_figure(table: pd.DataFrame) -> Drawing:
         return Drawing(None, "The study directory does not tell its classes' pixels.", alt)
     figure = blank(x="Share of the split's pixels, %", y=None)
     names = list(dict.fromkeys(table["class"]))
-    for place, split in enumerate(dict.fromkeys(known["split"])):
-        _add_split(figure, known[known["split"] == split], str(split), place)
+    rows = {name: len(names) - 1 - place for place, name in enumerate(names)}
+    splits = list(dict.fromkeys(known["split"]))
+    for place, split in enumerate(splits):
+        # Beside each other, so that equal shares do not hide one another.
+        beside = _BESIDE * ((len(splits) - 1) / 2 - place)
+        part = known[known["split"] == split]
+        _add_split(figure, part, part["class"].map(rows) + beside, str(split), place)
     figure.update_xaxes(type="log", rangemode="normal", dtick=1)
     figure.update_yaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=[label(name, 24) for name in reversed(names)],
+        tickvals=list(rows.values()),
+        ticktext=[label(name, 24) for name in names],
         showgrid=True,
         range=[-0.6, len(names) - 0.4],
-        dtick=1,
     )
     height = 110 + _ROW_HEIGHT * len(names)
     figure.update_layout(
@@ -51,16 +56,17 @@ def share_figure(table: pd.DataFrame) -> Drawing:
     return Drawing(figure, note, alt, height=height, says=share_sentence(table))
 
 
-def _add_split(figure: Any, rows: pd.DataFrame, split: str, place: int) -> None:
+def _add_split(figure: Any, rows: pd.DataFrame, heights: pd.Series, split: str, place: int) -> None:
     color, symbol = _MARKS[place % len(_MARKS)]
     figure.add_scatter(
         x=100 * rows["share"].to_numpy(),
-        y=[label(name, 24) for name in rows["class"]],
+        y=heights.to_numpy(),
+        text=[label(name, 24) for name in rows["class"]],
         customdata=rows[["images_with", "pixels"]].to_numpy(),
         mode="markers",
         name=label(split, 24),
-        marker={"size": 10, "color": color, "symbol": symbol, "line": {"width": 2, "color": color}},
-        hovertemplate="%{y}: %{x:.3f} % (%{customdata[1]:,} pixels in %{customdata[0]:,} images)"
+        marker={"size": 9, "color": color, "symbol": symbol, "line": {"width": 2, "color": color}},
+        hovertemplate="%{text}: %{x:.3f} % (%{customdata[1]:,} pixels in %{customdata[0]:,} images)"
         f"<extra>{label(split, 24)}</extra>",
     )
 
@@ -73,7 +79,7 @@ def share_sentence(table: pd.DataFrame) -> str:
     foreground = part[part["class"] != background]
     if foreground.empty:
         return f"Split {first} holds no pixel of a foreground class."
-    rarest = foreground.loc[foreground["share"].idxmin()]
+    rarest = foreground.sort_values("share").iloc[0]
     said = f"{rarest['class']} is the rarest: {100 * rarest['share']:.2g} % of {first}'s pixels"
     base = part.loc[part["class"] == background, "share"]
     if len(base):
@@ -95,10 +101,10 @@ def _unlike(table: pd.DataFrame, background: object) -> str:
     ratios = ratios[ratios["split"] != "train"]
     if ratios.empty:
         return ""
-    far = ratios["against_train"].where(ratios["against_train"] >= 1, 1 / ratios["against_train"])
-    row = ratios.loc[far.idxmax()]
-    if far.max() < _FAR:
+    far = np.abs(np.log(ratios["against_train"].to_numpy(np.float64)))
+    if far.max() < np.log(_FAR):
         return ""
+    row = ratios.iloc[int(far.argmax())]
     return (
         f" {row['split']} shows {row['class']} unlike train: {row['against_train']:.2g} times its "
         "share of the pixels there."

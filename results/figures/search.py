@@ -1,8 +1,9 @@
-"""How the search went: history, learning curves."""
+"""The value of the trials over what the search spent: trials, epochs, hours."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,34 +22,84 @@ from results.figures.drawing import (
 )
 from results.records import StudyRecord
 from results.tables import StudyTables
+from results.tables.search import progress_table
+from results.words import count, duration
 
 MOST_HISTORY_POINTS = 2000
-MOST_CURVES = 60
 
 
-def history_figure(data: StudyTables) -> Drawing:
-    """The value of every trial by its number, by state, under the line of the best so far."""
+@dataclass(frozen=True)
+class _Axis:
+    """What the values are drawn over: a column of the table, its title, where a mark stands."""
+
+    column: str
+    title: str
+    place: str
+
+
+_AXES = {
+    "trials": _Axis("number", "Trial", "at its number"),
+    "epochs": _Axis(
+        "epochs_spent",
+        "Epochs trained by all trials",
+        "at the epochs of all trials that had ended when it did",
+    ),
+    "time": _Axis("hours", "Hours since the first trial began", "at the time it ended"),
+}
+
+
+def history_figure(data: StudyTables, over: str = "trials") -> Drawing:
+    """The value of every trial, by state, under the line of the best so far.
+
+    Args:
+        data: the study's tables.
+        over: "trials", "epochs" or "time".
+    """
+    axis = _AXES[over]
+    alt = f"Value of each trial over {over}, with the best so far"
     table = tables.history_table(data.trials)
-    alt = "Value of each trial by number, with the best so far"
+    if over != "trials":
+        table = progress_table(data.study, data.trials)
+    table = table[table[axis.column].notna()]
     if not table["value"].notna().any():
-        return Drawing(None, "No trial has a value yet.", alt)
-    improving = set(table.loc[table["best"] > table["best"].shift(fill_value=-math.inf), "number"])
-    named = set(table.loc[table["baseline"].notna(), "number"])
-    shown = tables.thin(table, MOST_HISTORY_POINTS, improving | named)
-    figure = blank(x="Trial", y=objective_name(data.study))
+        why = "No trial has a value yet."
+        if data.trials["value"].notna().any():
+            why = "The study directory does not tell when its trials ended."
+        return Drawing(None, why, alt, height=400)
+    improving = table.loc[table["best"] > table["best"].shift(fill_value=-math.inf), "number"]
+    named = table.loc[table["baseline"].notna(), "number"]
+    shown = tables.thin(table, MOST_HISTORY_POINTS, {*improving, *named})
+    figure = _drawn(data.study, table, shown, axis)
+    note = f"Each mark is a trial, {axis.place}, at the height of its best epoch; PRUNED and "
+    note += "RUNNING ones are hollow. The line is the best COMPLETE trial so far."
+    note += thinned(len(shown), len(table), "trials")
+    return Drawing(figure, note, alt, height=400, says=history_sentence(data.study, table, over))
+
+
+def _drawn(study: StudyRecord, table: pd.DataFrame, shown: pd.DataFrame, axis: _Axis) -> Any:
+    figure = blank(x=axis.title, y=objective_name(study))
+    places = table[axis.column]
     # Marks on the border are whole: the collapsed baseline stands in the corner of the plot.
-    count_axis(figure, 0, int(table["number"].max()))
+    if axis.column == "number":
+        count_axis(figure, 0, int(places.max()))
+    else:
+        figure.update_xaxes(range=padded(0, float(places.max())), rangemode="normal")
     figure.update_yaxes(range=padded(0, 1.05 * table["value"].max() or 1.0), rangemode="normal")
+    plain = shown["baseline"].isna()
     for state in ("PRUNED", "RUNNING", "COMPLETE"):
-        _add_trials(figure, shown[(shown["state"] == state) & shown["baseline"].isna()], state)
-    _add_failures(figure, shown[(shown["state"] == "FAIL") & shown["baseline"].isna()])
-    _add_best_line(figure, table)
-    _add_baselines(figure, shown[shown["baseline"].notna()])
-    note = "Each mark is a trial at its best epoch; the line is the best COMPLETE trial so far."
-    return Drawing(figure, note + thinned(len(shown), len(table), "trials"), alt, height=400)
+        _add_trials(figure, shown[(shown["state"] == state) & plain], state, axis)
+    _add_failures(figure, shown[(shown["state"] == "FAIL") & plain], axis)
+    _add_best_line(figure, table, axis)
+    _add_baselines(figure, shown[~plain], axis)
+    return figure
 
 
-def _add_trials(figure: Any, rows: pd.DataFrame, state: str) -> None:
+def _places(rows: pd.DataFrame, axis: _Axis) -> Any:
+    values = rows[axis.column]
+    return values.to_numpy() if axis.column == "number" else small(values)
+
+
+def _add_trials(figure: Any, rows: pd.DataFrame, state: str, axis: _Axis) -> None:
     if rows.empty:
         return
     color = palette.STATE_COLORS[state]
@@ -56,53 +107,57 @@ def _add_trials(figure: Any, rows: pd.DataFrame, state: str) -> None:
     filled = {"size": size, "color": color, "line": {"width": 1, "color": palette.PAPER}}
     hollow = {"size": size - 1, "color": palette.PAPER, "line": {"width": 1.5, "color": color}}
     figure.add_scatter(
-        x=rows["number"].to_numpy(),
+        x=_places(rows, axis),
         y=small(rows["value"]),
-        customdata=rows["epochs"].to_numpy(),
+        customdata=rows[["number", "epochs"]].to_numpy(np.int32),
         mode="markers",
         name=state,
         marker=filled if state == "COMPLETE" else hollow,
-        hovertemplate="trial %{x}: %{y:.3f} after %{customdata} epochs<extra>" + state + "</extra>",
+        hovertemplate="trial %{customdata[0]}: %{y:.3f} after %{customdata[1]} epochs"
+        f"<extra>{state}</extra>",
     )
 
 
-def _add_failures(figure: Any, rows: pd.DataFrame) -> None:
+def _add_failures(figure: Any, rows: pd.DataFrame, axis: _Axis) -> None:
     if rows.empty:
         return
     figure.add_scatter(
-        x=rows["number"].to_numpy(),
+        x=_places(rows, axis),
         y=small(rows["value"].fillna(0.0)),
+        customdata=rows["number"].to_numpy(),
         mode="markers",
         name="FAIL",
         marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": palette.ALERT}},
-        hovertemplate="trial %{x} failed after %{y:.3f}<extra>FAIL</extra>",
+        hovertemplate="trial %{customdata} failed after %{y:.3f}<extra>FAIL</extra>",
     )
 
 
-def _add_best_line(figure: Any, table: pd.DataFrame) -> None:
+def _add_best_line(figure: Any, table: pd.DataFrame, axis: _Axis) -> None:
     steps = table[table["best"].notna()]
     changed = steps["best"] != steps["best"].shift()
-    changed |= steps["number"] == steps["number"].max()
+    changed |= steps[axis.column] == steps[axis.column].max()
     corners = steps[changed]
     if corners.empty:
         return
     figure.add_scatter(
-        x=corners["number"].to_numpy(),
+        x=_places(corners, axis),
         y=small(corners["best"]),
+        customdata=corners["number"].to_numpy(),
         mode="lines",
         line={"shape": "hv", "width": 2, "color": palette.INK},
         name="best so far",
-        hovertemplate="best after trial %{x}: %{y:.3f}<extra></extra>",
+        hovertemplate="best after trial %{customdata}: %{y:.3f}<extra></extra>",
     )
 
 
-def _add_baselines(figure: Any, rows: pd.DataFrame) -> None:
+def _add_baselines(figure: Any, rows: pd.DataFrame, axis: _Axis) -> None:
     if rows.empty:
         return
     figure.add_scatter(
-        x=rows["number"].to_numpy(),
+        x=_places(rows, axis),
         y=small(rows["value"].fillna(0.0)),
         text=[label(name) for name in rows["baseline"]],
+        customdata=rows["number"].to_numpy(),
         mode="markers",
         name="baseline",
         marker={
@@ -111,74 +166,29 @@ def _add_baselines(figure: Any, rows: pd.DataFrame) -> None:
             "color": palette.BASELINE,
             "line": {"width": 1, "color": palette.PAPER},
         },
-        hovertemplate="trial %{x}, baseline %{text}: %{y:.3f}<extra></extra>",
+        hovertemplate="trial %{customdata}, baseline %{text}: %{y:.3f}<extra></extra>",
     )
 
 
-def curves_figure(data: StudyTables, column: str, title: str) -> Drawing:
-    """One column of the epochs by epoch for each trial, incumbent and baseline in front.
-
-    Args:
-        data: the study's tables.
-        column: a column of ``tables.curves_table``.
-        title: name of the y axis.
-    """
-    alt = f"{title} by epoch, a line for each trial"
-    curves = data.curves[np.isfinite(data.curves[column])]
-    if curves.empty:
-        return Drawing(None, "No epoch is finished yet.", alt)
-    trials = data.trials[data.trials["number"].isin(curves["number"].unique())]
-    front = _front_trials(data.study)
-    shown = tables.thin(trials, MOST_CURVES, set(front))
-    figure = blank(x="Epoch", y=title)
-    count_axis(figure, 1, int(curves["epoch"].max()))
-    if column.endswith("loss"):
-        figure.update_yaxes(rangemode="normal")
-    for state in ("PRUNED", "FAIL", "RUNNING", "COMPLETE"):
-        numbers = set(shown.loc[shown["state"] == state, "number"]) - set(front)
-        _add_curves(figure, curves[curves["number"].isin(numbers)], column, state)
-    for number, (name, color) in front.items():
-        _add_front_curve(figure, curves[curves["number"] == number], column, name, color)
-    return Drawing(figure, thinned(len(shown), len(trials), "trials").strip(), alt, height=360)
-
-
-def _front_trials(study: StudyRecord) -> dict[int, tuple[str, str]]:
-    front = {}
-    baseline, incumbent = tables.best_baseline(study), study.incumbent
-    if baseline is not None:
-        front[baseline.number] = ("baseline", palette.BASELINE)
-    if incumbent is not None:
-        front[incumbent.number] = (f"best (trial {incumbent.number})", palette.ACCENT)
-    return front
-
-
-def _add_curves(figure: Any, curves: pd.DataFrame, column: str, state: str) -> None:
-    if curves.empty:
-        return
-    numbers = curves["number"].to_numpy()
-    # One trace for all trials of a state, a gap after each: sixty traces are slow to draw.
-    ends = np.flatnonzero(np.diff(numbers)) + 1
-    figure.add_scatter(
-        x=np.insert(curves["epoch"].to_numpy(dtype=np.float32), ends, np.nan),
-        y=np.insert(small(curves[column]), ends, np.nan),
-        customdata=np.insert(numbers, ends, 0),
-        mode="lines+markers",
-        name=state,
-        line={"width": 1.2, "color": palette.CURVE_COLORS[state]},
-        marker={"size": 3},
-        hovertemplate="trial %{customdata}, epoch %{x}: %{y:.3f}<extra>" + state + "</extra>",
-    )
-
-
-def _add_front_curve(figure: Any, curve: pd.DataFrame, column: str, name: str, color: str) -> None:
-    if curve.empty:
-        return
-    figure.add_scatter(
-        x=curve["epoch"].to_numpy(),
-        y=small(curve[column]),
-        mode="lines+markers",
-        name=name,
-        line={"width": 2.5, "color": color},
-        marker={"size": 5},
-        hovertemplate="epoch %{x}: %{y:.3f}<extra>" + name + "</extra>",
-    )
+def history_sentence(study: StudyRecord, table: pd.DataFrame, over: str) -> str:
+    """Where the best COMPLETE trial was found, and how much was spent after it."""
+    incumbent = study.incumbent
+    row = table[table["number"] == (-1 if incumbent is None else incumbent.number)]
+    if incumbent is None or row.empty:
+        best = table.sort_values("value", ascending=False).iloc[0]
+        return (
+            f"No trial is COMPLETE yet; the highest value so far, {best['value']:.3f}, is of the "
+            f"{best['state']} trial {best['number']}."
+        )
+    name = f"trial {incumbent.number}"
+    name += f", the baseline “{incumbent.baseline}”" if incumbent.baseline else ""
+    said = f"The best is {name}, at {incumbent.value:.3f}"
+    place, last = float(row[_AXES[over].column].iloc[0]), float(table[_AXES[over].column].max())
+    if over == "trials":
+        later = int(((table["number"] > incumbent.number) & (table["state"] != "RUNNING")).sum())
+        after = f"{count(later, 'trial')} after it brought nothing better"
+        return f"{said}; {after if later else 'no later trial has ended'}."
+    share = f" ({100 * place / last:.0f} %)" if last > 0 else ""
+    if over == "epochs":
+        return f"{said}, found within {place:,.0f} of {last:,.0f} epochs{share}."
+    return f"{said}, found after {duration(3600 * place)} of {duration(3600 * last)}{share}."

@@ -1,49 +1,62 @@
-"""The search: what became of its trials, and how they learned."""
+"""The search: what became of its trials, how they learned, whether to go on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from results import palette, tables
+from results.convergence import convergence
 from results.figures.classes import class_curves_figure
+from results.figures.curves import class_curves_sentence, curves_figure
 from results.figures.drawing import objective_name
-from results.figures.search import curves_figure, history_figure
-from results.proposals import load_untrained
+from results.figures.search import history_figure
+from results.proposals import Untrained, load_untrained
 from results.records import StudyRecord
 from results.sections.material import Material
+from results.sections.outlook import MORE, outlook
 from results.tables import StudyTables
+from results.tables.search import progress_table, stops_table
 from results.words import count, duration
 
 _MOST_NUMBERS = 12
+_MOST_REASONS = 20
 
 
 def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
     study, data = material.study, material.tables
+    class_curves = class_curves_figure(study)
     return {
         "lead": search_lead(study),
         "states": state_rows(data),
-        "untrained": load_untrained(study.path).sentences(),
+        "untrained": untrained_text(load_untrained(study.path)),
         "failures": failure_rows(study),
         "objective": objective_name(study),
-        "history": history_figure(data),
+        "histories": [
+            {"name": over, "drawing": history_figure(data, over)}
+            for over in ("trials", "epochs", "time")
+        ],
         "curves": curves_figure(data, "objective", objective_name(study)),
-        "class_curves": class_curves_figure(study),
+        "class_curves": replace(class_curves, says=class_curves_sentence(study)),
         "loss": curves_figure(data, "validation_loss", "Validation loss"),
+        "outlook": outlook(convergence(study, MORE)),
     }
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     """The section's tables, for files."""
-    data = material.tables
+    study, data = material.study, material.tables
     return {
         "trials": data.trials,
-        "history": tables.history_table(data.trials),
+        "history": progress_table(study, data.trials),
         "epochs": data.curves,
-        "failures": tables.failures_table(data.study),
+        "failures": tables.failures_table(study),
+        "stops": stops_table(data.trials),
+        "convergence": convergence(study, MORE).table,
     }
 
 
@@ -76,10 +89,19 @@ def search_lead(study: StudyRecord) -> str:
     return text
 
 
+def untrained_text(untrained: Untrained) -> str:
+    """Proposals that were not trained, with why; empty without any."""
+    sentences = untrained.sentences()
+    if not sentences:
+        return ""
+    text = f"Not trained: {'; '.join(sentences)}. A proposal is refused where its model breaks a "
+    return text + "limit of the config; a duplicate has the parameters of an earlier trial."
+
+
 def failure_rows(study: StudyRecord) -> list[dict[str, Any]]:
     """Reasons of failures with the trials they befell."""
     rows = []
-    for _, row in tables.failures_table(study).head(20).iterrows():
+    for row in tables.failures_table(study).head(_MOST_REASONS).to_dict("records"):
         numbers = row["numbers"]
         text = ", ".join(str(n) for n in numbers[:_MOST_NUMBERS])
         more = len(numbers) - _MOST_NUMBERS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from results import palette, tables
-from results.figures import classes, parameters, search
+from results.figures import classes, curves, parameters, search
 from results.figures.drawing import Drawing
 from results.importance import importances
 from results.records import load_study
@@ -23,8 +23,8 @@ def data(study_dir: Path) -> StudyTables:
 def draw_all(data: StudyTables) -> dict[str, Drawing]:
     return {
         "history": search.history_figure(data),
-        "objective": search.curves_figure(data, "objective", "Mean"),
-        "loss": search.curves_figure(data, "validation_loss", "Loss"),
+        "objective": curves.curves_figure(data, "objective", "Mean"),
+        "loss": curves.curves_figure(data, "validation_loss", "Loss"),
         "classes": classes.class_curves_figure(data.study),
         "parallel": parameters.parallel_figure(data),
         "importance": parameters.importance_figure(importances(data.study)),
@@ -34,11 +34,11 @@ def draw_all(data: StudyTables) -> dict[str, Drawing]:
 def test_large_studies_are_thinned_and_say_so(
     data: StudyTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MOST_CURVES", 6)
+    monkeypatch.setattr(curves, "MOST_CURVES", 6)
     monkeypatch.setattr(parameters, "MOST_LINES", 8)
     monkeypatch.setattr(search, "MOST_HISTORY_POINTS", 12)
-    curves = search.curves_figure(data, "objective", "Mean")
-    assert f"Shows 6 of {data.curves['number'].nunique()} trials" in curves.note
+    drawn = curves.curves_figure(data, "objective", "Mean")
+    assert f"Shows 6 of {data.curves['number'].nunique()} trials" in drawn.note
     parallel = parameters.parallel_figure(data)
     assert len(parallel.figure.data[0].dimensions[0]["values"]) == 8
     assert "Shows 8 of" in parallel.note

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.figures import search
+from results.figures import curves, search
 from results.records import load_study
 from results.tables import StudyTables, tabulate
 
@@ -26,7 +26,7 @@ def test_history_shows_every_trial_with_a_value(data: StudyTables) -> None:
 
 
 def test_curves_put_the_incumbent_and_the_baseline_in_front(data: StudyTables) -> None:
-    drawn = search.curves_figure(data, "objective", "Mean").figure.data
+    drawn = curves.curves_figure(data, "objective", "Mean").figure.data
     best = data.study.incumbent
     assert best is not None
     assert [trace.name for trace in drawn[-2:]] == ["baseline", f"best (trial {best.number})"]
@@ -34,7 +34,7 @@ def test_curves_put_the_incumbent_and_the_baseline_in_front(data: StudyTables) -
 
 
 def test_curves_of_different_trials_are_not_joined(data: StudyTables) -> None:
-    traces = search.curves_figure(data, "objective", "Mean").figure.data
+    traces = curves.curves_figure(data, "objective", "Mean").figure.data
     pruned = next(trace for trace in traces if trace.name == "PRUNED")
     gaps = np.isnan(pruned.x).sum()
     assert gaps == (data.trials["state"] == "PRUNED").sum() - 1

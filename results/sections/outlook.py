@@ -1,0 +1,89 @@
+"""Whether to search on, in words: what more trials may bring, what pruning saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from results.convergence import Convergence
+from results.words import count
+
+MORE = (10, 20, 50)
+_ASKED = 20
+_LIKELY, _UNLIKELY = 0.5, 0.1
+
+
+def outlook(found: Convergence) -> dict[str, Any]:
+    """Whether another 20 trials are worth it.
+
+    Returns:
+        says; heads and rows of a table, empty where it cannot be told; note: method, n, assumption.
+    """
+    if found.table.empty:
+        return {"says": _untold(found), "heads": [], "rows": [], "note": ""}
+    heads = [
+        {"text": "More trials", "num": False},
+        {"text": f"Gain of {found.margin:g} or more", "num": True},
+        {"text": "95 % range", "num": True},
+        {"text": "Any gain", "num": True},
+        {"text": "Expected gain in Dice", "num": True},
+    ]
+    rows = [
+        [
+            {"text": f"{row['more']:,.0f}"},
+            {"text": percent(row["probability"]), "num": True, "strong": row["more"] == _ASKED},
+            {"text": f"{percent(row['low'])} to {percent(row['high'])}", "num": True},
+            {"text": percent(row["any_gain"]), "num": True},
+            {"text": f"{row['expected_gain']:.3f}", "num": True},
+        ]
+        for row in found.table.to_dict("records")
+    ]
+    return {"says": _said(found), "heads": heads, "rows": rows, "note": _method(found)}
+
+
+def _said(found: Convergence) -> str:
+    asked = found.table[found.table["more"] == _ASKED]
+    row = (asked if len(asked) else found.table).iloc[0].to_dict()
+    chance = float(row["probability"])
+    worth = "Another {} trials may be worth it"
+    if chance >= _LIKELY:
+        worth = "Another {} trials are likely worth it"
+    elif chance < _UNLIKELY:
+        worth = "Another {} trials are hardly worth it"
+    said = worth.format(f"{row['more']:,.0f}")
+    said += f": they beat the best by {found.margin:g} Dice or more with a probability of "
+    said += f"{percent(chance)} ({percent(row['low'])} to {percent(row['high'])}), by "
+    said += f"{row['expected_gain']:.3f} in the mean. "
+    return said + _since(found)
+
+
+def _untold(found: Convergence) -> str:
+    reason = (found.reason or "It cannot be told.").rstrip(".")
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    return f"Whether more trials are worth it cannot be told: {reason}. {_since(found)}".strip()
+
+
+def _since(found: Convergence) -> str:
+    if found.since_trials is None:
+        return ""
+    if not found.since_trials:
+        return "The last trial to end was the best."
+    trials = count(found.since_trials, "trial")
+    return f"{trials} ({count(found.since_epochs or 0, 'epoch')}) since the best were no better."
+
+
+def _method(found: Convergence) -> str:
+    peaks = f"the {found.tail.count} best of {count(found.trials, 'trial')}" if found.tail else ""
+    return (
+        f"Read from how far {peaks} stand above the next one (peaks over a threshold, exponential "
+        "tail; the range is what their number leaves open of its scale). “Any gain” holds whatever "
+        f"the scores' distribution. {found.assumption}"
+    )
+
+
+def percent(share: float) -> str:
+    """A probability for people: never a 0 % or 100 % that it is not."""
+    if 0 < share < 0.005:
+        return "< 1 %"
+    if 0.995 < share < 1:
+        return "> 99 %"
+    return f"{100 * share:.0f} %"
