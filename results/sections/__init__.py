@@ -17,6 +17,7 @@ from results.sections import (
     classes,
     data,
     parameters,
+    pictures,
     provenance,
     search,
     verdict,
@@ -48,6 +49,7 @@ SECTIONS = (
     Section("classes", "Dice per class", classes.build, classes.frames),
     Section("search", "Search", search.build, search.frames),
     Section("parameters", "Hyperparameters", parameters.build, parameters.frames),
+    Section("pictures", "Pictures", pictures.build, pictures.frames),
     Section("data", "Data", data.build, data.frames),
     Section("provenance", "How it was made", provenance.build, provenance.frames),
 )

@@ -76,10 +76,10 @@ def class_winners(data: StudyTables) -> pd.DataFrame:
     """The best COMPLETE trial of each foreground class against the one that is best on average.
 
     Returns:
-        Columns class, trial (of equals the incumbent, else the earliest), dice, chosen (the incumbent's Dice of the
-        class), cost (dice - chosen: what choosing the incumbent gives up), value (the objective of
-        that trial), given_up (the incumbent's value less it). Classes that no COMPLETE trial has
-        defined are left out; empty without an incumbent.
+        Columns class, trial (of equals the incumbent, else the earliest), dice, chosen (the
+        incumbent's Dice of the class), cost (dice - chosen: what choosing the incumbent gives up),
+        value (the objective of that trial), given_up (the incumbent's value less it). Classes that
+        no COMPLETE trial has defined are left out; empty without an incumbent.
     """
     columns = ["class", "trial", "dice", "chosen", "cost", "value", "given_up"]
     incumbent = data.study.incumbent

@@ -1,0 +1,109 @@
+"""What a scored model takes for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from results import palette, scores
+from results.evaluation import Evaluation
+from results.figures.classes import unique
+from results.figures.drawing import Drawing, blank, label
+from results.words import count
+
+_SCALE = [[i / (len(palette.SEQUENTIAL) - 1), c] for i, c in enumerate(palette.SEQUENTIAL)]
+_GREYS = [[0.0, palette.GROUND], [1.0, palette.FAINT]]
+_MOST_TEXTS = 12
+
+
+def confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
+    """Pixels of each true class by predicted class, each row in shares of the true class.
+
+    Args:
+        evaluation: A scored model.
+        called: What the page calls it: "best".
+    """
+    alt = f"Confusion matrix in pixels, {called}"
+    matrix = evaluation.confusion
+    total = matrix.sum(axis=1, keepdims=True)
+    if not total.sum():
+        return Drawing(None, "No pixel was counted.", alt)
+    share = np.divide(matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
+    # Background last: told apart from the classes that matter.
+    order = [*range(1, len(matrix)), scores.BACKGROUND]
+    share, pixels = share[np.ix_(order, order)], matrix[np.ix_(order, order)]
+    names = unique([label(evaluation.classes[i], 20) for i in order])
+    figure = blank(x="Predicted", y="True")
+    foreground = np.where(np.arange(len(order))[:, None] < len(order) - 1, share, np.nan)
+    background = np.where(np.isnan(foreground), share, np.nan)
+    for values, scale in ((foreground, _SCALE), (background, _GREYS)):
+        _add_rows(figure, names, values, pixels, scale)
+    figure.data[-1].showscale = False
+    edge = len(order) - 1.5
+    line = {"color": palette.INK, "width": 1.5}
+    figure.add_shape(type="line", x0=-0.5, x1=len(order) - 0.5, y0=edge, y1=edge, line=line)
+    figure.add_shape(type="line", y0=-0.5, y1=len(order) - 0.5, x0=edge, x1=edge, line=line)
+    figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35)
+    figure.update_yaxes(type="category", showgrid=False, ticks="", autorange="reversed")
+    note = (
+        f"Each row: of all pixels that truly are of the class, the share predicted as each; rows "
+        f"sum to 100 %. Background, in grey, apart. n = {count(int(total.sum()), 'pixel')} in "
+        f"{count(len(evaluation.images), 'image')}."
+    )
+    size = 40 if len(names) <= _MOST_TEXTS else 19
+    height, width = 150 + size * len(names), 190 + size * len(names)
+    return Drawing(figure, note, alt, max(height, 300), width, confusion_says(evaluation))
+
+
+def _add_rows(figure: Any, names: list[str], share: Any, pixels: Any, scale: Any) -> None:
+    texts = np.vectorize(percent)(share) if len(names) <= _MOST_TEXTS else None
+    figure.add_heatmap(
+        z=share.astype(np.float32),
+        x=names,
+        y=names,
+        zmin=0,
+        zmax=1,
+        colorscale=scale,
+        colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.9, "tickformat": ".0%"},
+        customdata=pixels,
+        text=texts,
+        texttemplate="%{text}" if texts is not None else None,
+        hovertemplate="true %{y}, predicted %{x}: %{z:.2%}, %{customdata:,} px<extra></extra>",
+        hoverongaps=False,
+        xgap=2,
+        ygap=2,
+    )
+
+
+def percent(share: float) -> str:
+    """A share as people read it: "42 %", "0.3 %", "<0.1 %"; nothing where undefined."""
+    if np.isnan(share):
+        return ""
+    if share == 0:
+        return "0"
+    if share < 0.001:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %" if share < 0.1 or 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+def confusion_says(evaluation: Evaluation) -> str:
+    """What becomes of each class's pixels: how much background swallows, and what is mixed up."""
+    matrix, names = evaluation.confusion.astype(np.float64), evaluation.classes
+    total = matrix.sum(axis=1)
+    classes = np.flatnonzero(total[1:]) + 1
+    if not classes.size:
+        return "No defect is in truth."
+    lost = matrix[classes, 0] / total[classes]
+    most = int(classes[lost.argmax()])
+    says = f"{percent(float(lost.max()))} of the pixels of {names[most]} are taken for background"
+    mixed = matrix / np.maximum(total, 1)[:, None]
+    mixed[0], mixed[:, 0] = 0, 0
+    np.fill_diagonal(mixed, 0)
+    true, seen = np.unravel_index(int(mixed.argmax()), mixed.shape)
+    if mixed[true, seen] == 0:
+        return says + ", the most of any class; no defect is taken for another."
+    return says + (
+        f", the most of any class; the classes mixed up most are {names[true]}, of which "
+        f"{percent(float(mixed[true, seen]))} is taken for {names[seen]}."
+    )
