@@ -200,11 +200,12 @@ def check_test_split(config: StudyConfig, plan: Plan, store: Store) -> list[str]
     ]
 
 
-def groups_with(store: Store, split: str) -> dict[str, int]:
-    """Return how many groups of a split show each foreground class, at the source's resolution."""
-    rows = store.survey.rows(split)
+def groups_with(store: Store, *splits: str) -> dict[str, int]:
+    """Return how many groups show each foreground class in splits, at the source's resolution."""
+    facts = store.survey
+    rows = [row for split in splits for row in facts.rows(split)]
     return {
-        name: len({store.survey.groups[row] for row in rows if store.survey.pixels[row, label] > 0})
+        name: len({facts.groups[row] for row in rows if facts.pixels[row, label] > 0})
         for label, name in enumerate(store.classes)
         if label
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.audit import audit_store
-from data_pipeline.folding import fold_store
+from data_pipeline.folding import FEWEST_FOLDS, fold_store
 from data_pipeline.store import Store
 from results.confirmation import (
     FOLDER,
@@ -29,6 +29,7 @@ from search.config import ConfigError, StudyConfig
 from search.confirm_crew import ConfirmObserver, Crew, Place, Work
 from search.confirm_plan import (
     check_test_split,
+    groups_with,
     make_plan,
     recorded_config,
     training_config,
@@ -183,8 +184,17 @@ def _stores(config: StudyConfig, plan: Plan, store: Store) -> dict[int | None, S
         except ConfigError as error:
             problems += [f"fold {fold} of {plan.folds}: {problem}" for problem in error.problems]
     if problems:
+        rare = _rare_classes(store)
+        if rare:
+            problems.append(f"a class is trained on in every fold if 3 groups show it; here {rare}")
         raise ConfigError(config.data.source, problems)
     return stores
+
+
+def _rare_classes(store: Store) -> str:
+    """Say which foreground classes fewer groups show than train, choose and score."""
+    counts = {name: groups_with(store, *store.splits)[name] for name in store.classes[1:]}
+    return ", ".join(f"{name} in {n}" for name, n in counts.items() if n < FEWEST_FOLDS)
 
 
 def _warnings(
