@@ -251,7 +251,8 @@ def chosen_images(counts: Evaluation) -> set[int]:
         shows = np.flatnonzero(table[:, label, 0] + table[:, label, 2])
         if shows.size:
             ranked = sorted(shows.tolist(), key=lambda i: (dice[i, label], counts.images[i]))
-            chosen |= {ranked[0], ranked[len(ranked) // 2], ranked[-1]}
+            best = min(shows.tolist(), key=lambda i: (-dice[i, label], counts.images[i]))
+            chosen |= {ranked[0], ranked[(len(ranked) - 1) // 2], best}
     return chosen
 
 
