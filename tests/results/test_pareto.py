@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import yaml
 
-from results.pareto import cost_value, minimized, pareto_front, pareto_table
+from results.pareto import (
+    TRADED,
+    cost_value,
+    minimized,
+    pareto_front,
+    pareto_table,
+    tradeoff_table,
+)
 from results.records import load_study
 from tests.results.conftest import MakeStudy
 
@@ -79,3 +86,39 @@ def test_a_study_of_one_objective_has_no_front(study_dir: Path) -> None:
 def test_a_cost_that_was_not_measured_is_an_error() -> None:
     with pytest.raises(KeyError):
         cost_value("latency_ms", {"parameters": 3})
+
+
+@pytest.mark.parametrize("measure", ["parameters", "gflops", "activation_mb", "seconds"])
+def test_any_study_trades_dice_for_what_it_costs(study_dir: Path, measure: str) -> None:
+    study = load_study(study_dir)
+    found = tradeoff_table(study, measure)
+    table = found.table
+
+    assert found.reason is None
+    assert (len(table), found.left_out) == (len(study.with_state("COMPLETE")), 0)
+    for _, row in table.iterrows():
+        better = (table["value"] >= row["value"]) & (table[measure] <= row[measure])
+        strictly = (table["value"] > row["value"]) | (table[measure] < row[measure])
+        assert row["front"] == (not (better & strictly).any())
+    assert table["value"].is_monotonic_decreasing
+    first = study.trials[int(table["number"].iloc[0])]
+    assert first.cost is not None
+    expected = {
+        "parameters": first.cost.parameters,
+        "gflops": first.cost.flops / 1e9,
+        "activation_mb": first.cost.activation_bytes / 1e6,
+        "seconds": sum(first.curve.total_seconds),
+    }
+    assert table[measure].iloc[0] == pytest.approx(expected[measure])
+
+
+def test_a_measure_that_no_trial_has_is_a_reason(study_dir: Path) -> None:
+    study = load_study(study_dir)
+    found = tradeoff_table(study, "latency_ms")
+
+    assert found.table.empty
+    assert found.left_out == len(study.with_state("COMPLETE"))
+    assert found.reason == "No COMPLETE trial has a value and its latency an image."
+    with pytest.raises(ValueError, match=r"expected one of parameters, .* received 'weight'"):
+        tradeoff_table(study, "weight")
+    assert set(TRADED) == {"parameters", "gflops", "activation_mb", "latency_ms", "seconds"}
