@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class TrialRecord:
     values: Mapping[str, float]
     curve: Curve
 
-    @property
+    @cached_property
     def best_row(self) -> int | None:
         """Row of the best epoch in the curve: ``best_epoch``, else the highest objective's.
 
@@ -126,12 +127,12 @@ class StudyRecord:
         """The trials in ``state``, by number."""
         return tuple(trial for trial in self.trials if trial.state == state)
 
-    @property
+    @cached_property
     def incumbent(self) -> TrialRecord | None:
         """The COMPLETE trial of the highest value, the earliest of equals; None without one."""
         return best_of(self.with_state("COMPLETE"))
 
-    @property
+    @cached_property
     def baselines(self) -> tuple[TrialRecord, ...]:
         """The trials that are baselines, in whatever state."""
         return tuple(trial for trial in self.trials if trial.baseline is not None)
