@@ -121,4 +121,10 @@ DARK_OF = {LIGHT[name]: DARK[name] for name in LIGHT} | {
     "#c8dcec": "#1f3d57",
     "#8dbbdd": "#2a5d88",
     "#3f86be": "#458cc2",
+    # The scale of lines, likewise.
+    "#cfd8df": "#36434f",
+    "#a8c6dd": "#355a7b",
+    "#71a8d2": "#3f7fb5",
+    "#2f7ab6": "#6cb0e8",
+    "#083d6e": "#cde6fa",
 }

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from results import palette, tables
-from results.figures import classes, curves, parameters, search
+from results.figures import classes, curves, parallel, search
 from results.figures.drawing import Drawing
-from results.importance import importances
+from results.importance import importance_table
 from results.records import load_study
+from results.sections.parameter_parts import importance_part
 from results.tables import StudyTables, tabulate
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
 
@@ -26,8 +27,8 @@ def draw_all(data: StudyTables) -> dict[str, Drawing]:
         "objective": curves.curves_figure(data, "objective", "Mean"),
         "loss": curves.curves_figure(data, "validation_loss", "Loss"),
         "classes": classes.class_curves_figure(data.study),
-        "parallel": parameters.parallel_figure(data),
-        "importance": parameters.importance_figure(importances(data.study)),
+        "parallel": parallel.parallel_figure(data),
+        "importance": importance_part(data.study, importance_table(data.study))["drawing"],
     }
 
 
@@ -35,13 +36,13 @@ def test_large_studies_are_thinned_and_say_so(
     data: StudyTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "MOST_CURVES", 6)
-    monkeypatch.setattr(parameters, "MOST_LINES", 8)
+    monkeypatch.setattr("results.tables.parameters.MOST_TRIALS", 8)
     monkeypatch.setattr(search, "MOST_HISTORY_POINTS", 12)
     drawn = curves.curves_figure(data, "objective", "Mean")
     assert f"Shows 6 of {data.curves['number'].nunique()} trials" in drawn.note
-    parallel = parameters.parallel_figure(data)
-    assert len(parallel.figure.data[0].dimensions[0]["values"]) == 8
-    assert "Shows 8 of" in parallel.note
+    lines = parallel.parallel_figure(data)
+    assert len(lines.figure.data[0].dimensions[0]["values"]) == 8
+    assert "Shows 8 of" in lines.note
     history = search.history_figure(data)
     assert "Shows 12 of 24 trials" in history.note
     shown = sum(len(t.x) for t in history.figure.data if t.mode == "markers")
