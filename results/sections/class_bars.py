@@ -50,9 +50,10 @@ def _row(
     row: pd.Series, scale: float, swatches: Mapping[str, Mapping[str, str | None]]
 ) -> dict[str, Any]:
     name, kind = str(row["class"]), str(row["kind"])
+    shown = name if kind == "class" else name.capitalize()
     ends = interval(row["difference_low"], row["difference_high"], sign=True)
     return {
-        "name": name,
+        "name": shown,
         "kind": kind,
         "swatch": swatches.get(name) if kind == "class" else None,
         "background": False,
@@ -64,7 +65,7 @@ def _row(
         "outcome": str(row["outcome"]),
         "outcome_text": OUTCOMES[str(row["outcome"])],
         "groups": f"{int(row['true_groups']):,}" if row["groups"] else NONE,
-        "few": bool(row["few"]),
+        "few": kind == "class" and bool(row["few"]),
         "bar": _place(row["dice"]),
         "low": _place(row["low"]),
         "width": _length(row["low"], row["high"]),

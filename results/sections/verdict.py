@@ -1,164 +1,228 @@
-"""The verdict: the best config, class by class, against the baselines."""
+"""The verdict: which config to trust and why, class by class against the baselines."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from results import scores, tables
-from results.figures.drawing import objective_name
-from results.records import StudyRecord, TrialRecord
+from results import tables
+from results.cautions import Caution, Findings, cautions, cautions_table
+from results.confirmation import Confirmation, where
+from results.contest import Contest, contest
+from results.convergence import Convergence, convergence
+from results.edges import edges_table
+from results.evaluation import Evaluation
+from results.records import RecordError, StudyRecord
+from results.searched import searched_fields
+from results.sections import judgement
+from results.sections.class_bars import bars
+from results.sections.headline import headline
 from results.sections.material import Material
-from results.tables import StudyTables
-from results.words import NONE, duration, magnitude, number, value_text
+from results.tables import verdict as verdict_tables
+from results.words import NONE, count, duration, magnitude, number, value_text
 
-_MOST_BASELINES = 4
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the section says is computed from, each once."""
+
+    material: Material
+
+    @cached_property
+    def confirmation(self) -> tuple[Confirmation | None, list[str]]:
+        """The confirmation, and why it cannot be read."""
+        try:
+            return self.material.confirmation, []
+        except RecordError as error:
+            return None, list(error.problems)
+
+    @cached_property
+    def contest(self) -> Contest:
+        """The best config against the baselines."""
+        return contest(self.material.study, self.material.scored[0], self.confirmation[0])
+
+    @cached_property
+    def converged(self) -> Convergence:
+        """What more trials may bring."""
+        return convergence(self.material.study)
+
+    @cached_property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What to mind."""
+        confirmation, unreadable = self.confirmation
+        return cautions(
+            Findings(
+                contest=self.contest,
+                converged=self.converged,
+                confirmation=confirmation,
+                validation=self._validation,
+                unreadable=[*self.material.scored[1], *unreadable],
+                edges=_edges(self.material.study),
+            )
+        )
+
+    @property
+    def _validation(self) -> Evaluation | None:
+        classes = self.material.study.classes
+        for evaluation in self.material.scored[0]:
+            if evaluation.split == "valid" and evaluation.classes == classes:
+                return evaluation
+        return None
+
+
+def _edges(study: StudyRecord) -> list[str]:
+    """The crowded ends that can be moved out: "model.num_layers: 3 to 9"."""
+    table = edges_table(study).table
+    wider = table.dropna(subset="wider").drop_duplicates("parameter")
+    return [f"{row['parameter']}: {row['wider']}" for _, row in wider.iterrows()]
 
 
 def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
-    study = material.study
+    verdict = Verdict(material)
+    found = verdict.contest
+    first = found.baselines[0] if found.baselines else None
+    table = verdict_tables.class_table(found, first) if found.best else None
     return {
-        "headline": headline(study),
-        "classes": class_rows(study),
-        "facts": facts(material.tables),
-        "parameters": parameter_rows(study),
+        "headline": headline(found, table, verdict.confirmation[0]),
+        "short": judgement.short_path(found, table, verdict.cautions, verdict.converged),
+        "cautions": verdict.cautions,
+        "against": against(material, found),
+        "ranking": ranking(found, verdict.confirmation[0]),
+        "facts": facts(verdict),
+        "parameters": parameter_rows(material.study, found),
+        "fields_of": fields_of(material.study, found),
     }
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     """The section's tables, for files."""
-    return {
-        "best_against_baseline": tables.comparison_table(material.study),
+    verdict = Verdict(material)
+    best = verdict.contest.best
+    confirmation = verdict.confirmation[0]
+    found = {
+        "best_against_baselines": verdict_tables.against_table(verdict.contest),
         "best_parameters": tables.parameters_table(material.study),
+        "cost": verdict_tables.cost_table(
+            material.study, material.tables.trials, best.trial if best else None
+        ),
+        "cautions": cautions_table(verdict.cautions),
     }
+    return found if confirmation is None else found | {"confirmation": confirmation.ranking}
 
 
-def headline(study: StudyRecord) -> dict[str, Any]:
-    """The study's result in a number and a sentence."""
-    best, baseline = study.incumbent, tables.best_baseline(study)
-    against = [
-        f"{number(tables.shown_value(trial))} baseline “{trial.baseline}”, trial {trial.number}"
-        + ("" if trial.state == "COMPLETE" else f" ({trial.state})")
-        for trial in tables.baselines_by_rank(study)[:_MOST_BASELINES]
-        if trial is not best
-    ]
+def against(material: Material, found: Contest) -> list[dict[str, Any]]:
+    """The best config's classes against each baseline; one entry without a baseline."""
+    if found.best is None:
+        return []
+    shown = []
+    for place, rival in enumerate(found.baselines or (None,)):
+        table = verdict_tables.class_table(found, rival)
+        shown.append(
+            {
+                "key": f"baseline-{place}",
+                "name": f"“{rival.trial.baseline}”" if rival else "",
+                "trial": rival.trial.number if rival else None,
+                "says": judgement.gain_sentence(found, rival) if rival else "",
+                "classes": judgement.classes_sentence(table) if rival else "",
+                **bars(table, material.swatches),
+            }
+        )
+    return shown
+
+
+def ranking(found: Contest, confirmation: Confirmation | None) -> dict[str, Any] | None:
+    """The confirmed configs from best to worst; None without a confirmation."""
+    if confirmation is None:
+        return None
+    heads = ["Config", "Mean", "95 % interval", "Less than the best by", "In the search", "Seeds"]
+    rows = []
+    for _, row in confirmation.ranking.iterrows():
+        name = f"trial {int(row['trial'])}"
+        if isinstance(row["baseline"], str):
+            name += f", baseline “{row['baseline']}”"
+        gap = judgement.interval(row["gap_low"], row["gap_high"], sign=True)
+        texts = [
+            name,
+            number(row["mean"]),
+            judgement.interval(row["low"], row["high"]) or NONE,
+            f"{number(row['gap'])} ({gap})" if gap else number(row["gap"]),
+            number(row["searched"]),
+            f"{int(row['seeds'])} of {confirmation.plan.seeds}",
+        ]
+        best = int(row["trial"]) == confirmation.incumbent
+        rows.append([{"text": text, "num": i > 0, "strong": best} for i, text in enumerate(texts)])
     return {
-        "label": f"Best {objective_name(study)[:1].lower()}{objective_name(study)[1:]}, validation",
-        "score": number(best.value) if best else NONE,
-        "trial": best.number if best else None,
-        "baselines": against,
-        "baseline_name": f"baseline “{baseline.baseline}”" if baseline else "",
-        "statement": _statement(study, best, baseline),
-        "caution": _caution(study) if best else "",
+        "heads": [{"text": head, "num": i > 0} for i, head in enumerate(heads)],
+        "rows": rows,
+        "says": _ranking_says(found, confirmation),
+        "where": where(confirmation.plan),
     }
 
 
-def _statement(study: StudyRecord, best: TrialRecord | None, baseline: TrialRecord | None) -> str:
-    if best is None:
-        return _no_result(study)
-    if best.baseline is not None:
-        return (
-            f"No searched trial beats the baseline “{best.baseline}” (trial {best.number}) so far."
-        )
-    sentence = f"Trial {best.number}, at its epoch {best.best_epoch or NONE} of {best.epochs}"
-    classes = tables.comparison_table(study).iloc[1:]
-    defined = classes["incumbent"].dropna()
-    if defined.empty:
-        return sentence + "."
-    weakest = str(defined.idxmin())
-    sentence += f". Its weakest class is {weakest} with {number(float(defined.min()))}."
-    if baseline is not None:
-        compared = classes["gain"].dropna()
-        better = int((compared > 0).sum())
-        sentence += f" It beats the baseline in {better} of {len(compared)} foreground classes."
-    return sentence
+def _ranking_says(found: Contest, confirmation: Confirmation) -> str:
+    lines = list(confirmation.verdict())
+    if found.source == "confirmed" and found.best is not None:
+        failed = [f"{run.name} failed: {why}" for run, why in confirmation.failed.items()]
+        name = f"Trial {found.best.trial.number} confirmed best."
+        return " ".join([f"{name} {judgement.runner_up_sentence(found)}", *failed])
+    return ". ".join(line[:1].upper() + line[1:] for line in lines) + "."
 
 
-def _no_result(study: StudyRecord) -> str:
-    total = len(study.trials)
-    if not total:
-        return "No trial has begun."
-    if len(study.with_state("FAIL")) == total:
-        return f"All {total} trials failed; the reasons are listed below."
-    if study.with_state("RUNNING"):
-        return "No trial is complete yet; the study is still running."
-    return "No trial is complete with a value."
-
-
-def _caution(study: StudyRecord) -> str:
-    scored = sum(trial.value is not None for trial in study.trials)
-    if scored < 2:
-        return (
-            "It was measured on the validation split at the trial's best epoch, which that split "
-            "chose. Score the model on the untouched test split before quoting it."
-        )
-    return (
-        f"This is the best of {scored:,} validation scores, each at its best epoch: chosen and "
-        "measured on the same images, it is higher than fresh images will show. Retrain over "
-        "several seeds and score on the untouched test split before quoting it."
-    )
-
-
-def class_rows(study: StudyRecord) -> list[dict[str, Any]]:
-    """Dice of each class of the best trial and the baseline; foreground first."""
-    table = tables.comparison_table(study)
+def facts(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """What it cost, in a few figures: name, value, unit."""
+    best = verdict.contest.best
+    trial = best.trial if best else None
+    data = verdict.material.tables
+    cost = verdict_tables.cost_table(data.study, data.trials, trial).iloc[0]
     rows = [
-        {
-            "name": str(name),
-            "background": str(name) == study.classes[0],
-            "best": number(row["incumbent"]),
-            "baseline": number(row["baseline"]),
-            "gain": NONE if math.isnan(row["gain"]) else f"{row['gain']:+.3f}".replace("-", "−"),
-            "best_width": _percent(row["incumbent"]),
-            "baseline_width": _percent(row["baseline"]),
-        }
-        for name, row in table.iterrows()
+        ("Trials", f"{int(cost['trials']):,}", "begun"),
+        ("Epochs trained", f"{int(cost['epochs']):,}", "in all trials"),
+        ("Worker time", duration(float(cost["worker_seconds"])), "in epochs"),
     ]
-    return rows[1:] + rows[:1]
-
-
-def _percent(score: float) -> str | None:
-    return None if math.isnan(score) else f"{100 * min(max(score, 0.0), 1.0):.1f}"
-
-
-def facts(data: StudyTables) -> list[tuple[str, str, str]]:
-    """The study in a few figures: name, value, unit."""
-    states = tables.states_table(data.trials)
-    rows = [
-        ("Trials", f"{int(states['trials'].sum()):,}", "begun"),
-        ("Epochs trained", f"{int(states['epochs'].sum()):,}", "in all trials"),
-        ("Worker time", duration(float(states["seconds"].sum())), "in epochs"),
-    ]
-    best = data.study.incumbent
-    if best is not None and best.cost is not None:
-        flops = f"parameters, {magnitude(best.cost.flops)}FLOP an image"
-        rows.append(("Best model", magnitude(best.cost.parameters), flops))
-    if best is not None and best.best_row is not None:
-        dice = best.curve.dice[best.best_row]
-        pooled = float(best.curve.pooled_dice[best.best_row])
-        rows.append(("Worst class", number(_worst(dice)), "Dice"))
-        if not math.isnan(pooled):
-            rows.append(("Pooled metric", number(pooled), "background counted in"))
+    if not math.isnan(cost["wall_seconds"]):
+        span = duration(float(cost["wall_seconds"]))
+        rows.append(("Wall time", span, "first start to last end"))
+    if trial is not None and not math.isnan(cost["parameters"]):
+        size = f"parameters, {magnitude(cost['flops'])}FLOP an image"
+        rows.append(("Best model", magnitude(cost["parameters"]), size))
+    if not math.isnan(cost["latency_ms"]):
+        rows.append(("Latency", f"{cost['latency_ms']:.3g} ms", "an image"))
+    if trial is not None and cost["best_seconds"] > 0:
+        epochs = count(max(trial.epochs, len(trial.curve)), "epoch")
+        rows.append(("Its training", duration(float(cost["best_seconds"])), epochs))
+    confirmation = verdict.confirmation[0]
+    if confirmation is not None:
+        done = f"{len(confirmation.evaluations):,}"
+        rows.append(("Confirmation", done, f"of {len(confirmation.plan.runs):,} trainings"))
     return rows
 
 
-def _worst(dice: Any) -> float:
-    return scores.worst_class(dice)
+def fields_of(study: StudyRecord, found: Contest) -> str:
+    """Heading of the searched fields."""
+    return (
+        f"Best configuration: trial {found.best.trial.number}"
+        if found.best
+        else ("The search space")
+    )
 
 
-def parameter_rows(study: StudyRecord) -> list[dict[str, str]]:
-    """The searched fields of the best trial and the baseline."""
-    table = tables.parameters_table(study)
+def parameter_rows(study: StudyRecord, found: Contest) -> list[dict[str, str]]:
+    """The searched fields of the best config and of the first baseline."""
+    best = found.best.trial.params if found.best else {}
+    rival = found.baselines[0].trial if found.baselines else tables.best_baseline(study)
+    baseline = rival.params if rival else {}
     return [
         {
-            "name": str(name),
-            "best": value_text(row["incumbent"]),
-            "baseline": value_text(row["baseline"]),
-            "searched": row["searched"],
+            "name": name,
+            "best": value_text(best.get(name)),
+            "baseline": value_text(baseline.get(name)),
+            "searched": field.text,
         }
-        for name, row in table.iterrows()
+        for name, field in searched_fields(study.config).items()
     ]

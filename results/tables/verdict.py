@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from results import scores
 from results.contest import Contest, Standing, rank
 from results.intervals import MEAN, WORST, difference_table, intervals_table
-from results.records import StudyRecord
+from results.records import StudyRecord, TrialRecord
 from results.tables.core import shown_value
 
 Outcome = Literal["gains", "loses", "open", "unknown"]
@@ -162,3 +163,50 @@ def against_table(contest: Contest) -> pd.DataFrame:
         part.insert(1, "rival", rival.trial.number if rival else -1)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def cost_table(study: StudyRecord, trials: pd.DataFrame, best: TrialRecord | None) -> pd.DataFrame:
+    """What the study cost, and what its best config costs.
+
+    Args:
+        study: The study.
+        trials: Its ``trials_table``.
+        best: The best config's trial, or none.
+
+    Returns:
+        One row: trials (begun), epochs, worker_seconds (in epochs, over all workers),
+        wall_seconds (from the first start to the last end or epoch, pauses counted in; NaN without
+        times), best_seconds (of its epochs in the search), parameters, flops (an image), latency_ms
+        (an image; NaN where not measured).
+    """
+    cost = best.cost if best else None
+    latency = cost.latency_ms if cost else None
+    row = {
+        "trials": len(trials),
+        "epochs": int(trials["epochs"].sum()),
+        "worker_seconds": float(trials["seconds"].sum()),
+        "wall_seconds": _wall_seconds(study),
+        "best_seconds": float(np.nansum(best.curve.total_seconds)) if best else math.nan,
+        "parameters": cost.parameters if cost else math.nan,
+        "flops": cost.flops if cost else math.nan,
+        "latency_ms": math.nan if latency is None else latency,
+    }
+    return pd.DataFrame([row])
+
+
+def _wall_seconds(study: StudyRecord) -> float:
+    starts = [_seconds(trial.started) for trial in study.trials]
+    ends = [_seconds(trial.finished) for trial in study.trials]
+    ends += [float(trial.curve.ended[-1]) for trial in study.trials if len(trial.curve)]
+    begun, ended = np.array(starts, np.float64), np.array(ends, np.float64)
+    if np.isnan(begun).all() or np.isnan(ended).all():
+        return math.nan
+    return max(float(np.nanmax(ended) - np.nanmin(begun)), 0.0)
+
+
+def _seconds(iso: str | None) -> float:
+    try:
+        time = datetime.fromisoformat(iso or "")
+    except ValueError:
+        return math.nan
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

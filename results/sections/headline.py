@@ -1,0 +1,140 @@
+"""The study's result in a number and a sentence, and what it was measured on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from results import tables
+from results.confirmation import FOLDS_CAVEAT, Confirmation, where
+from results.contest import Contest, Standing
+from results.records import StudyRecord
+from results.searched import searched_fields, short_names
+from results.sections import judgement
+from results.tables.verdict import objective_estimate
+from results.words import NONE, count, number, value_text
+
+_MOST_FIELDS = 8
+
+
+def headline(
+    found: Contest, table: pd.DataFrame | None, confirmation: Confirmation | None
+) -> dict[str, Any]:
+    """The study's result in a number and a sentence."""
+    value = objective_estimate(found)
+    return {
+        "label": _label(found, confirmation),
+        "score": number(value.value),
+        "interval": judgement.interval(value.low, value.high),
+        "trial": found.best.trial.number if found.best else None,
+        "baselines": [_against_line(found, each) for each in found.baselines],
+        "statement": _statement(found, table, confirmation),
+        "config": config_words(found),
+        "also": _also(found),
+        "caution": _caution(found),
+    }
+
+
+def _label(found: Contest, confirmation: Confirmation | None) -> str:
+    words = judgement.objective_words(found)
+    if found.source == "confirmed" and confirmation is not None:
+        plan = confirmation.plan
+        return f"Confirmed {words}, {where(plan)}, mean of {count(plan.seeds, 'seed')}"
+    native = found.evaluation is not None and found.evaluation.resolution == "native"
+    return f"Best {words}, validation{' split at the images’ own size' if native else ''}"
+
+
+def _against_line(found: Contest, baseline: Standing) -> str:
+    trial = baseline.trial
+    value = tables.shown_value(trial)
+    if found.ranking is not None:
+        row = found.ranking[found.ranking["trial"] == trial.number]
+        value = float(row["mean"].iloc[0])
+    state = f" ({trial.state})" if trial.state != "COMPLETE" else ""
+    return f"{number(value)} {judgement.baseline_name(baseline)}, trial {trial.number}{state}"
+
+
+def _statement(
+    found: Contest, table: pd.DataFrame | None, confirmation: Confirmation | None
+) -> str:
+    if found.best is None or table is None:
+        return _no_result(found.study)
+    trial = found.best.trial
+    if trial.baseline is not None:
+        return (
+            f"No searched trial beats the baseline “{trial.baseline}” (trial {trial.number}) so "
+            "far."
+        )
+    parts = [f"Trial {trial.number}, {_measured(found, confirmation)}."]
+    if found.baselines and found.source == "search":
+        parts.append(judgement.classes_sentence(table))
+    return " ".join(part for part in parts if part)
+
+
+def _measured(found: Contest, confirmation: Confirmation | None) -> str:
+    trial = found.best.trial if found.best else None
+    evaluation = found.evaluation
+    if evaluation is None or trial is None:
+        epoch = NONE if trial is None else trial.best_epoch or NONE
+        return f"at its epoch {epoch} of {trial.epochs if trial else NONE}"
+    images = f"{len(evaluation.images):,} images of {len(set(evaluation.groups)):,} groups"
+    if found.source == "scored" or confirmation is None:
+        return f"at its epoch {trial.best_epoch or NONE} of {trial.epochs}, on {images}"
+    folds = confirmation.plan.folds is not None
+    caveat = f"; {FOLDS_CAVEAT}" if folds else " that chose nothing"
+    return f"its config trained anew, on {images}{caveat}"
+
+
+def config_words(found: Contest) -> str:
+    """The best config's searched fields in a line: "num_layers 5, base_filters 16"."""
+    fields = list(searched_fields(found.study.config))
+    params = found.best.trial.params if found.best else {}
+    short = short_names(fields)
+    words = [f"{short[name]} {value_text(params[name])}" for name in fields if name in params]
+    shown = words[:_MOST_FIELDS]
+    return ", ".join(shown) + (
+        f" and {len(words) - len(shown)} more" if words[_MOST_FIELDS:] else ""
+    )
+
+
+def _no_result(study: StudyRecord) -> str:
+    total = len(study.trials)
+    if not total:
+        return "No trial has begun."
+    if len(study.with_state("FAIL")) == total:
+        return f"All {total} trials failed; the reasons are listed below."
+    if study.with_state("RUNNING"):
+        return "No trial is complete yet; the study is still running."
+    return "No trial is complete with a value."
+
+
+def _also(found: Contest) -> str:
+    """What the search itself said, where the number is of something better."""
+    own = found.study.incumbent
+    if found.best is None or own is None or found.source == "search":
+        return ""
+    told = f"{number(own.value)} on the validation split, at the size of training"
+    if found.best.trial is own:
+        return f"In the search it had {told}."
+    sentence = f"The search’s own best was trial {own.number}: {told}"
+    row = found.ranking[found.ranking["trial"] == own.number] if found.ranking is not None else ()
+    if len(row) and isinstance(row, pd.DataFrame):
+        sentence += f"; trained anew {number(float(row['mean'].iloc[0]))}"
+    return sentence + "."
+
+
+def _caution(found: Contest) -> str:
+    if found.best is None or found.source == "confirmed":
+        return ""
+    scored = sum(trial.value is not None for trial in found.study.trials)
+    if scored < 2:
+        return (
+            "It was measured on the validation split at the trial's best epoch, which that split "
+            "chose. Confirm it on the untouched test split before quoting it."
+        )
+    return (
+        f"The best of {scored:,} validation scores, each at its best epoch, chosen and measured on "
+        "the same images: fresh ones will show less. Confirm it on the untouched test split "
+        "before quoting it."
+    )
