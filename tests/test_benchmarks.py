@@ -59,3 +59,14 @@ def test_near_duplicates_are_searched_in_three_ways() -> None:
     assert len(rows) == 6
     assert {row[-2] for row in rows} == {"1.000"}, "every planted copy is found"
     assert shown.count("grows as n^") == 3
+
+
+@pytest.mark.soak
+def test_the_report_is_measured_in_a_process_of_its_own() -> None:
+    shown = run(SCRIPTS_BY_NAME["report.py"], "--trials", "12", "--epochs", "4", "--no-prune")
+
+    assert "4 epochs, 6 classes, nothing pruned" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("| 12 |"))
+    peak, megabytes = (float(cell) for cell in row.strip("| ").split(" | ")[-2:])
+    assert 0.05 < peak < 1.5
+    assert 4 < megabytes < 10

@@ -141,9 +141,17 @@ def study_yaml(simulation: Simulation) -> dict[str, Any]:
         "git_revision": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
         "objective": "mean_foreground_dice",
         "pruning_metric": "soft_foreground_dice",
+        "hardware": {
+            "host": simulation.nodes[0],
+            "os": "Linux-6.1-x86_64",
+            "cpu": "Simulated CPU",
+            "cores": 8,
+            "memory_gb": 33.5,
+            "gpus": ["Simulated GPU, 24564 MiB"],
+        },
     }
     if simulation.schema == "first":
-        for name in ("versions", "git_revision", "pruning_metric"):
+        for name in ("versions", "git_revision", "pruning_metric", "hardware"):
             header.pop(name)
     return header
 
