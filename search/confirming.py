@@ -29,7 +29,6 @@ from search.config import ConfigError, StudyConfig
 from search.confirm_crew import ConfirmObserver, Crew, Place, Work
 from search.confirm_plan import (
     check_test_split,
-    groups_with,
     make_plan,
     recorded_config,
     training_config,
@@ -186,15 +185,21 @@ def _stores(config: StudyConfig, plan: Plan, store: Store) -> dict[int | None, S
     if problems:
         rare = _rare_classes(store)
         if rare:
-            problems.append(f"a class is trained on in every fold if 3 groups show it; here {rare}")
+            problems.append(f"every fold trains on a class that 3 groups show; fewer show {rare}")
         raise ConfigError(config.data.source, problems)
     return stores
 
 
 def _rare_classes(store: Store) -> str:
-    """Say which foreground classes fewer groups show than train, choose and score."""
-    counts = {name: groups_with(store, *store.splits)[name] for name in store.classes[1:]}
-    return ", ".join(f"{name} in {n}" for name, n in counts.items() if n < FEWEST_FOLDS)
+    """Say which foreground classes fewer groups show, as prepared, than train, choose and score."""
+    shown: dict[str, set[str]] = {name: set() for name in store.classes[1:]}
+    for split in store.splits.values():
+        for group, pixels in zip(split.groups, split.pixels, strict=True):
+            for name, count in zip(store.classes, pixels, strict=True):
+                if name in shown and count:
+                    shown[name].add(group)
+    rare = {name: len(groups) for name, groups in shown.items() if len(groups) < FEWEST_FOLDS}
+    return ", ".join(f"{name} in {count}" for name, count in rare.items())
 
 
 def _warnings(
