@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from results import palette, scores
 from results.evaluation import Evaluation
 from results.figures.classes import unique
 from results.figures.drawing import Drawing, blank, label
+from results.objects import image_confusion, images_table
+from results.tables.pictures import confusion_table
 from results.words import count
 
 _SCALE = [[i / (len(palette.SEQUENTIAL) - 1), c] for i, c in enumerate(palette.SEQUENTIAL)]
@@ -25,20 +30,56 @@ def confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
         called: What the page calls it: "best".
     """
     alt = f"Confusion matrix in pixels, {called}"
-    matrix = evaluation.confusion
-    total = matrix.sum(axis=1, keepdims=True)
-    if not total.sum():
+    table = confusion_table(evaluation)
+    total = int(table["pixels"].sum())
+    if not total:
         return Drawing(None, "No pixel was counted.", alt)
-    share = np.divide(matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
+    note = (
+        "Each row: of all pixels that truly are of the class, the share predicted as each; rows "
+        f"sum to 100 %. Background, in grey, apart. n = {count(total, 'pixel')} in "
+        f"{count(len(evaluation.images), 'image')}."
+    )
+    shares, pixels = (_square(table, column) for column in ("share", "pixels"))
+    figure, height, width = _matrix(evaluation.classes, shares, pixels, "px")
+    return Drawing(figure, note, alt, height, width, confusion_says(evaluation))
+
+
+def image_confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
+    """In how many of the images that show a class another one is predicted at all.
+
+    Args:
+        evaluation: A scored model.
+        called: What the page calls it: "best".
+    """
+    alt = f"Confusion matrix in images, {called}"
+    if not evaluation.images:
+        return Drawing(None, "No image was scored.", alt)
+    table = image_confusion(evaluation)
+    note = (
+        "Each row: of the images that show the class, the share in which each class is predicted "
+        "anywhere, be it one pixel; rows need not sum to 100 %, for an image may show several. "
+        f"n = {count(len(evaluation.images), 'image')}."
+    )
+    shares, images = (_square(table, column) for column in ("share", "images"))
+    figure, height, width = _matrix(evaluation.classes, shares, images, "images")
+    return Drawing(figure, note, alt, height, width, images_says(evaluation))
+
+
+def _square(table: pd.DataFrame, column: str) -> Any:
+    size = math.isqrt(len(table))
+    return table[column].to_numpy().reshape(size, size)
+
+
+def _matrix(classes: Sequence[str], share: Any, counts: Any, unit: str) -> tuple[Any, int, int]:
     # Background last: told apart from the classes that matter.
-    order = [*range(1, len(matrix)), scores.BACKGROUND]
-    share, pixels = share[np.ix_(order, order)], matrix[np.ix_(order, order)]
-    names = unique([label(evaluation.classes[i], 20) for i in order])
+    order = [*range(1, len(share)), scores.BACKGROUND]
+    share, counts = share[np.ix_(order, order)], counts[np.ix_(order, order)]
+    names = unique([label(classes[i], 20) for i in order])
     figure = blank(x="Predicted", y="True")
     foreground = np.where(np.arange(len(order))[:, None] < len(order) - 1, share, np.nan)
     background = np.where(np.isnan(foreground), share, np.nan)
     for values, scale in ((foreground, _SCALE), (background, _GREYS)):
-        _add_rows(figure, names, values, pixels, scale)
+        _add_rows(figure, names, values, counts, scale, unit)
     figure.data[-1].showscale = False
     edge = len(order) - 1.5
     line = {"color": palette.INK, "width": 1.5}
@@ -46,17 +87,13 @@ def confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
     figure.add_shape(type="line", y0=-0.5, y1=len(order) - 0.5, x0=edge, x1=edge, line=line)
     figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35)
     figure.update_yaxes(type="category", showgrid=False, ticks="", autorange="reversed")
-    note = (
-        f"Each row: of all pixels that truly are of the class, the share predicted as each; rows "
-        f"sum to 100 %. Background, in grey, apart. n = {count(int(total.sum()), 'pixel')} in "
-        f"{count(len(evaluation.images), 'image')}."
-    )
     size = 40 if len(names) <= _MOST_TEXTS else 19
-    height, width = 150 + size * len(names), 190 + size * len(names)
-    return Drawing(figure, note, alt, max(height, 300), width, confusion_says(evaluation))
+    return figure, max(150 + size * len(names), 300), 190 + size * len(names)
 
 
-def _add_rows(figure: Any, names: list[str], share: Any, pixels: Any, scale: Any) -> None:
+def _add_rows(
+    figure: Any, names: list[str], share: Any, counts: Any, scale: Any, unit: str
+) -> None:
     texts = np.vectorize(percent)(share) if len(names) <= _MOST_TEXTS else None
     figure.add_heatmap(
         z=share.astype(np.float32),
@@ -66,10 +103,11 @@ def _add_rows(figure: Any, names: list[str], share: Any, pixels: Any, scale: Any
         zmax=1,
         colorscale=scale,
         colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.9, "tickformat": ".0%"},
-        customdata=pixels,
+        customdata=counts,
         text=texts,
         texttemplate="%{text}" if texts is not None else None,
-        hovertemplate="true %{y}, predicted %{x}: %{z:.2%}, %{customdata:,} px<extra></extra>",
+        hovertemplate="true %{y}, predicted %{x}: %{z:.2%}, %{customdata:,} "
+        + f"{unit}<extra></extra>",
         hoverongaps=False,
         xgap=2,
         ygap=2,
@@ -106,4 +144,26 @@ def confusion_says(evaluation: Evaluation) -> str:
     return says + (
         f", the most of any class; the classes mixed up most are {names[true]}, of which "
         f"{percent(float(mixed[true, seen]))} is taken for {names[seen]}."
+    )
+
+
+def images_says(evaluation: Evaluation) -> str:
+    """In how many images a class is seen at all, and where it is seen without being there."""
+    table = images_table(evaluation)
+    shown = table[table["shown"] > 0]
+    if shown.empty:
+        return "No image shows a defect."
+    lost = shown.iloc[int(np.argmax(shown["missed"] / shown["shown"]))]
+    false = table.iloc[int(np.argmax(table["invented"]))]
+    says = (
+        f"{lost['class']} is overlooked most: in {int(lost['missed'])} of "
+        f"{count(int(lost['shown']), 'image')} that show it, it is not predicted at all"
+    )
+    if not lost["missed"]:
+        says = "In every image that shows a class it is predicted somewhere"
+    if not false["invented"]:
+        return says + "; no class is predicted in an image that lacks it."
+    return says + (
+        f"; {false['class']} is predicted in {count(int(false['invented']), 'image')} without it, "
+        "the most of any class."
     )

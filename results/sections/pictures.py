@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from results.evaluation import Evaluation
-from results.figures.pictures import confusion_figure
+from results.figures.objects import objects_figure
+from results.figures.pictures import confusion_figure, image_confusion_figure
+from results.objects import image_confusion, images_table, objects_table
 from results.pictures import Picture, PictureError, load_pictures
 from results.sections.material import Material
 from results.sections.picture_strips import LEGEND, Strips
@@ -36,9 +38,12 @@ def build(material: Material) -> dict[str, Any]:
                 "title": f"{_TITLES[key]} (trial {evaluation.trial})",
                 "strips": strips.view(key),
                 "confusion": confusion_figure(evaluation, _TITLES[key].lower()),
+                "images": image_confusion_figure(evaluation, _TITLES[key].lower()),
+                "objects": objects_figure(evaluation, _TITLES[key].lower()),
             }
             for key, evaluation in models.items()
         ],
+        "objects": _objects(models),
         "swatches": material.swatches,
     }
 
@@ -46,7 +51,13 @@ def build(material: Material) -> dict[str, Any]:
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     """The section's tables, for files."""
     models = material.evaluations
-    made = {"images": _image_rows, "confusion": picture_tables.confusion_table}
+    made = {
+        "images": _image_rows,
+        "images_by_class": images_table,
+        "confusion": picture_tables.confusion_table,
+        "image_confusion": image_confusion,
+        "objects": objects_table,
+    }
     return {
         name: pd.concat(
             [table(evaluation).assign(model=key) for key, evaluation in models.items()],
@@ -79,3 +90,50 @@ def _reason(material: Material) -> str:
     if material.best is None and material.baseline is None:
         return "No trial is COMPLETE yet: there is no model to look at."
     return "No model was scored image by image yet. This scores the best and the baselines:"
+
+
+def _objects(models: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Objects by class and size of both models, and images by class, side by side."""
+    parts = {key: objects_table(evaluation) for key, evaluation in models.items()}
+    images = {key: images_table(evaluation) for key, evaluation in models.items()}
+    return {
+        "by_size": _beside(parts, ["class", "size"], _OBJECT_COLUMNS),
+        "by_image": _beside(images, ["class"], _IMAGE_COLUMNS),
+    }
+
+
+_OBJECT_COLUMNS = {
+    "found": "found",
+    "in_part": "in part",
+    "missed": "missed",
+    "invented": "invented",
+}
+_IMAGE_COLUMNS = {"found": "found", "missed": "missed", "invented": "invented"}
+_TOTALS = ("objects", "shown")
+
+
+def _beside(
+    tables: Mapping[str, pd.DataFrame], keys: list[str], columns: Mapping[str, str]
+) -> dict[str, Any]:
+    """Cells of the models' tables beside each other, rows without a count left out."""
+    if not tables:
+        return {"heads": [], "rows": []}
+    first = next(iter(tables.values()))
+    total = next(name for name in _TOTALS if name in first)
+    heads = [{"text": key.capitalize(), "num": False} for key in keys]
+    heads.append(
+        {"text": {"objects": "Objects", "shown": "Images that show it"}[total], "num": True}
+    )
+    for model in tables:
+        heads += [{"text": f"{_TITLES[model]}: {text}", "num": True} for text in columns.values()]
+    rows = []
+    for place in range(len(first)):
+        of_models = [table.iloc[place] for table in tables.values()]
+        numbers = [int(row[name]) for row in of_models for name in columns]
+        count = int(first.iloc[place][total])
+        if not count and not any(numbers):
+            continue
+        cells: list[dict[str, Any]] = [{"text": str(first.iloc[place][key])} for key in keys]
+        cells += [{"text": f"{value:,}", "num": True} for value in (count, *numbers)]
+        rows.append(cells)
+    return {"heads": heads, "rows": rows}
