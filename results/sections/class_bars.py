@@ -12,7 +12,8 @@ from results.sections.judgement import interval
 from results.words import NONE, number, signed
 
 _LEAST_SCALE = 0.05
-OUTCOMES = {"gains": "gains", "loses": "loses", "open": "cannot be told", "unknown": ""}
+_OUTCOMES = {"gains": "gains", "loses": "loses", "open": "cannot be told", "unknown": ""}
+_SEEMING = {"gains": "seems to gain", "loses": "seems to lose"}
 
 
 def bars(table: pd.DataFrame, swatches: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def _row(
 ) -> dict[str, Any]:
     name, kind = str(row["class"]), str(row["kind"])
     shown = name if kind == "class" else name.capitalize()
+    outcome, few = str(row["outcome"]), kind == "class" and bool(row["few"])
     ends = interval(row["difference_low"], row["difference_high"], sign=True)
     return {
         "name": shown,
@@ -62,10 +64,10 @@ def _row(
         "baseline": number(row["baseline"]),
         "difference": signed(row["difference"]),
         "difference_interval": ends,
-        "outcome": str(row["outcome"]),
-        "outcome_text": OUTCOMES[str(row["outcome"])],
+        "outcome": "open" if few else outcome,
+        "outcome_text": _SEEMING.get(outcome, _OUTCOMES[outcome]) if few else _OUTCOMES[outcome],
         "groups": f"{int(row['true_groups']):,}" if row["groups"] else NONE,
-        "few": kind == "class" and bool(row["few"]),
+        "few": few,
         "bar": _place(row["dice"]),
         "low": _place(row["low"]),
         "width": _length(row["low"], row["high"]),

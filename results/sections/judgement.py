@@ -14,10 +14,13 @@ from results.figures.drawing import objective_name
 from results.tables.verdict import Estimate, objective_difference, objective_estimate
 from results.words import listed, number, signed
 
+# Outcome, whether fewer than five groups show the class, and what is said.
 _OUTCOMES = (
-    ("gains", "gains in"),
-    ("loses", "loses in"),
-    ("open", "cannot be told apart in"),
+    ("gains", False, "gains in"),
+    ("loses", False, "loses in"),
+    ("gains", True, "seems to gain, on few groups, in"),
+    ("loses", True, "seems to lose, on few groups, in"),
+    ("open", None, "cannot be told apart in"),
 )
 
 
@@ -95,12 +98,19 @@ def classes_sentence(table: pd.DataFrame) -> str:
         return _without_intervals(rows)
     parts = [
         f"{words} {listed(names)}"
-        for outcome, words in _OUTCOMES
-        if (names := rows.loc[rows["outcome"] == outcome, "class"].tolist())
+        for outcome, few, words in _OUTCOMES
+        if (names := _classes_of(rows, outcome, few))
     ]
     unknown = rows.loc[rows["outcome"] == "unknown", "class"].tolist()
     tail = f"; without an interval: {listed(unknown)}" if unknown else ""
     return f"It {listed(parts)}{tail}."
+
+
+def _classes_of(rows: pd.DataFrame, outcome: str, few: bool | None) -> list[str]:
+    chosen = rows["outcome"] == outcome
+    if few is not None:
+        chosen &= rows["few"].astype(bool) == few
+    return rows.loc[chosen, "class"].tolist()
 
 
 def _without_intervals(rows: pd.DataFrame) -> str:

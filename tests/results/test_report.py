@@ -72,10 +72,10 @@ def test_the_best_score_of_many_is_called_optimistic(page: Page) -> None:
 
 
 def test_dice_per_class_with_undefined_shown_as_such(page: Page, study_dir: Path) -> None:
-    assert [row.split()[0] for row in page.rows("classes")] == [
+    assert [row.split()[0] for row in page.rows("duel")] == [
         *("Blowhole", "Break", "Crack", "Fray", "Uneven", "background")
     ]
-    assert page.rows("classes")[3].endswith("– –")  # Fray: undefined for the collapsed baseline
+    assert page.rows("duel")[3].endswith("– –")  # Fray: undefined for the collapsed baseline
 
 
 def test_every_trial_has_a_row_the_best_first(page: Page, study_dir: Path) -> None:
