@@ -23,7 +23,6 @@ from results.records import TrialRecord, load_study
 from tests.results.simulated_study import FINGERPRINT, SPLITS, Simulation
 
 HEIGHT, WIDTH = 72, 96
-UNCOUNTED = 255
 IMAGES = {name: (images, groups) for name, _, images, groups in SPLITS}
 
 Labels = NDArray[np.uint8]
