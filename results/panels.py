@@ -17,13 +17,14 @@ from results.palette import class_style
 from results.pictures import UNCOUNTED, Pixels
 
 SIDE = 320
-QUALITY = 60
+QUALITIES = (60, 40, 20)  # the next where a panel is larger than it should be
 # Okabe & Ito's, told apart by colour-blind readers too, on grey.
 MISSED, INVENTED, CONFUSED = "#d55e00", "#56b4e9", "#f0e442"
 
 _FILL = 0.5
 _HATCH = 7  # pixels from line to line
 _MARGIN = 1
+_MOST_BYTES = 8_000
 
 Mask = NDArray[np.bool_]
 
@@ -109,7 +110,10 @@ def kinds(truth: Pixels, seen: Pixels) -> tuple[Mask, Mask, Mask]:
 
 def data_uri(panel: Pixels) -> str:
     """Encode a panel as a WebP inside an address of its own: nothing is fetched."""
-    _, data = cv2.imencode(".webp", panel, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    for quality in QUALITIES:
+        _, data = cv2.imencode(".webp", panel, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        if len(data) <= _MOST_BYTES:
+            break
     return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()
 
 

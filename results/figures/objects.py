@@ -82,7 +82,8 @@ def _add_invented(figure: Any, names: list[str], whole: pd.DataFrame) -> None:
 
 
 def _pattern(shape: str) -> dict[str, Any]:
-    return {"shape": shape, "fgcolor": palette.PAPER, "size": 6, "solidity": 0.25}
+    drawn = {"fillmode": "overlay", "fgcolor": palette.PAPER, "size": 6, "solidity": 0.25}
+    return drawn | {"shape": shape}
 
 
 def _whole_ticks(left: int, right: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ LEGEND = (
     {"kind": "missed", "text": "missed: a defect predicted as background"},
     {"kind": "invented", "text": "invented: background predicted as a defect"},
     {"kind": "confused", "text": "confused: one class predicted as another"},
-    {"kind": "outline", "text": "outline of the truth"},
+    {"kind": "outline", "text": "the truth, outlined in white"},
 )
 
 _CALLED = {"best": "best", "baseline": "baseline"}
@@ -157,7 +157,7 @@ class Strips:
 
 def _error_words(errors: pd.Series) -> str:
     parts = [f"{int(errors[k]):,} px {k}" for k in ("missed", "invented", "confused") if errors[k]]
-    text = ", ".join(parts) if parts else "None"
+    text = ", ".join(parts) if parts else "No pixel is wrong"
     return f"{text}; the truth is {int(errors['true']):,} px"
 
 

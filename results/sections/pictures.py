@@ -109,7 +109,7 @@ _OBJECT_COLUMNS = {
     "invented": "invented",
 }
 _IMAGE_COLUMNS = {"found": "found", "missed": "missed", "invented": "invented"}
-_TOTALS = ("objects", "shown")
+_TOTALS = {"objects": "Objects", "shown": "Images that show it"}
 
 
 def _beside(
@@ -117,23 +117,22 @@ def _beside(
 ) -> dict[str, Any]:
     """Cells of the models' tables beside each other, rows without a count left out."""
     if not tables:
-        return {"heads": [], "rows": []}
+        return {"rows": []}
     first = next(iter(tables.values()))
     total = next(name for name in _TOTALS if name in first)
-    heads = [{"text": key.capitalize(), "num": False} for key in keys]
-    heads.append(
-        {"text": {"objects": "Objects", "shown": "Images that show it"}[total], "num": True}
-    )
-    for model in tables:
-        heads += [{"text": f"{_TITLES[model]}: {text}", "num": True} for text in columns.values()]
     rows = []
     for place in range(len(first)):
         of_models = [table.iloc[place] for table in tables.values()]
-        numbers = [int(row[name]) for row in of_models for name in columns]
+        numbers = [[int(row[name]) for name in columns] for row in of_models]
         count = int(first.iloc[place][total])
-        if not count and not any(numbers):
-            continue
-        cells: list[dict[str, Any]] = [{"text": str(first.iloc[place][key])} for key in keys]
-        cells += [{"text": f"{value:,}", "num": True} for value in (count, *numbers)]
-        rows.append(cells)
-    return {"heads": heads, "rows": rows}
+        if count or any(map(any, numbers)):
+            names = [str(first.iloc[place][key]) for key in keys]
+            cells = [[f"{value:,}" for value in of_model] for of_model in numbers]
+            rows.append({"names": names, "total": f"{count:,}", "models": cells})
+    return {
+        "keys": [key.capitalize() for key in keys],
+        "total": _TOTALS[total],
+        "models": [_TITLES[model] for model in tables],
+        "columns": list(columns.values()),
+        "rows": rows,
+    }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from results import scores
 from results.evaluation import Evaluation
+from results.words import listed
 
 WORST, MEDIAN, BEST = "worst", "median", "best"
 
@@ -42,7 +43,7 @@ def chosen_images(evaluation: Evaluation) -> pd.DataFrame:
         there = np.flatnonzero(counts[:, label, 0] + counts[:, label, 2])
         for image, places in _three(table[label].iloc[there]).items():
             row: dict[str, Any] = {"class": evaluation.classes[label]}
-            row |= {"place": " and ".join(places)}
+            row |= {"place": listed(places)}
             row |= {"image": image, "group": table.at[image, "group"]}
             row |= {"dice": table.at[image, label], "mean": table.at[image, "mean"]}
             rows.append(row | {"images": len(there)})
