@@ -256,8 +256,8 @@ def _marks(
 ) -> pd.DataFrame:
     marked = [trial for trial in trials if trial.failures or trial.state == "FAIL"]
     wanted = {trial.number for trial in marked}
-    ended = {n: g for n, g in epochs.groupby("number") if n in wanted}
-    of_trial = {n: g for n, g in segments.groupby("number") if n in wanted}
+    chosen, parts = (table[table["number"].isin(wanted)] for table in (epochs, segments))
+    ended, of_trial = dict(iter(chosen.groupby("number"))), dict(iter(parts.groupby("number")))
     rows: list[tuple[int, int, float, str, str]] = []
     for trial in marked:
         times = [(_time_after(trial, ended.get(trial.number), f.epoch), f) for f in trial.failures]
@@ -283,18 +283,18 @@ def _marks(
 
 def _time_after(trial: TrialRecord, epochs: pd.DataFrame | None, epoch: int) -> float:
     """When an epoch had ended; before the first one, when the trial started; NaN: not known."""
-    before = epochs[epochs["epoch"] <= epoch] if epochs is not None else None
-    if before is None or before.empty:
+    before = [] if epochs is None else np.flatnonzero(epochs["epoch"].to_numpy() <= epoch)
+    if epochs is None or not len(before):
         return _seconds(trial.started)
-    return float(before["end"].iloc[-1])
+    return float(epochs["end"].to_numpy()[before[-1]])
 
 
 def _lane_at(segments: pd.DataFrame | None, time: float) -> int:
     """The lane of the trial's last segment that had begun; its first one; or none."""
     if segments is None or segments.empty:
         return NO_LANE
-    begun = segments[segments["start"] <= time]
-    return int(begun["lane"].iloc[-1] if len(begun) else segments["lane"].iloc[0])
+    begun = np.flatnonzero(segments["start"].to_numpy() <= time)
+    return int(segments["lane"].to_numpy()[begun[-1] if begun.size else 0])
 
 
 def _seconds(iso: str | None) -> float:

@@ -9,66 +9,69 @@ import pandas as pd
 
 from results import palette
 from results.figures.drawing import Drawing, blank, label, padded
-from results.tables.lanes import joined_bars, worker_rows
+from results.records import StudyRecord
+from results.tables.lanes import joined_bars, trial_segments
+from results.timeline import Timeline
 from results.words import count, duration
 
 MOST_BARS = 1200
 MOST_ROWS = 48
 MOST_MARKS = 300
+MOST_NODES = 12
 
 _ROW_HEIGHT = 22
 _HOUR = 3600.0
 # In the order of the legend; hollow ones are told apart without colour too.
 _STATES = (("COMPLETE", False), ("RUNNING", True), ("PRUNED", True), ("FAIL", False))
 _MARKS = {
-    "lost": ("worker lost", "x", palette.INK),
+    "lost worker": ("worker lost", "x", palette.INK),
     "failed": ("trial failed", "triangle-down", palette.ALERT),
 }
 _PARTS = {
     "training": ("training", palette.ACCENT, "", palette.PAPER),
-    "validation": ("validating", "#6fb1e0", "/", palette.INK),
+    "validation": ("validating", "#6fb1e0", "/", "#000000"),
     "input": ("waiting for images", palette.BASELINE, "x", palette.PAPER),
-    "other": ("saving, other", "#9aa7b2", ".", palette.INK),
+    "other": ("saving, other", "#9aa7b2", ".", "#000000"),
     "idle": ("idle", palette.LINE, "", palette.INK),
 }
-_READABLE = 0.04  # share of a bar that has room for its percentage
+_REST = {"input": "waiting for images", "other": "saving and the like", "idle": "idling"}
+_READABLE = 0.025  # share of a bar that has room for its percentage
 
 
-def timeline_figure(segments: pd.DataFrame, marks: pd.DataFrame, *, recorded: bool) -> Drawing:
-    """A row a worker, by host, with a bar a trial that it trained.
+def timeline_figure(found: Timeline, study: StudyRecord) -> Drawing:
+    """A row a worker, node by node, with a bar for each trial that it trained.
 
-    Args:
-        segments: columns worker, host, trial, state, start, end (seconds since 1970), epochs.
-        marks: columns worker, trial, kind ("lost" or "failed"), at (seconds since 1970), reason.
-        recorded: whether the records name the workers; else rows are assigned.
+    Without epochs that tell when they ended, trials are drawn from their start to their end.
     """
     alt = "Timeline of the workers: a row each, a bar for each trial that it trained"
+    segments, known = found.segments, found.workers_known
     if segments.empty:
-        return Drawing(None, "No epoch tells when and where it was trained.", alt)
+        segments, known = trial_segments(study), False
+    if segments.empty:
+        return Drawing(None, found.reason or "No trial tells when it was trained.", alt)
     begun = float(segments["start"].min())
-    workers = worker_rows(segments)
-    lanes = workers[["host", "row"]].drop_duplicates().sort_values(["host", "row"])
-    lanes = lanes.assign(lane=np.arange(len(lanes)), name=_names(lanes))
+    lanes = _named_lanes(segments)
     drawn = lanes.head(MOST_ROWS)
-    placed = segments.merge(workers[["worker", "host", "row"]], on=["worker", "host"])
-    bars, least = joined_bars(placed.merge(drawn, on=["host", "row"]), MOST_BARS)
+    bars, least = joined_bars(segments[segments["lane"].isin(drawn.index)], MOST_BARS)
+    marks = found.marks[found.marks["lane"].isin(drawn.index)]
     figure = blank(x="Hours since the first trial began", y="")
-    _add_bars(figure, bars.merge(drawn, on=["host", "row"]), begun)
-    lane_of = workers.merge(drawn, on=["host", "row"]).drop_duplicates("worker").set_index("worker")
-    shown = marks[marks["worker"].isin(lane_of.index)].head(MOST_MARKS)
-    _add_marks(figure, shown.assign(lane=shown["worker"].map(lane_of["lane"])), begun)
+    _add_bars(figure, bars, begun)
+    _add_marks(figure, marks.head(MOST_MARKS), begun)
     _name_rows(figure, drawn, (float(segments["end"].max()) - begun) / _HOUR)
-    note = _note(recorded, least, len(drawn), len(lanes), len(shown), len(marks))
+    note = _rows_note(known, len(drawn), len(lanes)) + _bars_note(least, found)
+    if len(marks) > MOST_MARKS:
+        note += f" Shows the first {MOST_MARKS:,} of {len(marks):,} marks."
     height = 130 + _ROW_HEIGHT * max(len(drawn), 3)
-    says = timeline_sentence(segments, marks, len(lanes), recorded=recorded)
+    says = timeline_sentence(segments, found, known=known)
     return Drawing(figure, note, alt, height=height, min_width=560, says=says)
 
 
-def _names(lanes: pd.DataFrame) -> list[str]:
-    return [
-        f"{label(host, 20) or 'worker'} · {row + 1}"
-        for host, row in zip(lanes["host"], lanes["row"], strict=True)
-    ]
+def _named_lanes(segments: pd.DataFrame) -> pd.Series:
+    """[lanes] by lane: the node and the how many-th of it."""
+    node = segments.groupby("lane")["node"].first().sort_index()
+    place = node.groupby(node).cumcount() + 1
+    names = [f"{label(one, 20) or 'lane'} · {k}" for one, k in zip(node, place, strict=True)]
+    return pd.Series(names, index=node.index)
 
 
 def _add_bars(figure: Any, bars: pd.DataFrame, begun: float) -> None:
@@ -89,16 +92,18 @@ def _add_bars(figure: Any, bars: pd.DataFrame, begun: float) -> None:
                 "color": palette.PAPER if hollow else color,
                 "line": {"width": 1, "color": color if hollow else palette.PAPER},
             },
-            customdata=[_told(row) for row in rows.to_dict("records")],
-            hovertemplate="%{customdata}<br>%{base:.2f} h to %{x:.2f} h<extra></extra>",
+            customdata=[_told(row, begun) for row in rows.to_dict("records")],
+            hovertemplate="%{customdata}<extra></extra>",
         )
 
 
-def _told(bar: dict[Any, Any]) -> str:
+def _told(bar: dict[Any, Any], begun: float) -> str:
     epochs = count(int(bar["epochs"]), "epoch")
+    start, end = (f"{(bar[name] - begun) / _HOUR:.2f} h" for name in ("start", "end"))
     if bar["trials"] == 1:
-        return f"trial {bar['first']}: {bar['state']}, {epochs} here"
-    return f"{bar['trials']} trials, {bar['first']} to {bar['last']}: {bar['states']}, {epochs}"
+        return f"trial {bar['first']}: {bar['state']}, {epochs} here<br>{start} to {end}"
+    trials = f"{bar['trials']} trials, {bar['first']} to {bar['last']}: {bar['states']}"
+    return f"{trials}, {epochs}<br>{start} to {end}"
 
 
 def _add_marks(figure: Any, marks: pd.DataFrame, begun: float) -> None:
@@ -107,10 +112,10 @@ def _add_marks(figure: Any, marks: pd.DataFrame, begun: float) -> None:
         if rows.empty:
             continue
         figure.add_scatter(
-            x=(rows["at"].to_numpy() - begun) / _HOUR,
+            x=(rows["time"].to_numpy(np.float64) - begun) / _HOUR,
             y=rows["lane"].to_numpy(),
             text=[label(reason) for reason in rows["reason"]],
-            customdata=rows["trial"].to_numpy(),
+            customdata=rows["number"].to_numpy(),
             mode="markers",
             name=name,
             marker={
@@ -123,48 +128,49 @@ def _add_marks(figure: Any, marks: pd.DataFrame, begun: float) -> None:
         )
 
 
-def _name_rows(figure: Any, lanes: pd.DataFrame, hours: float) -> None:
+def _name_rows(figure: Any, lanes: pd.Series, hours: float) -> None:
     figure.update_xaxes(range=padded(0, hours), rangemode="normal")
+    places = lanes.index.to_numpy()
     figure.update_yaxes(
-        tickvals=lanes["lane"].to_numpy(),
-        ticktext=list(lanes["name"]),
-        range=[len(lanes) - 0.4, -0.6],  # the first on top
+        tickvals=places,
+        ticktext=lanes.to_list(),
+        range=[places.max() + 0.6, places.min() - 0.6],  # the first on top
         showgrid=False,
         rangemode="normal",
     )
-    figure.update_layout(
-        legend={"traceorder": "normal", "y": 1.0, "yanchor": "bottom"}, margin={"t": 40}
-    )
+    legend = {"traceorder": "normal", "y": 1.0, "yanchor": "bottom"}
+    figure.update_layout(legend=legend, margin={"t": 40})
 
 
-def _note(recorded: bool, least: float, rows: int, of: int, marks: int, of_marks: int) -> str:
-    note = "A row is a place for one worker process on its host; a process that is replaced goes "
-    note += "on in the same row. A bar is a trial on it; gaps are idle time, starts and saving. "
-    if not recorded:
-        note = "The records do not name the workers: rows are assigned so that no two trials "
-        note += "overlap, and are no real places. A bar is a trial. "
+def _rows_note(known: bool, shown: int, total: int) -> str:
+    note = "A row is a place for one worker process on its node; a process that is replaced goes "
+    note += "on in the same row."
+    if not known:
+        note = "Lanes are assigned, not recorded: as few as hold the trials without an overlap."
+    return note + (f" Shows the first {shown:,} of {total:,} rows." if shown < total else "")
+
+
+def _bars_note(least: float, found: Timeline) -> str:
+    note = " A bar is a trial on it, hollow where it is PRUNED or RUNNING; hover to read it."
     if least:
-        note += "Trials that follow each other in a row are joined until a bar is "
-        note += f"{duration(least)} long; it has the state of most of its time. "
-    if rows < of:
-        note += f"Shows the first {rows:,} of {of:,} rows. "
-    if marks < of_marks:
-        note += f"Shows the first {marks:,} of {of_marks:,} marks in them. "
-    return note.strip()
+        note += " Trials that follow each other in a row are joined until their bar is "
+        note += f"{duration(least)} long; it has the state of most of its time."
+    if found.unknown and not found.segments.empty:
+        note += f" {count(found.unknown, 'trial')} without recorded times left out."
+    return note
 
 
-def timeline_sentence(
-    segments: pd.DataFrame, marks: pd.DataFrame, rows: int, *, recorded: bool
-) -> str:
+def timeline_sentence(segments: pd.DataFrame, found: Timeline, *, known: bool) -> str:
     """How many workers trained how many trials for how long, and what went wrong."""
-    hosts = segments["host"].nunique()
+    lanes, nodes = segments["lane"].nunique(), segments["node"].nunique()
     span = float(segments["end"].max() - segments["start"].min())
-    said = f"{count(segments['trial'].nunique(), 'trial')} trained on "
-    said += f"{count(rows, 'worker')} at a time" if recorded else f"up to {count(rows, 'worker')}"
-    if recorded:
-        said += f" on {count(hosts, 'host')}"
-    said += f" over {duration(span)}"
-    lost, failed = (int((marks["kind"] == kind).sum()) for kind in ("lost", "failed"))
+    said = f"{count(segments['number'].nunique(), 'trial')} trained, "
+    said += f"{lanes} at a time" if lanes > 1 else "one after the other"
+    said += f" on {count(nodes, 'node')}" if known else ""
+    said += f", over {duration(span)}"
+    said += f" ({duration(found.paused)} of it paused)" if found.paused else ""
+    kinds = found.marks["kind"].value_counts()
+    lost, failed = int(kinds.get("lost worker", 0)), int(kinds.get("failed", 0))
     if not lost and not failed:
         return f"{said}; none failed, no worker was lost."
     parts = [count(lost, "worker") + " lost"] if lost else []
@@ -172,62 +178,73 @@ def timeline_sentence(
     return f"{said}; {' and '.join(parts)}."
 
 
-def utilisation_figure(shares: pd.DataFrame) -> Drawing:
-    """What workers spent their time on, a bar for all and one a host.
-
-    Args:
-        shares: columns name ("all workers", then hosts), training, validation, input, other, idle
-            (0..1, NaN where not recorded), seconds (of all its workers).
-    """
+def utilisation_figure(found: Timeline) -> Drawing:
+    """What workers spent their time on, a bar for all and one a node."""
     alt = "Shares of the workers' time: training, validating, waiting, saving, idle"
-    if shares.empty:
-        return Drawing(None, "No epoch tells when and where it was trained.", alt)
+    table = found.utilisation
+    if table.empty:
+        why = found.reason or "No epoch tells when it was trained."
+        return Drawing(None, why, alt)
+    rows = pd.concat([table.tail(1), table.iloc[:-1].head(MOST_NODES)])
+    if len(table) == 2:  # one node: it is all of them
+        rows = table.tail(1)
+    names = ["all workers", *(label(node, 20) or "workers" for node in rows["node"].iloc[1:])]
     figure = blank(x="Share of the workers' time, %", y=None)
-    names = [label(name, 20) for name in shares["name"]]
-    places = np.arange(len(names))
-    for column, (name, color, pattern, ink) in _PARTS.items():
-        values = 100 * shares[column].fillna(0.0).to_numpy(np.float64)
-        figure.add_bar(
-            x=values,
-            y=places,
-            orientation="h",
-            width=0.62,
-            name=name,
-            text=[f"{v:.0f} %" if v >= 100 * _READABLE else "" for v in values],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            textfont={"color": ink},
-            marker={
-                "color": color,
-                "line": {"width": 1, "color": palette.PAPER},
-                "pattern": {"shape": pattern, "size": 5, "solidity": 0.12},
-            },
-            hovertemplate=f"{name}: %{{x:.1f}} %<extra></extra>",
-        )
-    figure.update_layout(
-        barmode="stack",
-        showlegend=True,
-        legend={"traceorder": "normal", "y": 1, "yanchor": "bottom"},
-    )
+    for column in _PARTS:
+        _add_part(figure, 100 * rows[column].to_numpy(np.float64), column)
+    legend = {"traceorder": "normal", "y": 1, "yanchor": "bottom"}
+    figure.update_layout(barmode="stack", showlegend=True, legend=legend)
     figure.update_xaxes(range=[0, 100], rangemode="normal")
     figure.update_yaxes(
-        tickvals=places, ticktext=names, range=[len(names) - 0.4, -0.6], rangemode="normal"
+        tickvals=np.arange(len(names)),
+        ticktext=names,
+        range=[len(names) - 0.4, -0.6],
+        rangemode="normal",
     )
-    hours = float(shares["seconds"].iloc[0])
-    note = f"Of {duration(hours)} that workers existed, from their first epoch's start to their "
-    note += "last one's end. Training is without the waiting for images."
-    says = utilisation_sentence(shares)
-    return Drawing(figure, note, alt, height=120 + 34 * max(len(names), 2), says=says)
+    height = 120 + 34 * max(len(names), 2)
+    return Drawing(figure, _use_note(table), alt, height=height, says=use_sentence(table))
 
 
-def utilisation_sentence(shares: pd.DataFrame) -> str:
-    """The share of the time that went into training and validation, and the largest loss."""
-    row = shares.iloc[0]
-    useful = float(np.nansum([row["training"], row["validation"]]))
-    losses = {name: float(row[name]) for name in ("input", "other", "idle") if row[name] > 0}
+def _add_part(figure: Any, values: Any, column: str) -> None:
+    name, color, pattern, ink = _PARTS[column]
+    figure.add_bar(
+        x=values,
+        y=np.arange(len(values)),
+        orientation="h",
+        width=0.62,
+        name=name,
+        text=[f"{value:.0f} %" if value >= 100 * _READABLE else "" for value in values],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        textfont={"color": ink},
+        marker={
+            "color": color,
+            "line": {"width": 1, "color": palette.PAPER},
+            "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": palette.PAPER}
+            | {"size": 6, "solidity": 0.25},
+        },
+        hovertemplate=f"{name}: %{{x:.1f}} %<extra></extra>",
+    )
+
+
+def _use_note(table: pd.DataFrame) -> str:
+    row = table.iloc[-1]
+    note = f"Of {duration(float(row['span']))}: {count(int(row['lanes']), 'worker')}, from the "
+    note += "first epoch's start to the last one's end, pauses of more than 10 minutes left out. "
+    note += "Training is without the waiting for images; idle is what no epoch covers: starts of "
+    note += "workers, restarts, the wait for the next trial."
+    more = len(table) - 1 - MOST_NODES
+    return note + (f" {more:,} more nodes are not drawn." if more > 0 else "")
+
+
+def use_sentence(table: pd.DataFrame) -> str:
+    """The share of the time that went into training and validation, and the largest rest."""
+    row = table.iloc[-1]
+    useful = float(row["training"] + row["validation"])
     said = f"Workers spent {100 * useful:.0f} % of their time in training and validation"
-    if not losses:
-        return said + "."
+    losses = {name: float(row[name]) for name in ("input", "other", "idle")}
     worst = max(losses, key=lambda name: losses[name])
-    return f"{said}; the largest rest is {_PARTS[worst][0]}, {100 * losses[worst]:.1f} %."
+    if losses[worst] <= 0:
+        return said + "."
+    return f"{said}; the largest rest is {_REST[worst]}, {100 * losses[worst]:.1f} %."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from results.convergence import Convergence
-from results.words import count
+from results.savings import Savings
+from results.words import count, duration
 
 MORE = (10, 20, 50)
 _ASKED = 20
@@ -58,8 +60,8 @@ def _said(found: Convergence) -> str:
 
 def _untold(found: Convergence) -> str:
     reason = (found.reason or "It cannot be told.").rstrip(".")
-    reason = f"{reason[:1].lower()}{reason[1:]}"
-    return f"Whether more trials are worth it cannot be told: {reason}. {_since(found)}".strip()
+    said = f"Whether more trials are worth it cannot be told: {_lower(reason)}. {_since(found)}"
+    return said.strip()
 
 
 def _since(found: Convergence) -> str:
@@ -87,3 +89,36 @@ def percent(share: float) -> str:
     if 0.995 < share < 1:
         return "> 99 %"
     return f"{100 * share:.0f} %"
+
+
+def pruning(found: Savings) -> dict[str, Any]:
+    """What pruning saved.
+
+    Returns:
+        says; facts [(name, value, unit)]; note: how it was computed.
+    """
+    facts = [
+        ("Trained", duration(found.seconds), f"of worker time, {count(found.epochs, 'epoch')}"),
+    ]
+    if not math.isnan(found.trials_per_hour):
+        facts.append(
+            ("Trials an hour", f"{found.trials_per_hour:.1f}", "finished, pauses left out")
+        )
+    if found.table.empty:
+        said = f"Pruning saved nothing: {_lower(found.reason or 'no trial was pruned.')}"
+        return {"says": said, "facts": facts if found.epochs else [], "note": ""}
+    saved = f"{count(found.epochs_saved, 'epoch')}"
+    said = f"Pruning spared {saved} of {count(len(found.table), 'trial')}"
+    if found.seconds_saved > 0:
+        said += f", {duration(found.seconds_saved)} of worker time: "
+        said += f"{percent(found.share)} of what the study would have taken without it."
+        facts.append(("Saved", duration(found.seconds_saved), f"of worker time, {saved}"))
+    note = (
+        "Each pruned trial's missing epochs, up to the study's number, at its own mean seconds an "
+    )
+    note += "epoch; early stopping is not thought of."
+    return {"says": said.removesuffix(".") + ".", "facts": facts, "note": note}
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -14,12 +14,15 @@ from results.figures.classes import class_curves_figure
 from results.figures.curves import class_curves_sentence, curves_figure
 from results.figures.drawing import objective_name
 from results.figures.search import history_figure
+from results.figures.timeline import timeline_figure, utilisation_figure
 from results.proposals import Untrained, load_untrained
 from results.records import StudyRecord
+from results.savings import savings
 from results.sections.material import Material
-from results.sections.outlook import MORE, outlook
+from results.sections.outlook import MORE, outlook, pruning
 from results.tables import StudyTables
 from results.tables.search import progress_table, stops_table
+from results.timeline import timeline
 from results.words import count, duration
 
 _MOST_NUMBERS = 12
@@ -29,7 +32,7 @@ _MOST_REASONS = 20
 def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
     study, data = material.study, material.tables
-    class_curves = class_curves_figure(study)
+    class_curves, workers = class_curves_figure(study), timeline(study)
     return {
         "lead": search_lead(study),
         "states": state_rows(data),
@@ -44,12 +47,15 @@ def build(material: Material) -> dict[str, Any]:
         "class_curves": replace(class_curves, says=class_curves_sentence(study)),
         "loss": curves_figure(data, "validation_loss", "Validation loss"),
         "outlook": outlook(convergence(study, MORE)),
+        "timeline": timeline_figure(workers, study),
+        "utilisation": utilisation_figure(workers),
+        "pruning": pruning(savings(study)),
     }
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     """The section's tables, for files."""
-    study, data = material.study, material.tables
+    study, data, workers = material.study, material.tables, timeline(material.study)
     return {
         "trials": data.trials,
         "history": progress_table(study, data.trials),
@@ -57,6 +63,10 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
         "failures": tables.failures_table(study),
         "stops": stops_table(data.trials),
         "convergence": convergence(study, MORE).table,
+        "timeline": workers.segments,
+        "timeline_marks": workers.marks,
+        "utilisation": workers.utilisation,
+        "savings": savings(study).table,
     }
 
 

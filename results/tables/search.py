@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
     """
     table = history_table(trials).drop(columns="best")
     ends = np.array([ended(trial) for trial in study.trials], dtype=np.float64)
-    began = np.array([_seconds(trial.started) for trial in study.trials], dtype=np.float64)
+    began = np.array([seconds_of(trial.started) for trial in study.trials], dtype=np.float64)
     first = np.nanmin(began, initial=np.inf, where=np.isfinite(began)) if len(began) else np.nan
     if not np.isfinite(first):
         first = np.nan
@@ -47,18 +47,20 @@ def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
 
 def ended(trial: TrialRecord) -> float:
     """When a trial ended, or its last epoch did, in seconds since 1970; NaN where not told."""
-    finished = _seconds(trial.finished)
+    finished = seconds_of(trial.finished)
     if math.isfinite(finished):
         return finished
     known = trial.curve.ended[np.isfinite(trial.curve.ended)]
     return float(known[-1]) if len(known) else math.nan
 
 
-def _seconds(iso: str | None) -> float:
+def seconds_of(iso: str | None) -> float:
+    """Seconds since 1970 of an ISO time, UTC where it names no zone; NaN for anything else."""
     try:
-        return datetime.fromisoformat(iso).timestamp() if iso else math.nan
+        moment = datetime.fromisoformat(iso or "")
     except ValueError:
         return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def pruner_name(config: Mapping[str, Any]) -> str:
