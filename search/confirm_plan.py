@@ -53,17 +53,15 @@ def make_plan(
     problems = list(_problems(study, before, top, seeds, folds))
     if problems:
         raise ConfigError(str(study.path), problems)
-    top = max(top or TOP, before.top) if before and top else top or (before.top if before else TOP)
-    known = seeds or (before.seeds if before else SEEDS)
-    chosen = _chosen(study, top, before.configs if before else ())
+    top = max(top or 0, before.top if before else 0) or TOP
     return Plan(
         created=before.created if before else datetime.now(UTC).isoformat(timespec="seconds"),
         top=top,
-        seeds=max(known, before.seeds) if before else known,
+        seeds=max(seeds or 0, before.seeds if before else 0) or SEEDS,
         folds=before.folds if before else folds,
         split=SPLIT,
         data_fingerprint=study.data_fingerprint,
-        configs=chosen,
+        configs=_chosen(study, top, before.configs if before else ()),
     )
 
 
@@ -97,8 +95,10 @@ def _problems(
 def _ranked(study: StudyRecord) -> list[TrialRecord]:
     """COMPLETE trials from best to worst, the earliest of equals first, no parameters twice."""
     scored = [(t.value, t) for t in study.with_state("COMPLETE") if t.value is not None]
-    ranked = [trial for _, trial in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
-    return list({_key(trial.params): trial for trial in reversed(ranked)}.values())[::-1]
+    ranked: dict[str, TrialRecord] = {}
+    for _, trial in sorted(scored, key=lambda pair: (-pair[0], pair[1].number)):
+        ranked.setdefault(_key(trial.params), trial)
+    return list(ranked.values())
 
 
 def _key(params: Mapping[str, Any]) -> str:
@@ -108,18 +108,20 @@ def _key(params: Mapping[str, Any]) -> str:
 def _chosen(
     study: StudyRecord, top: int, before: Sequence[PlannedConfig]
 ) -> tuple[PlannedConfig, ...]:
-    trials = _ranked(study)[:top]
     # Its training was stopped early, or ran: it can be trained. What has failed would again.
     baselines = [t for t in baselines_by_rank(study) if t.state in ("COMPLETE", "PRUNED")]
-    fresh = {_key(trial.params): _planned(trial) for trial in [*trials, *baselines[:1]][::-1]}
-    merged = fresh | {_key(config.params): config for config in before}
-    return tuple(sorted(merged.values(), key=lambda c: (-_value(c), c.trial)))
+    names = {_key(trial.params): trial.baseline for trial in reversed(baselines)}
+    chosen = {_key(config.params): config for config in before}
+    for trial in (*_ranked(study)[:top], *baselines[:1]):
+        key = _key(trial.params)
+        chosen.setdefault(key, _planned(trial, names.get(key)))
+    return tuple(sorted(chosen.values(), key=lambda c: (-_value(c), c.trial)))
 
 
-def _planned(trial: TrialRecord) -> PlannedConfig:
+def _planned(trial: TrialRecord, baseline: str | None) -> PlannedConfig:
     return PlannedConfig(
         trial=trial.number,
-        baseline=trial.baseline,
+        baseline=baseline,
         value=trial.value,
         params=dict(trial.params),
     )

@@ -95,6 +95,21 @@ def test_a_baseline_that_is_among_the_best_is_planned_once(tmp_path: Path) -> No
     assert chosen(make_plan(study, top=1)) == [0]
 
 
+def test_equal_parameters_of_unequal_values_count_once_with_the_better(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        {
+            0: ("COMPLETE", 0.4, 1, "recipe"),
+            1: ("COMPLETE", 0.6, 2, None),
+            2: ("COMPLETE", 0.7, 1, None),  # the recipe again, with another seed
+            3: ("COMPLETE", 0.5, 3, None),
+        },
+    )
+    plan = make_plan(study, top=2)
+    assert chosen(plan) == [2, 1]
+    assert plan.configs[0].baseline == "recipe"
+
+
 def test_a_pruned_baseline_is_trained_in_full(tmp_path: Path) -> None:
     study = study_of(tmp_path, {0: ("PRUNED", 0.1, 1, "recipe"), 1: ("COMPLETE", 0.5, 2, None)})
     assert chosen(make_plan(study, top=1)) == [1, 0]
