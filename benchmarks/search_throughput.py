@@ -65,7 +65,7 @@ def ours(folder: Path, trials: int, epochs: int) -> None:
         "train": {"epochs": epochs, "steps_per_epoch": STEPS, "batch_size": BATCH,
                   "loss": "cross_entropy", "class_weighting": "none", "schedule": "constant",
                   "learning_rate": {"choice": [1e-3, 3e-3]}},
-        "search": {"num_trials": trials, "pruner": "none", "baselines": [
+        "search": {"num_trials": trials, "pruner": "none", "score_at_end": False, "baselines": [
             {"name": str(number), "params": {
                 "model.num_layers": point["num_layers"],
                 "model.base_filters": point["base_filters"],

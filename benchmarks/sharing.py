@@ -180,7 +180,7 @@ def _search(folder: Path, side: int, sharing: str, epochs: int) -> list[str]:
         "model": {"num_layers": 3, "base_filters": 4, "base_kernel": 3, "dropout_rate": 0.0},
         "train": {"epochs": epochs, "steps_per_epoch": 40, "batch_size": 8,
                   "learning_rate": {"choice": [n * 1e-3 for n in range(1, 9)]}},
-        "search": {"num_trials": 8, "pruner": "none", "sampler": "grid"},
+        "search": {"num_trials": 8, "pruner": "none", "sampler": "grid", "score_at_end": False},
         "resources": {"num_cpus": 5, "max_concurrent": 4},
         "pipeline": {"sharing": sharing},
     }  # fmt: skip

@@ -117,7 +117,7 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
     try:
         store = prepare(config.data)
     except DataError:
-        found = _prepared_before(config, study)
+        found = _prepared_before(config, study) if source is None else None
         if found is None:
             raise
         return config, found

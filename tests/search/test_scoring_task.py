@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from results.evaluation import load_evaluations
+from results.evaluation import load_evaluations, of_trial
 from results.records import load_study
 from results.tables import baselines_by_rank
 from search import scoring_task
 from search.cli import app
 from search.config import ConfigError, StudyConfig
 from search.runner import run_study
-from search.scoring_task import score_at_end
+from search.scoring_task import NotScoredError, _expect, score_at_end
+from search.stop import Stop
 from search.study_scoring import models_of
 from tests.results.simulated_study import write_study
 from tests.search.test_runner import Log
@@ -29,60 +32,53 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    tree = tiny_tree(tmp_path, synthetic_folder, num_trials=3, pruner="none", score_at_end=True)
+    source = shutil.copytree(synthetic_folder, tmp_path / "data")
+    tree = tiny_tree(tmp_path, source, num_trials=2, pruner="none", score_at_end=True)
     tree["train"]["epochs"] = 1
     tree["study"]["storage_path"] = f"file://{tmp_path}/far"
-    baseline = {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}
-    tree["search"]["baselines"] = [{"name": "known", "params": baseline}]
     log = Log()
     config = StudyConfig.from_tree(tree)
     assert run_study(config, log).finished
     assert log.warnings == []
 
     study = load_study(tmp_path / "far" / "tiny")
-    found, problems = load_evaluations(study.path)
+    best = study.incumbent
+    (found,), problems = load_evaluations(study.path)
     assert problems == ()
-    assert {e.trial for e in found} == {0, study.incumbent.number}
-    assert {e.resolution for e in found} == {"native"}
-    # Images of the prepared size: the very counts that the trial's best epoch had.
-    for one in found:
-        record = study.trials[one.trial]
-        assert one.epoch == record.best_epoch
-        assert len(one.images) == len(set(one.images)) > 0
-        assert one.pixels.tolist() == one.sizes.prod(axis=1).tolist()
+    assert (found.trial, found.epoch, found.resolution) == (best.number, 1, "native")
+    assert found.pixels.tolist() == found.sizes.prod(axis=1).tolist()
     listed = json.loads((study.path / "evaluation" / "pictures.json").read_text())
-    assert set(listed["models"]) == {e.name for e in found}
+    assert set(listed["models"]) == {found.name}
     assert (study.path / "evaluation" / "augmentation.jpg").is_file()
     assert (config.directory / "evaluation" / "pictures.json").is_file()  # the driver's copy
 
-    other = next(n for n in range(3) if n not in {e.trial for e in found})
-    url = f"file://{tmp_path}/far/tiny"
+    # Later, by its URL, and then without the images: the counts that the trial's epoch had.
     monkeypatch.setattr("search.worker.set_up_process", lambda resources: None)
-    made = CliRunner().invoke(app, ["score", url, "--trial", str(other)])
-    assert made.exit_code == 0, made.output
-    assert f"trial-{other:05d} scored on" in made.output
-    assert len(load_evaluations(study.path)[0]) == len(found) + 1
-    again = CliRunner().invoke(app, ["score", str(study.path), "--trial", str(other)])
-    assert "nothing new to score" in again.output
-    gone = ["score", str(study.path), "--split", "test", "--source", str(tmp_path / "gone")]
-    monkeypatch.setattr("search.cli_review._prepared_before", lambda *_: _store_of(config))
-    there = CliRunner().invoke(app, gone)
-    assert there.exit_code == 0, there.output
-    assert "has no untouched test split any more" in there.output.replace("\n", " ")
-    assert "prepared size" in there.output
-    _check_counts_of_the_best_epoch(study, "test")
+    other = 1 - best.number
+    url = f"file://{tmp_path}/far/tiny"
+    text = call("score", url, "--trial", other)
+    assert f"trial-{other:05d} scored on {len(found.images)} images, native size" in text
+    assert len(load_evaluations(study.path)[0]) == 2
+    assert "nothing new to score" in call("score", study.path, "--trial", other)
+    source.rename(tmp_path / "elsewhere")
+    (study.path / "evaluation" / f"valid-trial-{other:05d}.npz").unlink()
+    text = call("score", study.path, "--trial", other)
+    assert "scored at the size of the prepared data" in text
+    assert "data: expected a folder (data.source), found none" in text
+    again = of_trial(load_evaluations(study.path)[0], other)
+    record = study.trials[other]
+    np.testing.assert_array_equal(again.counts.sum(axis=0), record.curve.counts[record.best_row])
+
+    # Only what is to be used at the end, and says so.
+    text = call("score", study.path, "--split", "test", "--source", tmp_path / "elsewhere")
+    assert "has no untouched test split any more" in text
+    assert of_trial(load_evaluations(study.path)[0], best.number, "test").resolution == "native"
 
 
-def _store_of(config: StudyConfig) -> Any:
-    from data_pipeline.prepare import prepare
-
-    return prepare(config.data)
-
-
-def _check_counts_of_the_best_epoch(study: Any, split: str) -> None:
-    found = [e for e in load_evaluations(study.path)[0] if e.split == split]
-    assert {e.resolution for e in found} == {"prepared"}
-    assert all((e.sizes == 16).all() for e in found)
+def call(*arguments: Any) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
 
 
 def test_the_incumbent_comes_first_then_baselines_then_those_asked_for(tmp_path: Path) -> None:
@@ -136,3 +132,22 @@ def test_a_finished_run_never_fails_by_its_scoring(
     _end(config, log, hopeless=True)
     _end(StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder)), log)
     assert len(log.warnings) == 2
+
+
+def _never(*_: Any) -> Any:
+    yield
+
+
+@pytest.mark.cluster
+def test_a_cluster_without_room_and_a_run_that_is_to_end_are_not_waited_for(
+    ray_session: None,
+) -> None:
+    import ray
+
+    task = ray.remote(_never).options(num_cpus=99, num_returns="streaming")
+    calm, asked = Stop(), Stop()
+    asked.ask("SIGTERM")
+    with pytest.raises(NotScoredError, match=r"no room for it within 0.1 s"):
+        _expect(task.remote(), calm, 0.1)
+    with pytest.raises(NotScoredError, match=r"SIGTERM"):
+        _expect(task.remote(), asked, None)
