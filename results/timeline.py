@@ -283,10 +283,10 @@ def _marks(
 
 def _time_after(trial: TrialRecord, epochs: pd.DataFrame | None, epoch: int) -> float:
     """When an epoch had ended; before the first one, when the trial started; NaN: not known."""
-    before = [] if epochs is None else np.flatnonzero(epochs["epoch"].to_numpy() <= epoch)
-    if epochs is None or not len(before):
+    before = 0 if epochs is None else int((epochs["epoch"].to_numpy() <= epoch).sum())
+    if epochs is None or not before:
         return _seconds(trial.started)
-    return float(epochs["end"].to_numpy()[before[-1]])
+    return float(epochs["end"].to_numpy()[before - 1])
 
 
 def _lane_at(segments: pd.DataFrame | None, time: float) -> int:

@@ -71,7 +71,7 @@ def hardware_rows(study: StudyRecord) -> list[tuple[str, str]]:
     }
     resources = _section(study, "resources")
     parts = [
-        f"{value_text(resources[name])} {words}"
+        f"{words}: {value_text(resources[name])}"
         for name, words in given.items()
         if resources.get(name) is not None
     ]
