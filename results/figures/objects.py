@@ -105,8 +105,8 @@ def objects_says(table: pd.DataFrame) -> str:
         int(whole[name].sum()) for name in ("objects", "found", "in_part", "missed", "invented")
     )
     says = (
-        f"Of {count(total, 'defect')} {found:,} are found, {part:,} in part and {missed:,} missed; "
-        f"{invented:,} are invented."
+        f"{count(total, 'defect')}: {found:,} found, {part:,} in part, {missed:,} missed; besides, "
+        f"{invented:,} invented."
     )
     sizes = table[(table["size"] != ALL_SIZES) & (table["objects"] > 0)]
     if not missed or sizes.empty:

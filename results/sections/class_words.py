@@ -11,7 +11,7 @@ from results.figures.drawing import objective_name
 from results.records import StudyRecord, TrialRecord
 from results.sections.material import Material
 from results.tables import classes as class_tables
-from results.words import NONE, count, listed, number, signed
+from results.words import NONE, listed, number, signed
 
 # Precision and recall further apart than this are told as missing or inventing.
 APART = 0.1
@@ -66,8 +66,8 @@ def winners_says(table: pd.DataFrame, incumbent: int) -> str:
         return f"Trial {incumbent}, the best on average, is also the best of every class."
     most = elsewhere.loc[elsewhere["cost"] == elsewhere["cost"].max()].to_dict("records")[0]
     says = (
-        f"{len(elsewhere)} of {count(len(known), 'class')}".replace("classs", "classes")
-        + f" {'has its' if len(elsewhere) == 1 else 'have their'} best in another trial than "
+        f"{len(elsewhere)} of {len(known)} {'class' if len(known) == 1 else 'classes'} "
+        f"{'has its' if len(elsewhere) == 1 else 'have their'} best in another trial than "
         f"{incumbent}, the best on average. Choosing it costs {most['class']} most: "
         f"{number(most['chosen'])} instead of {number(most['dice'])} in trial {most['trial']}"
     )
