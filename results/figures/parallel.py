@@ -49,7 +49,7 @@ def parallel_figure(data: StudyTables) -> Drawing:
     for name in drawn_classes(data.study):
         dice = data.dice.loc[shown["number"], name].to_numpy(dtype=np.float64)
         dimensions.append(dice_dimension(label(name, 16), dice))
-    note = "Each line is a trial that was completed or pruned, darker for higher Dice. "
+    note = "Each line is a completed or pruned trial, its colour stronger for higher Dice. "
     note += "Drag along an axis to keep a part of it, click beside the part to let go. "
     note += _left_out(data.study) + thinned(len(shown), len(scored), "trials")
     if len(fields) > len(axes):

@@ -16,6 +16,7 @@ from results.words import count, duration, magnitude
 
 MOST_POINTS = 2000
 NEAR = 0.02
+_POWERS = 20
 
 
 def pareto_figure(study: StudyRecord, measure: str) -> Drawing:
@@ -90,9 +91,16 @@ def tradeoff_figure(study: StudyRecord, found: Tradeoff) -> Drawing:
     ):
         if not rows.empty:
             _add_trials(figure, rows, found.measure, name, style)
-    return Drawing(
-        figure, _tradeoff_note(found, len(shown), len(others)), alt, 360, 0, tradeoff_words(found)
-    )
+    note = _tradeoff_note(found, len(shown), len(others))
+    if spans_powers(table[found.measure]):
+        figure.update_xaxes(type="log", rangemode="normal", dtick="D2", tickformat="~s")
+        note += " The cost stands by its logarithm."
+    return Drawing(figure, note, alt, height=360, says=tradeoff_words(found))
+
+
+def spans_powers(costs: pd.Series) -> bool:
+    """Whether the highest cost is so far above the lowest that an axis needs its logarithm."""
+    return bool(costs.min() > 0 and costs.max() > _POWERS * costs.min())
 
 
 _OTHERS: Mapping[str, Any] = {

@@ -108,11 +108,24 @@ def edge_part(study: StudyRecord) -> dict[str, Any]:
 
 def edge_words(found: Sequence[Mapping[Any, Any]], names: Mapping[str, str]) -> str:
     """Which fields ran into which end, as a sentence."""
-    ends = [f"the {row['end']} end of {names[row['parameter']]}" for row in found]
+    parts = []
+    for why, whose in (
+        ("best trials", "the best trials crowd"),
+        ("incumbent", "the best trial is at"),
+    ):
+        ends = [
+            f"the {row['end']} end of {names[row['parameter']]}"
+            for row in found
+            if row["why"] == why
+        ]
+        if ends:
+            parts.append(f"{whose} {listed(ends)}")
+    where = "; ".join(parts)
+    where = where[:1].upper() + where[1:]
     stuck = [names[row["parameter"]] for row in found if not row["wider"]]
-    text = f"The best trials are at {listed(ends)}: search further there."
     if len(stuck) == len(found):
-        return f"The best trials are at {listed(ends)}, which can be no wider."
+        return f"{where}: there the range can be no wider."
+    text = f"{where}: search further there."
     return text + (f" No wider can be: {listed(stuck)}." if stuck else "")
 
 
@@ -132,6 +145,15 @@ def _edge_cells(row: Mapping[Any, Any]) -> list[dict[str, Any]]:
     ]
 
 
+_SHORT: Mapping[str, str] = {
+    "parameters": "Parameters",
+    "gflops": "Operations",
+    "activation_mb": "Memory",
+    "latency_ms": "Latency",
+    "seconds": "Training time",
+}
+
+
 def tradeoff_parts(study: StudyRecord) -> list[dict[str, Any]]:
     """Dice against each cost that is known: figure and front."""
     tables = [pareto.tradeoff_table(study, measure) for measure in pareto.TRADED]
@@ -143,7 +165,7 @@ def _tradeoff_part(study: StudyRecord, found: pareto.Tradeoff) -> dict[str, Any]
     top = float(found.table["value"].max())
     return {
         "name": found.measure,
-        "title": pareto.TRADED[found.measure][0],
+        "title": _SHORT[found.measure],
         "drawing": tradeoff_figure(study, found),
         "heads": [
             {"text": "Trial on the front"},
@@ -156,11 +178,15 @@ def _tradeoff_part(study: StudyRecord, found: pareto.Tradeoff) -> dict[str, Any]
                 {"text": _trial_text(row)},
                 {"text": number(row["value"]), "num": True},
                 {"text": number(top - row["value"]), "num": True},
-                {"text": amount(found.measure, row[found.measure]), "num": True},
+                {"text": _amount(found.measure, row[found.measure]), "num": True},
             ]
             for row in front
         ],
     }
+
+
+def _amount(measure: str, value: float) -> str:
+    return amount(measure, value).removesuffix(" parameters")
 
 
 def _trial_text(row: Mapping[Any, Any]) -> str:

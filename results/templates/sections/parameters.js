@@ -1,4 +1,4 @@
-// Hyperparameters: another class in the slices, brushing the parallel coordinates, copying YAML.
+// Hyperparameters: another class in the slices, brushing the parallel coordinates.
 (function () {
   "use strict";
   var source = document.getElementById("parameter-trials");
@@ -134,8 +134,10 @@
           return value !== null && (found < 0 || value > target.values[found]) ? row : found;
         }, -1);
         if (best >= 0) {
-          text += " Best of them by " + axisTitle(target) + ": trial " + trials.numbers[best] + ", " +
+          text += " Best of them: trial " + trials.numbers[best] + ", " + axisTitle(target) + " " +
             target.values[best].toFixed(3) + ".";
+        } else if (!kept.length) {
+          text += " Ask for less, or clear.";
         }
       }
       card.querySelector(".kept").textContent = text;
@@ -179,7 +181,14 @@
         var range = dimension.constraintrange;
         if (range && range.length) { parts[axis] = Array.isArray(range[0]) ? range : [range]; }
       });
+      showLeast();
       tell();
+    }
+
+    // The input tells what is kept of the chosen one; what is kept of others stands.
+    function showLeast() {
+      var range = parts[axisOfTarget(chosen)];
+      least.value = range && range.length === 1 && range[0][0] > 0 ? short(range[0][0]) : "";
     }
 
     function keepLeast() {
@@ -207,7 +216,7 @@
         drawnClass = chosen;
         delete parts[axisOfTarget(chosen)];
       }
-      if (least.value) { keepLeast(); }
+      showLeast();
       apply();
       tell();
     });
@@ -219,25 +228,4 @@
       tell();
     });
   })();
-
-  document.querySelectorAll("[data-copy]").forEach(function (button) {
-    var text = document.getElementById(button.dataset.copy);
-    var told = button.parentNode.querySelector("[role=status]");
-    function say(words) { told.textContent = words; }
-    // Without the clipboard, which a page of a file may be refused, the text is chosen to be copied.
-    function choose() {
-      var range = document.createRange();
-      range.selectNodeContents(text);
-      var selection = window.getSelection();
-      selection.removeAllRanges();
-      selection.addRange(range);
-      var copied = false;
-      try { copied = document.execCommand("copy"); } catch (error) { copied = false; }
-      say(copied ? "Copied." : "Selected: copy it with Ctrl+C.");
-    }
-    button.addEventListener("click", function () {
-      if (!navigator.clipboard || !navigator.clipboard.writeText) { choose(); return; }
-      navigator.clipboard.writeText(text.textContent).then(function () { say("Copied."); }, choose);
-    });
-  });
 })();
