@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from results import palette, tables
-from results.figures.classes import unique
+from results.figures.classes import TOP_LEGEND, unique
 from results.figures.drawing import Drawing, blank, label, small
 from results.tables import StudyTables
 from results.tables.classes import absent_classes, class_correlation, class_spread, compared_trials
@@ -45,6 +45,7 @@ def class_spread_figure(data: StudyTables) -> Drawing:
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False)
     figure.update_yaxes(range=ends, rangemode="normal", ticks="")
     figure.update_xaxes(range=[-0.01, 1.01], rangemode="normal", showgrid=True)
+    figure.update_layout(legend=TOP_LEGEND, margin={"t": 40})
     note = (
         f"Boxes hold the middle half of the {which} trials around their median, whiskers reach to "
         "the smallest and largest; n = trials in which the class is defined. A point is a trial"
@@ -174,7 +175,8 @@ def class_correlation_figure(data: StudyTables) -> Drawing:
     figure.update_yaxes(type="category", showgrid=False, ticks="", autorange="reversed")
     note = (
         f"Spearman's rho over {count(int(table['trials'].max()), 'trial')} ({which}): 1, the "
-        "trials rank alike for both classes; −1, what gains one loses the other."
+        "trials rank alike for both classes; −1, what gains one loses the other. Trials that are "
+        "bad at everything tie all classes together."
     )
     if left_out:
         note += f" Left out, for it is constant or undefined: {listed(left_out)}."

@@ -24,6 +24,8 @@ from results.tables.classes import absent_classes, valued_trials
 from results.words import count, listed, number
 
 MOST_COLUMNS = 1000
+# Above the drawing, where its distance does not grow with the drawing's height.
+TOP_LEGEND = {"y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
 
 _MOST_CELLS = 12_000
 _SCALE = [[i / (len(palette.SEQUENTIAL) - 1), c] for i, c in enumerate(palette.SEQUENTIAL)]
@@ -97,12 +99,12 @@ def class_map_figure(data: StudyTables) -> Drawing:
     note = (
         f"A column is a trial with its Dice at its best epoch on the validation split; ordered by "
         f"{objective_name(study).lower().replace('dice', 'Dice')}, of trials in whatever state. "
-        "Grey cells struck out are undefined (the class is in neither truth nor prediction), pale "
-        f"ones are near zero. n = {count(len(shown), 'trial')}."
+        "Grey cells struck out are undefined (the class is in neither truth nor prediction), not "
+        f"zero. n = {count(len(shown), 'trial')}."
         + thinned(len(shown), total, "trials with a value")
     )
     height = 130 + (26 if len(rows) <= 12 else 18) * (len(rows) + 1)
-    return Drawing(figure, note, alt, height, 560, _map_says(data, shown, dice, names))
+    return Drawing(figure, note, alt, height, 560, _map_says(data))
 
 
 def _row_means(values: Any) -> Any:
@@ -183,6 +185,7 @@ def _add_front_marks(
                 y=[" "] * len(places),
                 mode="markers",
                 name=name,
+                cliponaxis=False,
                 marker={"symbol": symbol, "size": 11, "color": color},
                 hovertemplate="%{x}<extra></extra>",
             )
@@ -214,14 +217,18 @@ def _name_axes(figure: Any, columns: list[str], shown: pd.DataFrame, rows: list[
         range=[-0.5, len(rows) + 0.5],
         ticks="",
     )
-    figure.update_layout(legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"})
+    figure.update_layout(legend=TOP_LEGEND)
 
 
-def _map_says(data: StudyTables, shown: pd.DataFrame, dice: Any, names: Sequence[str]) -> str:
+def _map_says(data: StudyTables) -> str:
+    """Of all trials with a value, also those that were left out of the map."""
+    trials = data.trials[data.trials["value"].notna()]
+    dice = data.dice.loc[trials["number"]].to_numpy()[:, 1:]
+    names = data.study.classes[1:]
     absent = absent_classes(data.study)
     there = [place for place, name in enumerate(names) if name not in absent]
     lacking = f" The validation split shows no {listed(sorted(absent))}." if absent else ""
-    dice, names = dice[:, there], [names[place] for place in there]
+    dice, names = dice[:, there], tuple(names[place] for place in there)
     defined = ~np.isnan(dice)
     counted = defined.sum(axis=1) >= 2
     if not counted.any():
@@ -234,7 +241,7 @@ def _map_says(data: StudyTables, shown: pd.DataFrame, dice: Any, names: Sequence
         f"{count(int(counted.sum()), 'trial')}"
     )
     best = data.study.incumbent
-    row = dice[(shown["number"] == best.number).to_numpy()] if best else dice[:0]
+    row = dice[(trials["number"] == best.number).to_numpy()] if best else dice[:0]
     if not len(row) or np.isnan(row).all():
         return f"{says}.{lacking}"
     low, high = int(np.nanargmin(row[0])), int(np.nanargmax(row[0]))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results import palette
 from results.evaluation import Evaluation
-from results.figures.classes import unique
+from results.figures.classes import TOP_LEGEND, unique
 from results.figures.drawing import Drawing, blank, label
 from results.objects import ALL_SIZES, objects_table
 from results.words import count
@@ -41,7 +41,7 @@ def objects_figure(evaluation: Evaluation, called: str) -> Drawing:
         _add_bars(figure, names, whole[column], whole["objects"], name, color, hatch)
     _add_invented(figure, names, whole)
     ends = (int(whole["invented"].max()), int(whole["objects"].max()))
-    figure.update_layout(barmode="relative", bargap=0.35, legend={"traceorder": "normal"})
+    figure.update_layout(barmode="relative", bargap=0.35, legend=TOP_LEGEND, margin={"t": 40})
     figure.update_xaxes(rangemode="normal", showgrid=True, zeroline=True, zerolinecolor=palette.INK)
     figure.update_xaxes(**_whole_ticks(*ends))
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
