@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from search.config import ConfigError, StudyConfig
-from search.remote_store import Entry, RemoteFolder, RemoteTroubleError, is_remote
+from search.remote_store import (
+    Entry,
+    RemoteFolder,
+    RemoteTroubleError,
+    fetch,
+    fetch_models,
+    is_remote,
+)
 from search.trouble import storage_trouble
 from tests.search.postgres import free_port
 from tests.search.s3 import BUCKET, S3Server, s3_server
@@ -139,3 +146,26 @@ def test_a_study_in_a_store_has_its_own_copy_here(tmp_path: Path) -> None:
     assert config("s3://b/x/").directory == config("s3://b/x?region=eu-1").directory
     assert config(str(tmp_path)).origin is None
     assert config(str(tmp_path)).directory == tmp_path / "mine"
+
+
+def test_a_copy_has_what_tells_of_trials_and_of_their_scores_but_no_models(tmp_path: Path) -> None:
+    origin = RemoteFolder(f"file://{tmp_path}/far")
+    told = {
+        "study.yaml",
+        "refused.jsonl",
+        "trials/00001/metrics.jsonl",
+        "evaluation/valid-trial-00001.npz",
+        "evaluation/pictures/valid-0000.jpg",
+        "confirm/confirm.json",
+        "confirm/runs/trial-00001-seed-0/evaluation.npz",
+        "confirm/runs/trial-00001-seed-0/failed.json",
+    }
+    models = {"trials/00001/best.keras", "confirm/runs/trial-00001-seed-0/last.npz"}
+    for name in told | models:
+        origin.write(name, b"x")
+    fetch(origin, tmp_path / "copy")
+    found = {str(p.relative_to(tmp_path / "copy")) for p in (tmp_path / "copy").rglob("*.*")}
+    assert found - {".origin"} == told
+    fetch_models(tmp_path / "copy", ["00001", "00002"])
+    assert (tmp_path / "copy" / "trials" / "00001" / "best.keras").is_file()
+    assert not list((tmp_path / "copy" / "trials" / "00002").glob("*"))
