@@ -69,7 +69,7 @@ the validation split."""
 
 _CONFIRMED = """\
 The study's best configs were trained again over seeds, and this one confirmed best: {objective}
-**{mean}** ({confirmed}), of images that chose neither the config nor an epoch.{caveats}
+**{mean}** ({confirmed}), of images that chose {unchosen}.{caveats}
 In the search it had {value:.4f} on the validation split."""
 
 _README = """\
@@ -349,6 +349,7 @@ def _words(study: StudyRecord, choice: _Choice) -> dict[str, Any]:
         caveats.append(f"But {FOLDS_CAVEAT}.")
     return words | {
         "mean": f"{row['mean']:.4f}",
+        "unchosen": "no epoch" if found.plan.folds else "neither the config nor an epoch",
         "confirmed": f"{interval_text(row['low'], row['high'])}, "
         f"{seeds_text(int(row['seeds']))}, {where(found.plan)}",
         "caveats": "".join(f"\n{caveat}" for caveat in caveats),
