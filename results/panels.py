@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from results.palette import class_style
 from results.pictures import UNCOUNTED, Pixels
 
-SIDE = 320
+SIDE = 256
 QUALITIES = (60, 40, 20)  # the next where a panel is larger than it should be
 # Okabe & Ito's, told apart by colour-blind readers too, on grey.
 MISSED, INVENTED, CONFUSED = "#d55e00", "#56b4e9", "#f0e442"

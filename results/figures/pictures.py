@@ -61,7 +61,10 @@ def image_confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
         f"n = {count(len(evaluation.images), 'image')}."
     )
     shares, images = (_square(table, column) for column in ("share", "images"))
-    figure, height, width = _matrix(evaluation.classes, shares, images, "images")
+    # Background is in every image, true and predicted: it would say nothing.
+    figure, height, width = _matrix(
+        evaluation.classes[1:], shares[1:, 1:], images[1:, 1:], "images", background=None
+    )
     return Drawing(figure, note, alt, height, width, images_says(evaluation))
 
 
@@ -70,21 +73,32 @@ def _square(table: pd.DataFrame, column: str) -> Any:
     return table[column].to_numpy().reshape(size, size)
 
 
-def _matrix(classes: Sequence[str], share: Any, counts: Any, unit: str) -> tuple[Any, int, int]:
-    # Background last: told apart from the classes that matter.
-    order = [*range(1, len(share)), scores.BACKGROUND]
+def _matrix(
+    classes: Sequence[str],
+    share: Any,
+    counts: Any,
+    unit: str,
+    background: int | None = scores.BACKGROUND,
+) -> tuple[Any, int, int]:
+    """Draw classes by classes; the background, where there is one, last, in grey, behind lines."""
+    order = [i for i in range(len(share)) if i != background]
+    apart = len(order)
+    order += [] if background is None else [background]
     share, counts = share[np.ix_(order, order)], counts[np.ix_(order, order)]
     names = unique([label(classes[i], 20) for i in order])
     figure = blank(x="Predicted", y="True")
-    foreground = np.where(np.arange(len(order))[:, None] < len(order) - 1, share, np.nan)
-    background = np.where(np.isnan(foreground), share, np.nan)
-    for values, scale in ((foreground, _SCALE), (background, _GREYS)):
-        _add_rows(figure, names, values, counts, scale, unit)
-    figure.data[-1].showscale = False
-    edge = len(order) - 1.5
-    line = {"color": palette.INK, "width": 1.5}
-    figure.add_shape(type="line", x0=-0.5, x1=len(order) - 0.5, y0=edge, y1=edge, line=line)
-    figure.add_shape(type="line", y0=-0.5, y1=len(order) - 0.5, x0=edge, x1=edge, line=line)
+    rows = np.arange(len(order))[:, None]
+    _add_rows(figure, names, np.where(rows < apart, share, np.nan), counts, _SCALE, unit)
+    if background is not None:
+        _add_rows(figure, names, np.where(rows < apart, np.nan, share), counts, _GREYS, unit)
+        figure.data[-1].showscale = False
+        ends, edge = (-0.5, len(order) - 0.5), apart - 0.5
+        line = {"color": palette.INK, "width": 1.5}
+        for along, across in (("x", "y"), ("y", "x")):
+            place = {f"{along}0": ends[0], f"{along}1": ends[1]}
+            figure.add_shape(
+                type="line", line=line, **place, **dict.fromkeys((f"{across}0", f"{across}1"), edge)
+            )
     figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35)
     figure.update_yaxes(type="category", showgrid=False, ticks="", autorange="reversed")
     size = 40 if len(names) <= _MOST_TEXTS else 19

@@ -32,7 +32,7 @@ LEGEND = (
     {"kind": "outline", "text": "the truth, outlined in white"},
 )
 
-_CALLED = {"best": "best", "baseline": "baseline"}
+_CALLED = {"best": "best trial", "baseline": "baseline"}
 
 
 class Strips:

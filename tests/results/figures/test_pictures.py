@@ -43,8 +43,10 @@ def test_the_matrix_of_images_counts_images() -> None:
     drawing = pictures.image_confusion_figure(counted(IMAGES), "best")
     foreground = drawing.figure.data[0]
     # Fray is shown by b and c: predicted as itself and as Crack in b alone.
-    np.testing.assert_allclose(foreground.z[1], [0.5, 0.5, 1.0])
-    assert foreground.customdata[1].tolist() == [1, 1, 2]
+    np.testing.assert_allclose(foreground.z[1], [0.5, 0.5])
+    assert foreground.customdata[1].tolist() == [1, 1]
+    assert list(foreground.x) == ["Crack", "Fray"]
+    assert len(drawing.figure.data) == 1
     assert drawing.says == (
         "Fray is overlooked most: in 1 of 2 images that show it, it is not predicted at all; Crack "
         "is predicted in 1 image without it, the most of any class."

@@ -60,7 +60,7 @@ def test_classes_stand_by_error_with_three_images_each(view: dict[str, Any]) -> 
 def test_five_panels_compare_both_models(view: dict[str, Any]) -> None:
     row = view["models"][0]["strips"]["classes"][0]["rows"][2]
     titles = [panel["title"] for panel in row["panels"]]
-    assert titles == ["Image", "Truth", "Prediction, best", "Errors", "Prediction, baseline"]
+    assert titles == ["Image", "Truth", "Prediction, best trial", "Errors", "Prediction, baseline"]
     assert row["panels"][2]["text"].startswith(f"Dice {row['dice']}, mean {row['mean']}. ")
     # The simulated baseline sees background alone.
     assert row["panels"][4]["text"] == "Dice 0.000, mean 0.000. Background alone"
