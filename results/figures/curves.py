@@ -47,7 +47,7 @@ def curves_figure(data: StudyTables, column: str, title: str) -> Drawing:
     _add_stops(figure, curves[curves["number"].isin(pruned)], column)
     for number, (name, color) in front.items():
         _add_front_curve(figure, curves[curves["number"] == number], column, name, color)
-    note = "Each line is a trial. A cross is where one was pruned."
+    note = "Each line is a trial." + (" A cross is where one was pruned." if pruned else "")
     note += _rungs_note(data.study, marks) + thinned(len(shown), len(trials), "trials")
     says = loss_sentence(data.study) if column == "validation_loss" else stops_sentence(data)
     return Drawing(figure, note, alt, height=380, says=says)

@@ -19,6 +19,7 @@ MOST_ROWS = 48
 MOST_MARKS = 300
 MOST_NODES = 12
 
+_FEW_MARKS = 60
 _ROW_HEIGHT = 22
 _HOUR = 3600.0
 # In the order of the legend; hollow ones are told apart without colour too.
@@ -56,14 +57,22 @@ def timeline_figure(found: Timeline, study: StudyRecord) -> Drawing:
     marks = found.marks[found.marks["lane"].isin(drawn.index)]
     figure = blank(x="Hours since the first trial began", y="")
     _add_bars(figure, bars, begun)
-    _add_marks(figure, marks.head(MOST_MARKS), begun)
+    _add_marks(figure, _evenly(marks, MOST_MARKS), begun)
     _name_rows(figure, drawn, (float(segments["end"].max()) - begun) / _HOUR)
     note = _rows_note(known, len(drawn), len(lanes)) + _bars_note(least, found)
     if len(marks) > MOST_MARKS:
-        note += f" Shows the first {MOST_MARKS:,} of {len(marks):,} marks."
+        note += f" Shows {MOST_MARKS:,} of {len(marks):,} marks, an even choice of each kind over "
+        note += "time."
     height = 130 + _ROW_HEIGHT * max(len(drawn), 3)
     says = timeline_sentence(segments, found, known=known)
     return Drawing(figure, note, alt, height=height, min_width=560, says=says)
+
+
+def _evenly(marks: pd.DataFrame, most: int) -> pd.DataFrame:
+    if len(marks) <= most:
+        return marks
+    ordered = marks.sort_values(["kind", "time"], kind="stable")
+    return ordered.iloc[np.linspace(0, len(ordered) - 1, most).round().astype(int)]
 
 
 def _named_lanes(segments: pd.DataFrame) -> pd.Series:
@@ -120,7 +129,7 @@ def _add_marks(figure: Any, marks: pd.DataFrame, begun: float) -> None:
             name=name,
             marker={
                 "symbol": symbol,
-                "size": 10,
+                "size": 10 if len(marks) <= _FEW_MARKS else 6,
                 "color": color,
                 "line": {"width": 1, "color": palette.PAPER},
             },

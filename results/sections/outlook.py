@@ -11,7 +11,7 @@ from results.words import count, duration
 
 MORE = (10, 20, 50)
 _ASKED = 20
-_LIKELY, _UNLIKELY = 0.5, 0.1
+_LIKELY, _UNLIKELY, _NEXT_TO_NONE = 0.5, 0.1, 0.005
 
 
 def outlook(found: Convergence) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def outlook(found: Convergence) -> dict[str, Any]:
             {"text": percent(row["probability"]), "num": True, "strong": row["more"] == _ASKED},
             {"text": f"{percent(row['low'])} to {percent(row['high'])}", "num": True},
             {"text": percent(row["any_gain"]), "num": True},
-            {"text": f"{row['expected_gain']:.3f}", "num": True},
+            {"text": _gain(row["expected_gain"]), "num": True},
         ]
         for row in found.table.to_dict("records")
     ]
@@ -53,8 +53,9 @@ def _said(found: Convergence) -> str:
         worth = "Another {} trials are hardly worth it"
     said = worth.format(f"{row['more']:,.0f}")
     said += f": they beat the best by {found.margin:g} Dice or more with a probability of "
-    said += f"{percent(chance)} ({percent(row['low'])} to {percent(row['high'])}), by "
-    said += f"{row['expected_gain']:.3f} in the mean. "
+    span = f" ({percent(row['low'])} to {percent(row['high'])})"
+    said += percent(chance) + ("" if row["high"] < _NEXT_TO_NONE else span)
+    said += f", by {_gain(row['expected_gain'])} in the mean. "
     return said + _since(found)
 
 
@@ -73,6 +74,10 @@ def _since(found: Convergence) -> str:
     return f"{trials} ({count(found.since_epochs or 0, 'epoch')}) since the best were no better."
 
 
+def _gain(dice: float) -> str:
+    return "< 0.001" if 0 < dice < 0.0005 else f"{dice:.3f}"
+
+
 def _method(found: Convergence) -> str:
     peaks = f"the {found.tail.count} best of {count(found.trials, 'trial')}" if found.tail else ""
     return (
@@ -84,9 +89,9 @@ def _method(found: Convergence) -> str:
 
 def percent(share: float) -> str:
     """A probability for people: never a 0 % or 100 % that it is not."""
-    if 0 < share < 0.005:
+    if 0 < share < _NEXT_TO_NONE:
         return "< 1 %"
-    if 0.995 < share < 1:
+    if 1 - _NEXT_TO_NONE < share < 1:
         return "> 99 %"
     return f"{100 * share:.0f} %"
 

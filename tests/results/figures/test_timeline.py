@@ -55,6 +55,17 @@ def test_many_trials_are_joined_by_a_stated_rule(
     assert "Shows the first 3 of 4 rows." in drawing.note
 
 
+def test_many_marks_are_thinned_evenly(
+    study: StudyRecord, found: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "MOST_MARKS", 2)
+    drawing = figures.timeline_figure(found, study)
+    shown = [trace for trace in drawing.figure.data if trace.type == "scatter"]
+    assert sorted(trace.name for trace in shown) == ["trial failed", "worker lost"]
+    assert sum(len(trace.x) for trace in shown) == 2
+    assert "Shows 2 of " in drawing.note
+
+
 def test_old_records_have_lanes_that_are_called_assigned(make_study: MakeStudy) -> None:
     study = load_study(make_study(schema="first"))
     drawing = figures.timeline_figure(timeline(study), study)

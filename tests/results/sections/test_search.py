@@ -38,6 +38,12 @@ def test_the_advice_follows_the_probability(probability: float, words: str) -> N
     assert found["rows"][0][0]["text"] == "20"
 
 
+def test_next_to_no_chance_is_said_in_short() -> None:
+    table = forecast(0.002).table.assign(high=0.003, expected_gain=0.0001)
+    said = outlook(Convergence(table, 60, Tail(0.4, 0.2, 6, 0.1), 0.01, 7, 90))["says"]
+    assert "with a probability of < 1 %, by < 0.001 in the mean" in said
+
+
 def test_what_cannot_be_forecast_says_why() -> None:
     nothing = Convergence(pd.DataFrame(), 3, None, 0.01, 0, 0, reason="Too few trials: 3.")
     found = outlook(nothing)
