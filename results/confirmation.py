@@ -348,6 +348,8 @@ def _verdict(confirmation: Confirmation) -> tuple[str, ...]:
         )
     if plan.folds is not None:
         lines.append(FOLDS_CAVEAT)
+    if any(each.resolution == "prepared" for each in confirmation.evaluations.values()):
+        lines.append(PREPARED_CAVEAT)
     lines += [f"{run.name} failed: {reason}" for run, reason in confirmation.failed.items()]
     return tuple(lines)
 
@@ -355,6 +357,11 @@ def _verdict(confirmation: Confirmation) -> tuple[str, ...]:
 FOLDS_CAVEAT = (
     "the configs were chosen by scores on some of these images, so a cross-validation is slightly "
     "optimistic against a fresh test split"
+)
+
+PREPARED_CAVEAT = (
+    "scored at the size of the prepared data: the images themselves could not be read where the "
+    "models were trained"
 )
 
 

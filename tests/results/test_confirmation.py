@@ -155,6 +155,19 @@ def test_counts_at_the_images_own_size_stand_against_others(study: Path) -> None
     assert found.missing == (first,)
 
 
+def test_scores_at_the_size_of_the_prepared_data_are_said_to_be(study: Path) -> None:
+    fill(study)
+    found = load_confirmation(study)
+    assert found is not None
+    assert not any("prepared data" in line for line in found.verdict())
+    for run in PLAN_OF_TWO.runs:
+        write_run(study, run, holes(GOOD, resolution="prepared"))
+    found = load_confirmation(study)
+    assert found is not None
+    assert found.missing == ()
+    assert any("at the size of the prepared data" in line for line in found.verdict())
+
+
 def test_a_broken_plan_is_an_error_that_names_it(study: Path) -> None:
     write_plan(study, PLAN_OF_TWO)
     (study / FOLDER / PLAN).write_text('{"format": 1, "top": 0, "seeds": 2}', encoding="utf-8")
