@@ -27,12 +27,15 @@ from results.words import count, duration
 
 _MOST_NUMBERS = 12
 _MOST_REASONS = 20
+_LEGEND_COLUMNS, _LEGEND_LINE = 4, 20
 
 
 def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
     study, data = material.study, material.tables
     class_curves, workers = class_curves_figure(study), timeline(study)
+    # The legend of many classes takes lines of its own below the plot.
+    lines = max(0, len(study.classes) // _LEGEND_COLUMNS - 1)
     return {
         "lead": search_lead(study),
         "states": state_rows(data),
@@ -44,7 +47,11 @@ def build(material: Material) -> dict[str, Any]:
             for over in ("trials", "epochs", "time")
         ],
         "curves": curves_figure(data, "objective", objective_name(study)),
-        "class_curves": replace(class_curves, says=class_curves_sentence(study)),
+        "class_curves": replace(
+            class_curves,
+            says=class_curves_sentence(study),
+            height=class_curves.height + _LEGEND_LINE * lines,
+        ),
         "loss": curves_figure(data, "validation_loss", "Validation loss"),
         "outlook": outlook(convergence(study, MORE)),
         "timeline": timeline_figure(workers, study),
