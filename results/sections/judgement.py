@@ -207,7 +207,9 @@ def because(contest: Contest) -> str:
     ends = interval(value.low, value.high)
     words = f"{number(value.value)} {objective_words(contest)}{f' ({ends})' if ends else ''}."
     if not contest.baselines:
-        return f"{words} There is no baseline to compare it with."
+        itself = contest.best is not None and contest.best.trial.baseline is not None
+        other = "other " if itself else ""
+        return f"{words} There is no {other}baseline to compare it with."
     return f"{words} {gain_sentence(contest, contest.baselines[0], reserve=False)}"
 
 
@@ -236,7 +238,9 @@ def _next(
     if contest.best is not None and ended_rising(contest.best.trial):
         return {"answer": kinds["still rising"].action, **_link("search")}
     if converged.table.empty:
-        return {"answer": converged.reason or "Run more trials.", **_link("search")}
+        more = kinds.get("few trials")
+        answer = more.action if more else "Run more trials; what they bring cannot be told yet."
+        return {"answer": answer, **_link("search")}
     row, lowest = converged.table.iloc[0], weakest(table, 1)
     chance = (
         f"{int(row['more'])} more trials gain {converged.margin:g} or more with a probability of "

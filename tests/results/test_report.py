@@ -72,10 +72,10 @@ def test_the_best_score_of_many_is_called_optimistic(page: Page) -> None:
 
 
 def test_dice_per_class_with_undefined_shown_as_such(page: Page, study_dir: Path) -> None:
-    assert [row.split()[0] for row in page.rows("duel")] == [
+    assert [row.split()[0] for row in page.rows("duel unmeasured")] == [
         *("Blowhole", "Break", "Crack", "Fray", "Uneven", "background")
     ]
-    assert page.rows("duel")[3].endswith("– –")  # Fray: undefined for the collapsed baseline
+    assert page.rows("duel unmeasured")[3].endswith("– –")  # Fray: undefined for the collapsed baseline
 
 
 def test_every_trial_has_a_row_the_best_first(page: Page, study_dir: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_study_without_data_or_baseline_is_reported(make_study: MakeStudy) -> 
     shutil.rmtree(path / "trials" / "00000")
     text = Page(write_report(path)).text
     assert "holds no description of its data" in text
-    assert "baseline (none finished)" in text
+    assert "Nothing to compare yet." in text
 
 
 def test_all_classes_undefined_is_reported(make_study: MakeStudy) -> None:
