@@ -65,6 +65,7 @@
     var drawnClass = 1;  // the class that has an axis, where only one has
     var parts = {};  // by axis, the ranges that are kept
     var bound = false;
+    var onPaper = false;
 
     function targetOfAxis(axis) {
       var place = axis - trials.fields.length;
@@ -169,6 +170,8 @@
     function apply() {
       var change = colours();
       if (trials.one_class) { Object.assign(change, classAxis()); }
+      // On paper the axes stand close.
+      if (onPaper) { Object.assign(change, { labelangle: -25, "labelfont.size": 10, "tickfont.size": 8 }); }
       for (var axis = 0; axis < axes(); axis += 1) {
         change["dimensions[" + axis + "].constraintrange"] = parts[axis] ? [parts[axis]] : null;
       }
@@ -198,6 +201,14 @@
     }
 
     card.addEventListener("drawn", function () {
+      // Parallel coordinates keep the places of their axes: on paper they are made anew.
+      if (Boolean(chart.layout.width) !== onPaper) {
+        onPaper = !onPaper;
+        bound = false;
+        Plotly.purge(chart);
+        report.draw(chart);
+        return;
+      }
       if (!bound) {
         bound = true;
         chart.on("plotly_restyle", function (told) {
