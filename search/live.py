@@ -28,6 +28,9 @@ class Observer(Protocol):
     def trial_ended(self, trial: FrozenTrial) -> None:
         """A trial has been told to the study."""
 
+    def note(self, message: str) -> None:
+        """Something that takes a while and is no trial, such as scoring the models at the end."""
+
     def warn(self, message: str) -> None:
         """Something that the user must know, such as a leak between splits."""
 

@@ -96,6 +96,10 @@ class LoggedObserver:
         self._observer.trial_ended(trial)
         self._tell(lambda log: log.trial_ended(trial))
 
+    def note(self, message: str) -> None:
+        """Tell the observer."""
+        self._observer.note(message)
+
     def warn(self, message: str) -> None:
         """Tell the observer."""
         self._observer.warn(message)

@@ -255,6 +255,10 @@ class LiveTable:
         """Show a final state."""
         self._board.end(trial)
 
+    def note(self, message: str) -> None:
+        """Print above the table."""
+        self.live.console.print(Text(message), soft_wrap=True)
+
     def warn(self, message: str) -> None:
         """Print above the table, in full, and keep among the last few below it."""
         self._board.notes.append(message)
@@ -306,6 +310,10 @@ class PlainLines:
         title = _title(row.number, row.baseline)
         self._print(f"{title} {row.state} after {row.epoch} epochs: {end}")
         self._print(f"  {self._board.headline()}")
+
+    def note(self, message: str) -> None:
+        """Print a line."""
+        self._print(message)
 
     def warn(self, message: str) -> None:
         """Print a warning."""

@@ -65,6 +65,7 @@ def score_at_end(
             copy.refresh()
         models = _to_score(config, store)
         if models:
+            observer.note("scoring the best trial and the baselines, image by image")
             for note in _scored(config, models[0], store, capacity, book.stop):
                 observer.warn(note)
     except Exception as error:  # Ray's, the storage's, the records': none is worth a finished run

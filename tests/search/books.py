@@ -21,6 +21,9 @@ class Heard:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
+    def note(self, message: str) -> None:
+        pass
+
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 

@@ -36,6 +36,9 @@ class Log:
         self.opened: list[int] = []
         self.warnings: list[str] = []
 
+    def note(self, message: str) -> None:
+        pass
+
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
