@@ -115,7 +115,7 @@ DARK_OF = {LIGHT[name]: DARK[name] for name in LIGHT} | {
     "#a9d3ef": "#2f6491",
     "#d9a49d": "#8a4a42",
     "#332288": "#a79bf0",
-    "#0072b2": "#4aa8e0",
+    "#0072b2": "#3d7fe0",
     # The scale of one hue: in the dark, high is light.
     "#eef3f7": "#1d2832",
     "#c8dcec": "#1f3d57",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from results.evaluation import Evaluation
 from results.figures.objects import objects_figure
 from results.figures.pictures import confusion_figure, image_confusion_figure
-from results.objects import image_confusion, images_table, objects_table
+from results.objects import ALL_SIZES, image_confusion, images_table, objects_table
 from results.pictures import Picture, PictureError, load_pictures
 from results.sections.material import Material
 from results.sections.picture_strips import LEGEND, Strips
@@ -96,10 +97,17 @@ def _objects(models: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Objects by class and size of both models, and images by class, side by side."""
     parts = {key: objects_table(evaluation) for key, evaluation in models.items()}
     images = {key: images_table(evaluation) for key, evaluation in models.items()}
+    by_size = _beside(parts, ["class", "size"], _OBJECT_COLUMNS)
     return {
-        "by_size": _beside(parts, ["class", "size"], _OBJECT_COLUMNS),
+        "by_size": by_size | {"rows": _without_repeats(by_size["rows"])},
         "by_image": _beside(images, ["class"], _IMAGE_COLUMNS),
     }
+
+
+def _without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the sum over sizes where a class has objects of one size alone."""
+    shown = Counter(row["names"][0] for row in rows)
+    return [row for row in rows if row["names"][1] != ALL_SIZES or shown[row["names"][0]] != 2]
 
 
 _OBJECT_COLUMNS = {

@@ -75,7 +75,9 @@ def test_dice_per_class_with_undefined_shown_as_such(page: Page, study_dir: Path
     assert [row.split()[0] for row in page.rows("duel unmeasured")] == [
         *("Blowhole", "Break", "Crack", "Fray", "Uneven", "background")
     ]
-    assert page.rows("duel unmeasured")[3].endswith("– –")  # Fray: undefined for the collapsed baseline
+    assert page.rows("duel unmeasured")[3].endswith(
+        "– –"
+    )  # Fray: undefined for the collapsed baseline
 
 
 def test_every_trial_has_a_row_the_best_first(page: Page, study_dir: Path) -> None:
