@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -63,6 +64,7 @@ class Edges:
     rule: str = RULE
 
 
+@lru_cache(maxsize=1)  # several parts of a report ask for it
 def edges_table(study: StudyRecord) -> Edges:
     """Find the parameters whose best trials crowd an end of their range.
 

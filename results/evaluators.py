@@ -17,8 +17,8 @@ Evaluator = Literal["ped_anova", "fanova", "mean_decrease_impurity"]
 
 _FEWEST_TOP_TRIALS = 4
 _TOP_SHARE = 0.1
-_FANOVA_TREES, _FANOVA_DEPTH = 6, 8
-_IMPURITY_TREES = 16
+_FANOVA_TREES, _FANOVA_DEPTH = 4, 8
+_IMPURITY_TREES = 8
 
 
 def evaluated(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,14 +55,28 @@ def render_report(study: StudyRecord, generated: datetime | None = None) -> str:
     """
     made = (generated or datetime.now(UTC)).isoformat()
     material = Material(study, made)
+    with _uncollected():
+        sections = [_made(section, material) for section in SECTIONS]
     return render(
         "report.html.j2",
         {
             "study": {"name": study.name, "facts": _facts(study, made)},
             "leaks": _leaks(study),
-            "sections": [_made(section, material) for section in SECTIONS],
+            "sections": sections,
         },
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: over all of a large study it takes a tenth of the time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def write_tables(study_dir: Path | str, formats: tuple[str, ...]) -> Path:

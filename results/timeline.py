@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ def timeline(study: StudyRecord) -> Timeline:
     )
 
 
+@lru_cache(maxsize=1)  # several parts of a report ask for it
 def epochs_table(study: StudyRecord) -> pd.DataFrame:
     """Every epoch whose end is known, by trial and epoch.
 

@@ -56,7 +56,6 @@ def objective_name(study: StudyRecord) -> str:
 
 def blank(x: str, y: str | None) -> Any:
     """An empty figure with the axes' titles; without y, bars by name."""
-    figure = go.Figure()
     axis = {
         "gridcolor": palette.LINE,
         "zeroline": False,
@@ -65,28 +64,30 @@ def blank(x: str, y: str | None) -> Any:
         "tickcolor": palette.FAINT,
         "ticklen": 4,
         "automargin": True,
-        "title_standoff": 8,
+        "rangemode": "tozero",
     }
-    figure.update_layout(
-        template="none",
-        font={"family": FONT, "size": 13, "color": palette.INK},
-        paper_bgcolor=palette.PAPER,
-        plot_bgcolor=palette.PAPER,
-        margin={"l": 56, "r": 16, "t": 16, "b": 48},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": -0.2,
-            "yanchor": "top",
-            "font": {"size": 12},
-            "traceorder": "reversed",
-        },
-        hoverlabel={"font": {"family": FONT, "size": 13}},
-        showlegend=y is not None,
+    # In one piece: every update of a figure is checked anew, which takes longer than drawing it.
+    return go.Figure(
+        layout={
+            "template": "none",
+            "font": {"family": FONT, "size": 13, "color": palette.INK},
+            "paper_bgcolor": palette.PAPER,
+            "plot_bgcolor": palette.PAPER,
+            "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": -0.2,
+                "yanchor": "top",
+                "font": {"size": 12},
+                "traceorder": "reversed",
+            },
+            "hoverlabel": {"font": {"family": FONT, "size": 13}},
+            "showlegend": y is not None,
+            "xaxis": axis | {"title": {"text": x, "standoff": 8}, "showgrid": y is None},
+            "yaxis": axis | {"title": {"text": y, "standoff": 8} if y else None},
+        }
     )
-    figure.update_xaxes(title={"text": x}, showgrid=y is None, rangemode="tozero", **axis)
-    figure.update_yaxes(title={"text": y} if y else None, rangemode="tozero", **axis)
-    return figure
 
 
 def count_axis(figure: Any, first: int, last: int) -> None:
