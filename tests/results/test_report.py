@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import shutil
-import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from plotly.offline import get_plotlyjs
 
 from results.pareto import pareto_table
 from results.records import RecordError, load_study
-from results.report import write_report
+from results.report import render_report, report_tables, write_report
+from results.sections import SECTIONS, Material
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
+from tests.results.simulated_evaluation import write_evaluations
+from tests.results.simulated_study import Simulation, class_names
 from tests.results.test_pareto import several
 
 
@@ -212,26 +215,6 @@ def test_another_directory_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the chromium command")
-def test_a_browser_draws_the_charts(make_study: MakeStudy, tmp_path: Path) -> None:
-    path = make_study(trials=24, classes=HOSTILE_CLASSES)
-    report = write_report(path)
-    done = subprocess.run(
-        [
-            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--virtual-time-budget=5000", f"--user-data-dir={tmp_path}", "--dump-dom"),
-            report.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert done.stdout.count('class="main-svg"') >= 6
-    assert "could not be drawn" not in done.stdout.split("<script>")[0]
-
-
 def test_several_objectives_have_their_front_drawn_and_listed(make_study: MakeStudy) -> None:
     path = several(make_study(), "parameters", "gflops")
     (path / "refused.jsonl").write_text('{"limits": ["max_parameters"]}\n')
@@ -248,3 +231,46 @@ def test_several_objectives_have_their_front_drawn_and_listed(make_study: MakeSt
 
 def test_one_objective_has_no_front(page: Page) -> None:
     assert "Pareto" not in page.text
+
+
+KINDS: dict[str, dict[str, object]] = {
+    "not begun": {"trials": 0},
+    "one trial": {"trials": 1, "running": 0},
+    "running": {"trials": 2, "running": 2},
+    "failures alone": {"trials": 3, "running": 0, "states": dict.fromkeys(range(3), "FAIL")},
+    "two classes": {"trials": 14, "classes": class_names(2)},
+    "thirty classes": {"trials": 14, "classes": class_names(30)},
+    "a class undefined": {"trials": 14, "absent": ("Crack",)},
+    "first schema": {"trials": 14, "schema": "first"},
+    "workers lost": {"trials": 14, "lost_every": 3},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_study_makes_every_section(make_study: MakeStudy, kind: str) -> None:
+    path = make_study(**KINDS[kind])
+    study = load_study(path)
+    if study.incumbent is not None:
+        write_evaluations(path, Simulation(**KINDS[kind]))  # type: ignore[arg-type]
+    report = Page(write_report(path))
+
+    assert "cannot be made" not in report.text
+    names = re.findall(r'<section id="(\w+)">', report.html)
+    assert names == [section.name for section in SECTIONS]
+    assert report_tables(Material(study, "2026-01-01T00:00:00+00:00"))
+
+
+def test_a_section_that_cannot_be_made_says_why_and_the_rest_stands(
+    study_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(material: Material) -> dict[str, object]:
+        raise KeyError("<pixels>")
+
+    sections = [replace(s, build=broken) if s.name == "data" else s for s in SECTIONS]
+    monkeypatch.setattr("results.report.SECTIONS", sections)
+    html = render_report(load_study(study_dir))
+
+    assert "This section cannot be made: KeyError: &#39;&lt;pixels&gt;&#39;" in html
+    assert html.count("This section cannot be made") == 1
+    assert 'id="provenance"' in html
+    assert "section data cannot be made" in caplog.text
