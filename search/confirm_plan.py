@@ -24,6 +24,8 @@ SPLIT = "test"
 # A class of fewer groups has no interval worth the name.
 FEW_GROUPS = 3
 SUGGESTED_FOLDS = 5
+# Keeps the seeds apart from those of trials, derive_seed(study seed, number).
+_CONFIRMING = 2
 # What may differ from the study: none of it changes what a training's score means.
 _OVERRIDABLE = ("resources", "data.source", "data.store_path")
 
@@ -169,8 +171,11 @@ def recorded_config(study: StudyRecord, overrides: Iterable[str] = ()) -> StudyC
 
 
 def training_config(config: StudyConfig, planned: PlannedConfig, run: Run) -> TrialConfig:
-    """Return the constants of one training; its seed is the same for every config."""
-    return config.at(planned.params, derive_seed(config.study.seed, run.seed))
+    """Return the constants of one training; its seed is the same for every config.
+
+    No trial has it: the seed that a config was lucky with must not confirm it.
+    """
+    return config.at(planned.params, derive_seed(config.study.seed, run.seed, _CONFIRMING))
 
 
 def check_test_split(config: StudyConfig, plan: Plan, store: Store) -> list[str]:
