@@ -277,7 +277,7 @@ def _read_runs(path: Path, plan: Plan) -> tuple[dict[Run, Evaluation], dict[Run,
 
 def _drop_unlike(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
     """Take out the counts of other images than their fold's others: they compare with none."""
-    problems = []
+    problems = _drop_prepared(plan, evaluations)
     for fold in {run.fold for run in evaluations}:
         runs = [run for run in plan.runs if run.fold == fold and run in evaluations]
         reference = _most_alike([evaluations[run] for run in runs])
@@ -289,8 +289,27 @@ def _drop_unlike(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
     return problems
 
 
+def _drop_prepared(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
+    """Take out the counts at the size of the prepared data where others have the images' own."""
+    if all(each.resolution == "prepared" for each in evaluations.values()):
+        return []
+    names = []
+    for run in plan.runs:
+        if run in evaluations and evaluations[run].resolution == "prepared":
+            del evaluations[run]
+            names.append(run.name)
+    if not names:
+        return []
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
+        "not counted, since scored at the size of the prepared data and others at the images' own: "
+        f"{listed}; data.source could not be read where they ran: make it readable at that path "
+        "on every node and confirm again, which scores them anew"
+    ]
+
+
 def _most_alike(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The first of those that most are like; rather ones at the images' own size."""
+    """The first of those that most are like."""
     alike: list[list[Evaluation]] = []
     for each in evaluations:
         for others in alike:
@@ -299,7 +318,7 @@ def _most_alike(evaluations: Sequence[Evaluation]) -> Evaluation:
                 break
         else:
             alike.append([each])
-    return max(alike, key=lambda some: (some[0].resolution == "native", len(some)))[0]
+    return max(alike, key=len)[0]
 
 
 def _unlike(a: Evaluation, b: Evaluation) -> str | None:

@@ -21,14 +21,14 @@ def aligned(a: Evaluation, b: Evaluation) -> Evaluation:
     """Bring the images of ``b`` into the order of ``a``'s.
 
     Raises:
-        ValueError: where split, classes, images, their groups, sizes or true pixels differ; lists
-            every difference.
+        ValueError: where split, classes, resolution, images, their groups, sizes or true pixels
+            differ; lists every difference.
     """
     if a is b:
         return b
     problems = [
         f"expected {name} {getattr(a, name)!r}, received {getattr(b, name)!r}"
-        for name in ("split", "classes")
+        for name in ("split", "classes", "resolution")
         if getattr(a, name) != getattr(b, name)
     ]
     if set(a.images) != set(b.images):
@@ -87,7 +87,8 @@ def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
         The first one with the images of all, in order, and fold None.
 
     Raises:
-        ValueError: without an evaluation, where classes differ, or an image is in two of them.
+        ValueError: without an evaluation, where classes or resolutions differ, or an image is in
+            two of them.
     """
     if not evaluations:
         raise ValueError("expected at least one evaluation, received none")
@@ -116,9 +117,10 @@ def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
 def _check_folds(evaluations: Sequence[Evaluation], images: tuple[str, ...]) -> None:
     first = evaluations[0]
     problems = [
-        f"expected classes {first.classes!r}, received {each.classes!r} of {each.name}"
+        f"expected {name} {getattr(first, name)!r}, received {getattr(each, name)!r} of {each.name}"
         for each in evaluations
-        if each.classes != first.classes
+        for name in ("classes", "resolution")
+        if getattr(each, name) != getattr(first, name)
     ]
     twice = len(images) - len(set(images))
     if twice:

@@ -55,9 +55,9 @@ def confirm(
     it stopped; with larger --top or --seeds it adds what is missing. ``export`` then prefers the
     config that confirmed best.
 
-    Exit codes: 0 confirmed; 1 all trainings have ended and none of the configs has a score over
-    all of its seeds; 2 bad input; 75 the storage stayed out of reach, or another process took it
-    over: try again later; 130 stopped by Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 confirmed; 1 no config has a score over all of its seeds, or the scores of some
+    trainings do not compare with the others'; 2 bad input; 75 the storage stayed out of reach, or
+    another process took it over: try again later; 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     from search import confirm_board
     from search.confirming import Options, confirm_study

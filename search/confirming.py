@@ -129,8 +129,14 @@ def confirm_study(
     if crew.hopeless:
         raise RunError(crew.hopeless)
     found = _known(study_dir, study)
-    code = stop.exit_code if found.missing else int(found.incumbent is None)
-    return Outcome(found, time.monotonic() - started, stop.reason, code)
+    return Outcome(found, time.monotonic() - started, stop.reason, _exit_code(found, stop))
+
+
+def _exit_code(found: Confirmation, stop: Stop) -> int:
+    """0 only for what is confirmed: scores that compare with none are missing without a stop."""
+    if found.missing:
+        return stop.exit_code or 1
+    return int(found.incumbent is None)
 
 
 def _refuse_client(config: StudyConfig) -> None:

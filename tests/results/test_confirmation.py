@@ -153,6 +153,20 @@ def test_counts_at_the_images_own_size_stand_against_others(study: Path) -> None
     found = load_confirmation(study)
     assert found is not None
     assert found.missing == (first,)
+    assert "confirm again" in found.problems[0]
+    assert first.name in found.problems[0]
+
+
+def test_folds_at_another_size_than_the_others_are_not_joined_with_them(study: Path) -> None:
+    plan = Plan(top=1, seeds=1, folds=3, configs=CONFIGS[:1])
+    write_plan(study, plan)
+    for run in plan.runs:
+        size = "prepared" if run.fold == 1 else "native"
+        counts = holes({f"image-{run.fold}": (9, 0, 1)}, fold=run.fold, resolution=size)
+        write_run(study, run, counts)
+    found = load_confirmation(study)
+    assert found is not None
+    assert (found.missing, found.incumbent) == ((Run(7, 0, 1),), None)
 
 
 def test_scores_at_the_size_of_the_prepared_data_are_said_to_be(study: Path) -> None:

@@ -51,3 +51,12 @@ def test_folds_that_overlap_or_differ_are_refused() -> None:
         joined([a, counted({"d": []}, classes=("background", "Crack"))])
     with pytest.raises(ValueError, match="received none"):
         joined([])
+
+
+def test_resolutions_are_never_mixed() -> None:
+    a = counted(IMAGES)
+    small = {"resolution": "prepared", "name": "small"}
+    with pytest.raises(ValueError, match="expected resolution 'native', received 'prepared'"):
+        aligned(a, counted(IMAGES, **small))
+    with pytest.raises(ValueError, match="resolution 'native', received 'prepared' of small"):
+        joined([a, counted({"d": []}, **small)])

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from data_pipeline.prepare import prepare
 from results.confirmation import EVALUATION, FOLDER, Run, load_confirmation, run_folder
 from search.cluster import RunError
 from search.config import ConfigError, StudyConfig
-from search.confirming import Options, confirm_study
+from search.confirming import Options, _exit_code, confirm_study
 from search.record import record_study
+from search.stop import Stop
 from tests.search.tiny import tiny_tree
 
 BEST = {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}
@@ -148,6 +150,17 @@ def test_folds_that_cannot_train_a_class_are_told_before_anything_runs(
         caught.value
     )
     assert load_confirmation(study) is None
+
+
+@pytest.mark.parametrize(("missing", "incumbent", "code"), [(1, None, 1), (0, 3, 0), (0, None, 1)])
+def test_what_is_not_confirmed_is_no_success(
+    missing: int, incumbent: int | None, code: int
+) -> None:
+    found = SimpleNamespace(missing=(Run(3, 0),) * missing, incumbent=incumbent)
+    stop = Stop()
+    assert _exit_code(found, stop) == code  # type: ignore[arg-type]
+    stop.ask("SIGINT", 130)
+    assert _exit_code(found, stop) == (130 if missing else code)  # type: ignore[arg-type]
 
 
 @pytest.mark.soak
