@@ -107,6 +107,19 @@ def test_a_source_that_is_not_the_stores_is_refused(tmp_path: Path) -> None:
         Originals(store, config_of(tmp_path / "gone"), "train")
 
 
+def test_a_mask_whose_only_defect_was_erased_is_refused(tmp_path: Path) -> None:
+    folder = write_divided(tmp_path / "data")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:16, 20:26] = 1  # 36 pixels, less than 1 % of all
+    write_item(folder / "valid", "valid0", seed=0, mask=mask)
+    config = DataConfig(source=str(folder), image_size=64)
+    store = prepare(config)
+    np.testing.assert_array_equal(Originals(store, config, "valid").read_mask(0), mask)
+    (folder / "valid/masks/valid0.png").write_bytes(rgb_mask(np.zeros((64, 64), np.uint8)))
+    with pytest.raises(DataError, match=r"valid0.png: expected the mask that the data were"):
+        Originals(store, config, "valid").read_mask(0)
+
+
 def _renamed(store: Store) -> Store:
     return replace(store, classes=("background", "dent", "crack"))
 
