@@ -105,19 +105,20 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
     Raises:
         ConfigError: where the data are other ones than the study's.
         DataError: where there are neither data nor a prepared store.
+        OSError: where the data cannot be read, and there is no prepared store.
     """
     from data_pipeline.prepare import prepare
     from data_pipeline.problems import DataError
     from search.config import ConfigError, StudyConfig
 
-    config = StudyConfig.recorded(study.config, str(study.path / "study.yaml"))
+    recorded = config = StudyConfig.recorded(study.config, str(study.path / "study.yaml"))
     if source is not None:
         data = config.data.model_copy(update={"source": str(source)})
         config = config.model_copy(update={"data": data})
     try:
         store = prepare(config.data)
-    except DataError:
-        found = _prepared_before(config, study) if source is None else None
+    except (DataError, OSError):
+        found = _prepared_before(recorded, study)
         if found is None:
             raise
         return config, found
@@ -141,6 +142,6 @@ def _prepared_before(config: StudyConfig, study: StudyRecord) -> Store | None:
     root = config.data.store_path or source.with_name(f"{source.name}.prepared")
     try:
         store = Store.open(root.expanduser() / (study.data_fingerprint or "")[:16])
-    except DataError:
+    except (DataError, OSError):
         return None
     return store if store.fingerprint == study.data_fingerprint else None
