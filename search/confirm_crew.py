@@ -154,7 +154,8 @@ class Crew:
                     self._look(live)
                 for reference in ended:
                     self._end(reference, self._live.pop(reference))
-            self._give_up_if_barren()
+            if not self._stop.asked:
+                self._give_up_if_barren()
         finally:
             for reference in self._live:
                 ray.cancel(reference, force=True)
@@ -282,8 +283,17 @@ class Crew:
         else:
             self._barren[run] = reason
         self._observer.ended(run, reason)
-        if not self._fertile and len(self._barren) >= HOPELESS_FAILURES:
+        if not self._stop.asked and self._looks_hopeless():
             self._give_up_if_barren()
+
+    def _looks_hopeless(self) -> bool:
+        """Whether several configs have failed; one bad one fails by folds and seeds, too."""
+        if len(self._barren) < HOPELESS_FAILURES:
+            return False
+        failed = {run.trial for run in self._barren}
+        if any(live.run.trial not in failed for live in self._live.values()):
+            return False
+        return len(failed) >= min(HOPELESS_FAILURES, len({run.trial for run in self._configs}))
 
     def _trains(self) -> None:
         """Note that trainings do train here: those that failed, failed by themselves."""

@@ -226,6 +226,34 @@ def test_where_nothing_trains_at_all_nothing_is_written_off(
     assert failure_of(run_folder(tmp_path, Run(3, 0))) == "ImportError: no tensorflow"
 
 
+def test_one_bad_config_among_others_is_not_hopeless(tmp_path: Path, cluster: InPlace) -> None:
+    def work(job: Job) -> Ended:
+        return Ended() if job.trial == 7 else Ended(failed="ValueError: a bad config")
+
+    bad = [Run(3, 0, fold) for fold in range(4)]
+    crew, _, _ = crew_of(tmp_path, work, room=Room(1))
+    crew._place = Place(tmp_path, CONFIG, "test", dict.fromkeys((None, 0, 1, 2, 3), tmp_path))
+    crew._configs = {run: CONFIG.at(PARAMS, 0) for run in (*bad, Run(7, 0))}
+    crew.run([*bad, Run(7, 0)])
+    assert crew.hopeless is None
+    assert all(failure_of(run_folder(tmp_path, run)) for run in bad)
+
+
+def test_what_failed_before_the_user_ended_it_is_not_called_hopeless(
+    tmp_path: Path, cluster: InPlace
+) -> None:
+    stop = Stop()
+
+    def work(job: Job) -> Ended:
+        stop.ask("SIGINT", 130)
+        return Ended(failed="ImportError: no tensorflow")
+
+    crew, _, _ = crew_of(tmp_path, work, stop=stop)
+    crew.run(RUNS_OF_TWO)
+    assert crew.hopeless is None
+    assert failure_of(run_folder(tmp_path, RUNS_OF_TWO[0])) is None  # tried again next time
+
+
 def test_storage_in_trouble_ends_the_run(tmp_path: Path, cluster: InPlace) -> None:
     def work(job: Job) -> Ended:
         return Ended(trouble="the storage is full") if job.trial == 7 else Ended()
