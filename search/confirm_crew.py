@@ -22,7 +22,7 @@ from search.bridge import why_lost
 from search.capacity import Capacity
 from search.config import StudyConfig, TrialConfig
 from search.confirm_plan import folder_of
-from search.confirm_worker import BEGUN, Ended, Job
+from search.confirm_worker import BEGUN, SCORING, Ended, Job
 from search.memory import is_out_of_memory, out_of_memory_line
 from search.placement import Bundle
 from search.stop import Stop
@@ -74,6 +74,7 @@ class _Live:
         owner: Name under which its process claims its folder.
         epoch: The last one that it is known to have written.
         heard: Time (``time.monotonic()``) of the last sign of life; None before it has begun.
+        scored: When its scoring last gave a sign of life, by the clock of its files.
         lost: Why it was cancelled.
     """
 
@@ -81,16 +82,24 @@ class _Live:
     owner: str
     epoch: int
     heard: float | None = None
+    scored: float | None = None
     lost: str | None = None
 
 
 @dataclass
 class _Past:
-    """What has happened to a training before: workers lost at an epoch, a larger share asked."""
+    """What has happened to a training before.
+
+    Attributes:
+        epoch, losses: Workers lost in a row after an epoch.
+        factor: The share that is asked for.
+        scored: Whether its scoring has failed.
+    """
 
     epoch: int = 0
     losses: int = 0
     factor: float = 1.0
+    scored: bool = False
 
 
 class Crew:
@@ -150,8 +159,10 @@ class Crew:
                     ended, _ = ray.wait(list(self._live), timeout=POLL_SECONDS)
                 else:
                     time.sleep(POLL_SECONDS)
-                for live in self._live.values():
+                for reference, live in self._live.items():
                     self._look(live)
+                    if reference not in ended:
+                        self._end_if_it_hangs(reference, live)
                 for reference in ended:
                     self._end(reference, self._live.pop(reference))
             if not self._stop.asked:
@@ -211,7 +222,7 @@ class Crew:
         return self._tasks[key]
 
     def _look(self, live: _Live) -> None:
-        """Hear of the epochs that a training has written; end one that hangs."""
+        """Hear of the epochs that a training has written, and of its scoring after the last."""
         folder = folder_of(self._place.study, live.run)
         if live.heard is None and _owner_of(folder) == live.owner:
             live.heard = time.monotonic()
@@ -221,15 +232,16 @@ class Crew:
                 self._observer.epoch_ended(live.run, record)
             live.epoch, live.heard = epochs[-1]["epoch"], time.monotonic()
             self._trains()
-        self._end_if_it_hangs(live)
+        scored = _time_of(folder / SCORING)
+        if live.heard is not None and scored != live.scored:
+            live.scored, live.heard = scored, time.monotonic()
 
-    def _end_if_it_hangs(self, live: _Live) -> None:
+    def _end_if_it_hangs(self, reference: Any, live: _Live) -> None:
         minutes = self._place.config.resources.trial_timeout_minutes
         if minutes is None or live.heard is None or live.lost:
             return
         if time.monotonic() - live.heard > 60 * minutes:
             live.lost = f"no report for {minutes:g} minutes (trial_timeout_minutes)"
-            (reference,) = (key for key, other in self._live.items() if other is live)
             ray.cancel(reference, force=True)
 
     def _end(self, reference: Any, live: _Live) -> None:
@@ -238,13 +250,16 @@ class Crew:
         if ended.trouble:
             self.trouble = ended.trouble
             self._stop.ask(ended.trouble)
-        elif live.lost or ended.lost:
-            self._retry(live, live.lost or ended.lost or "")
-        elif ended.failed is None:
+        elif ended == Ended():  # it may have ended as it was given up
             self._trains()
             self._observer.ended(live.run, None)
-        elif not self._grows(live.run, ended.failed):
+        elif live.lost or ended.lost:
+            self._retry(live, live.lost or ended.lost or "")
+        elif ended.failed and not self._again(live.run, ended.failed, ended.scoring):
             self._fail(live.run, ended.failed)
+
+    def _again(self, run: Run, reason: str, scoring: bool) -> bool:
+        return self._grows(run, reason) or (scoring and self._scores_again(run, reason))
 
     def _of(self, run: Run) -> _Past:
         return self._past.setdefault(run, _Past())
@@ -274,6 +289,16 @@ class Crew:
             return False
         past.factor = LARGER_SHARE
         self._observer.warn(f"{run.name}: {reason}; once more with a larger share")
+        self._waiting.appendleft(run)
+        return True
+
+    def _scores_again(self, run: Run, reason: str) -> bool:
+        """Let a training whose scoring failed be scored once more: its epochs stay."""
+        past = self._of(run)
+        if past.scored:
+            return False
+        past.scored = True
+        self._observer.warn(f"{run.name}: its scoring failed: {reason}; once more")
         self._waiting.appendleft(run)
         return True
 
@@ -336,6 +361,13 @@ def _epochs(folder: Path) -> list[dict[str, Any]]:
 def _epoch_of(folder: Path) -> int:
     epochs = _epochs(folder)
     return int(epochs[-1]["epoch"]) if epochs else 0
+
+
+def _time_of(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _owner_of(folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.confirmation import EVALUATION, MODEL
 from search.config import TrialConfig
@@ -20,7 +21,14 @@ from search.study import write_json
 from search.trouble import Patience, StorageTroubleError, check_present, storage_trouble
 from search.worker import reason_of, set_up_process, threads_of
 
+if TYPE_CHECKING:
+    from data_pipeline.store import Store
+    from results.evaluation import Evaluation
+
 BEGUN = "worker.json"
+# Touched as the model is scored, which writes no epochs.
+SCORING = "scoring"
+_WHILE_SCORING = "while its best epoch was scored"
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,13 @@ class Ended:
         failed: Why it failed for good; None where it is done.
         lost: Why it has to be tried again, elsewhere perhaps.
         trouble: Why nothing can be written.
+        scoring: Whether it was trained, and failed while it was scored.
     """
 
     failed: str | None = None
     lost: str | None = None
     trouble: str | None = None
+    scoring: bool = False
 
 
 def train_and_score(job: Job) -> Ended:
@@ -91,7 +101,8 @@ def train_and_score(job: Job) -> Ended:
         if type(error).__name__ == "SupersededError":  # the folder is another's now
             return Ended(lost=str(error))
         (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        return Ended(failed=reason_of(error))
+        scoring = _WHILE_SCORING in getattr(error, "__notes__", ())
+        return Ended(failed=reason_of(error), scoring=scoring)
     finally:
         _release()
 
@@ -102,7 +113,6 @@ def _work(job: Job, study: Path, folder: Path) -> Ended:
         set_up_process(job.resources)
     from data_pipeline.store import Store
     from search.objective import TrialRun
-    from search.scoring import score_model
 
     seconds = 60 * job.resources["storage_patience_minutes"]
     patient = Patience(study, seconds, _say, lambda: None, lambda: False)
@@ -117,22 +127,40 @@ def _work(job: Job, study: Path, folder: Path) -> Ended:
         run.close()
     if run.best is None:
         return Ended(failed=f"{config.objective} was undefined in every epoch")
-    counts = score_model(
+    try:
+        counts = _score(job, config, store, run.best["epoch"])
+    except Exception as error:
+        error.add_note(_WHILE_SCORING)
+        raise
+    run.check_owner()
+    patient(lambda: counts.save(folder / EVALUATION))
+    return Ended()
+
+
+def _score(job: Job, config: TrialConfig, store: Store, epoch: int) -> Evaluation:
+    from search.scoring import score_model
+
+    folder = Path(job.folder)
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # no reason to count at another size
+            (folder / SCORING).touch()
+
+    beat()
+    return score_model(
         folder / MODEL,
         store,
         config.data,
         job.split,
         name=job.name,
         trial=job.trial,
-        epoch=run.best["epoch"],
+        epoch=epoch,
         seed=job.seed,
         fold=job.fold,
         batch_size=2 * config.train.batch_size,
-        threads=threads,
+        threads=threads_of(job.resources),
+        beat=beat,
     )
-    run.check_owner()
-    patient(lambda: counts.save(folder / EVALUATION))
-    return Ended()
 
 
 def _say(message: str) -> None:

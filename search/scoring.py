@@ -103,6 +103,7 @@ def score_model(
     fold: int | None = None,
     batch_size: int = 8,
     threads: int = 1,
+    beat: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Count what a saved model predicts on every image of a split.
 
@@ -119,6 +120,7 @@ def score_model(
         name, trial, epoch, seed, fold: As :class:`results.evaluation.Evaluation` keeps them.
         batch_size: Images a step; a float32 [B, H, W, classes] of probabilities is held.
         threads: Threads that read masks and count.
+        beat: Called before each step.
 
     Raises:
         model.inference.ModelError: where the file is no model, or one of other images or classes.
@@ -127,7 +129,12 @@ def score_model(
     from model.inference import Predictor, load_model
 
     images = Images.open(store, config, split)
-    ask = Predictor(load_model(model_path, store.image_shape, store.num_classes)).predict
+    model = Predictor(load_model(model_path, store.image_shape, store.num_classes))
+
+    def ask(shown: Pixels) -> NDArray[np.float32]:
+        beat()
+        return model.predict(shown)
+
     images, counts = at_best(images, lambda i: list(count_images(i, ask, batch_size, threads)))
     if images.why:
         _log.warning("%s is scored at the size of the prepared data: %s", name, images.why)

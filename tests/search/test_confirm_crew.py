@@ -13,8 +13,8 @@ import ray
 
 from results.confirmation import FAILED, RUNS, Run, failure_of, run_folder
 from search.config import StudyConfig, TrialConfig
-from search.confirm_crew import Crew, Place
-from search.confirm_worker import BEGUN, Ended, Job
+from search.confirm_crew import Crew, Place, _Live
+from search.confirm_worker import BEGUN, SCORING, Ended, Job
 from search.stop import Stop
 
 CONFIG = StudyConfig.from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
@@ -320,3 +320,38 @@ def test_a_training_that_hangs_is_killed_and_goes_on(
     crew.run(RUNS_OF_TWO)
     assert "no report for 1e-06 minutes" in calls.of("warn")[0][0]
     assert sorted(calls.of("ended")) == sorted((run.name, None) for run in RUNS_OF_TWO)
+
+
+def test_scoring_is_a_sign_of_life_and_a_success_wins(tmp_path: Path, cluster: InPlace) -> None:
+    crew, calls, _ = crew_of(tmp_path, lambda job: Ended())
+    run = RUNS_OF_TWO[0]
+    live = _Live(run, "me", 1, heard=1.0)
+    crew._look(live)
+    assert live.heard == 1.0
+    (run_folder(tmp_path, run) / SCORING).touch()
+    crew._look(live)
+    assert live.heard > 1.0
+    # Given up for hanging, and ended at the same moment.
+    live.lost = "no report"
+    crew._capacity.place(run.name, crew._configs[run])
+    crew._end(SimpleNamespace(result=Ended()), live)
+    assert calls.of("ended") == [(run.name, None)]
+    assert not calls.of("warn")
+
+
+def test_a_scoring_that_fails_is_tried_once_more(tmp_path: Path, cluster: InPlace) -> None:
+    asked: list[str] = []
+
+    def work(job: Job) -> Ended:
+        asked.append(job.name)
+        write_epochs(job, 1)
+        fails = job.trial == 7 or (job.seed == 0 and len(asked) == 1)
+        return Ended(failed="OSError: gone", scoring=True) if fails else Ended()
+
+    crew, calls, _ = crew_of(tmp_path, work, room=Room(1))
+    crew.run(RUNS_OF_TWO)
+    assert sorted(calls.of("ended")) == sorted(
+        (run.name, "OSError: gone" if run.trial == 7 else None) for run in RUNS_OF_TWO
+    )
+    assert [asked.count(run.name) for run in RUNS_OF_TWO] == [2, 2, 1]
+    assert len(calls.of("warn")) == 2

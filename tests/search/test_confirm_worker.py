@@ -3,14 +3,25 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from search.confirm_worker import BEGUN, Ended, Job, train_and_score
+from search.config import StudyConfig
+from search.confirm_worker import BEGUN, SCORING, Ended, Job, train_and_score
 from search.objective import SupersededError
 from search.store_transfer import StoreTransferError
+
+PARAMS = {
+    "model.num_layers": 3,
+    "model.base_filters": 8,
+    "model.base_kernel": 3,
+    "model.dropout_rate": 0.0,
+    "train.learning_rate": 0.01,
+}
 
 
 @pytest.fixture
@@ -73,6 +84,30 @@ def test_what_is_raised_becomes_a_failure_a_loss_or_trouble(
     assert train_and_score(job) == ended
     told = Path(job.folder, "error.txt")
     assert told.exists() == (ended.failed is not None)
+
+
+def test_what_fails_while_it_is_scored_is_told_from_training(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = SimpleNamespace(done=True, best={"epoch": 1}, close=lambda: None)
+    monkeypatch.setattr("search.objective.TrialRun", lambda *_, **__: run)
+    monkeypatch.setattr("data_pipeline.store.Store.open", lambda path: None)
+    for name in ("set_up_process", "store_here", "threads_of"):
+        monkeypatch.setattr(f"search.confirm_worker.{name}", lambda _: None)
+    config = StudyConfig().at(PARAMS, 0).model_dump(mode="json")
+    beats: list[bool] = []
+
+    def score_model(*_: Any, beat: Callable[[], None], **__: Any) -> None:
+        Path(job.folder, SCORING).unlink()
+        beat()
+        beats.append(Path(job.folder, SCORING).exists())
+        raise ValueError("the source is gone")
+
+    monkeypatch.setattr("search.scoring.score_model", score_model)
+    ended = train_and_score(replace(job, config=config, resources={"storage_patience_minutes": 0}))
+    assert ended.scoring
+    assert "the source is gone" in str(ended.failed)
+    assert beats == [True]
 
 
 def test_a_study_that_is_gone_is_trouble_and_no_failure(job: Job) -> None:
