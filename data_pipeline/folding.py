@@ -1,7 +1,7 @@
 """Group k-fold over a prepared store: for data too small for one test split.
 
 The records of all splits are pooled and their groups dealt into K folds. Fold f is scored, the
-next one chooses the epoch, the others train: what is scored has chosen nothing, and over the K
+next one chooses the epoch, the others train: what is scored has chosen no epoch, and over the K
 stores every image is scored once.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import SPLITS
-from data_pipeline.prepare import exclusive, publish, try_open
+from data_pipeline.prepare import exclusive, publish, try_open, work_folder
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.splits import folds_by_group
 from data_pipeline.store import (
@@ -74,14 +74,18 @@ def fold_store(store: Store, folds: int, fold: int, seed: int, folder: Path) -> 
     if found is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder, path.name):
+    with exclusive(folder, path.name) as locked:
         found = try_open(path)  # the process waited for may have made it
         if found is None:
-            work = path.with_name(f"{path.name}.tmp-fold")
+            work = work_folder(path, locked)
             shutil.rmtree(work, ignore_errors=True)  # a half one, of a process that was killed
             work.mkdir()
-            _write(store, pool, (folds, fold, seed), work)
-            publish(work, path)
+            try:
+                _write(store, pool, (folds, fold, seed), work)
+                publish(work, path)
+            except BaseException:  # a full disk gets its room back
+                shutil.rmtree(work, ignore_errors=True)
+                raise
     return Store.open(path)
 
 

@@ -60,7 +60,7 @@ def prepare(
         return store
     with exclusive(root, path.name) as locked:
         store = try_open(path)  # the process waited for may have made it
-        work = _work_folder(path, locked)
+        work = work_folder(path, locked)
         _remove_leftovers(root, path.name if locked else None, work if store is None else None)
         if store is None:
             tasks = shard_tasks(dataset, config, work, fingerprint)
@@ -158,7 +158,7 @@ def exclusive(root: Path, name: str) -> Iterator[bool]:
             yield True
 
 
-def _work_folder(path: Path, locked: bool) -> Path:
+def work_folder(path: Path, locked: bool) -> Path:
     """Where the shards of a store are made: the next process finds them where a lock keeps others
     out meanwhile; without one, two processes must not meet.
     """

@@ -134,6 +134,11 @@ class Confirmation:
         ended = self.evaluations.keys() | self.failed.keys()
         return tuple(run for run in self.plan.runs if run not in ended)
 
+    @property
+    def resolution(self) -> str | None:
+        """native or prepared, as all of its scores are; None before the first."""
+        return next((each.resolution for each in self.evaluations.values()), None)
+
     def of_trial(self, trial: int) -> tuple[Evaluation, ...]:
         """Counts of a config, one a seed that is done; the folds of a seed are joined."""
         return _of_trial(self.plan, self.evaluations, trial)
@@ -367,7 +372,7 @@ def _verdict(confirmation: Confirmation) -> tuple[str, ...]:
         )
     if plan.folds is not None:
         lines.append(FOLDS_CAVEAT)
-    if any(each.resolution == "prepared" for each in confirmation.evaluations.values()):
+    if confirmation.resolution == "prepared":
         lines.append(PREPARED_CAVEAT)
     lines += [f"{run.name} failed: {reason}" for run, reason in confirmation.failed.items()]
     return tuple(lines)

@@ -1,7 +1,7 @@
 """The best config against the baselines, measured on the best images that there are.
 
 What it is measured by, from the strongest: a finished confirmation (new trainings over seeds, on
-images that chose nothing), the scored model (image by image, so there are intervals), else the
+images that chose no epoch), the scored model (image by image, so there are intervals), else the
 search's own epochs (without intervals).
 """
 

@@ -18,6 +18,7 @@ import yaml
 
 from results.confirmation import (
     FOLDS_CAVEAT,
+    PREPARED_CAVEAT,
     Confirmation,
     Run,
     interval_text,
@@ -69,7 +70,8 @@ the validation split."""
 
 _CONFIRMED = """\
 The study's best configs were trained again over seeds, and this one confirmed best: {objective}
-**{mean}** ({confirmed}), of images that chose {unchosen}.{caveats}
+**{mean}** ({confirmed}), of images that chose {unchosen}; the best of {candidates} on these images,
+so still slightly optimistic.{caveats}
 In the search it had {value:.4f} on the validation split."""
 
 _README = """\
@@ -231,6 +233,7 @@ def _confirmed_facts(choice: _Choice) -> dict[str, Any]:
             "seeds": int(row["seeds"]),
             "split": found.plan.split,
             "folds": found.plan.folds,
+            "resolution": found.resolution,
             "not_distinguishable_from": [int(number) for number in tied],
             "model": choice.run.name,
         }
@@ -347,9 +350,12 @@ def _words(study: StudyRecord, choice: _Choice) -> dict[str, Any]:
     caveats = [f"Not distinguishable from trial {', '.join(tied)}."] if tied else []
     if found.plan.folds is not None:
         caveats.append(f"But {FOLDS_CAVEAT}.")
+    if found.resolution == "prepared":
+        caveats.append(f"It was {PREPARED_CAVEAT}.")
     return words | {
         "mean": f"{row['mean']:.4f}",
-        "unchosen": "no epoch" if found.plan.folds else "neither the config nor an epoch",
+        "unchosen": "no epoch" if found.plan.folds else "neither the candidates nor an epoch",
+        "candidates": len(found.plan.configs),
         "confirmed": f"{interval_text(row['low'], row['high'])}, "
         f"{seeds_text(int(row['seeds']))}, {where(found.plan)}",
         "caveats": "".join(f"\n{caveat}" for caveat in caveats),

@@ -163,11 +163,14 @@ def recorded_config(study: StudyRecord, overrides: Iterable[str] = ()) -> StudyC
             problems.append(f"--set {override}: {error}")
     if problems:
         raise ConfigError(source, problems)
-    place = study.path.absolute()
-    tree["study"] |= {"storage_path": str(place.parent), "name": place.name}
+    place = study.path.resolve()
+    tree["study"] |= {"storage_path": str(place.parent)}
     if tree["data"]["source"] != SYNTHETIC:  # for processes that run elsewhere
         tree["data"]["source"] = str(Path(tree["data"]["source"]).expanduser().absolute())
-    return StudyConfig.from_tree(tree, source)
+    config = StudyConfig.from_tree(tree, source)
+    # A folder that was renamed may have a name that no new study could be given.
+    moved = config.study.model_copy(update={"name": place.name})
+    return config.model_copy(update={"study": moved})
 
 
 def training_config(config: StudyConfig, planned: PlannedConfig, run: Run) -> TrialConfig:
@@ -189,7 +192,8 @@ def check_test_split(config: StudyConfig, plan: Plan, store: Store) -> list[str]
     split = store.splits.get(plan.split)
     if split is None or not split.count:
         problem = (
-            f"expected a {plan.split} split, whose images have chosen nothing, received none; "
+            f"expected a {plan.split} split, which chose no candidate and no epoch, received "
+            f"none; "
             f"--folds {SUGGESTED_FOLDS} scores every image once by a cross-validation over groups"
         )
         raise ConfigError(config.data.source, [problem])

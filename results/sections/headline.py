@@ -82,7 +82,7 @@ def _measured(found: Contest, confirmation: Confirmation | None) -> str:
     if found.source == "scored" or confirmation is None:
         return f"at its epoch {trial.best_epoch or NONE} of {trial.epochs}, on {images}"
     folds = confirmation.plan.folds is not None
-    caveat = f"; {FOLDS_CAVEAT}" if folds else " that chose nothing"
+    caveat = f"; {FOLDS_CAVEAT}" if folds else " that chose neither the candidates nor an epoch"
     return f"its config trained anew, on {images}{caveat}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.folding import fold_store
+from data_pipeline.originals import Originals
 from data_pipeline.prepare import prepare
 from data_pipeline.problems import DataError
 from data_pipeline.store import Store
+from tests.data_pipeline.files import write_divided
 from tests.data_pipeline.tiny_store import write_store
 
 FOLDS = 3
@@ -102,7 +105,7 @@ def test_a_fold_is_made_once_and_found_again(store: Store, tmp_path: Path) -> No
 def test_what_a_killed_process_left_is_made_anew(store: Store, tmp_path: Path) -> None:
     whole = fold_store(store, FOLDS, 0, 0, tmp_path / "folds")
     expected = numbers(whole, "test")
-    half = whole.path.with_name(f"{whole.path.name}.tmp-fold")
+    half = whole.path.with_name(f"{whole.path.name}.tmp-work")
     os.rename(whole.path, half)
     (half / "manifest.json").unlink()
     again = fold_store(store, FOLDS, 0, 0, tmp_path / "folds")
@@ -139,3 +142,30 @@ def test_impossible_folds_are_refused(
     with pytest.raises(DataError, match=message):
         fold_store(store, folds, fold, 0, tmp_path / "folds")
     assert not (tmp_path / "folds").exists()
+
+
+def test_a_full_disk_gets_its_room_back(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        (arguments[-1] / "half").write_bytes(b"x")  # type: ignore[operator]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("data_pipeline.folding._write", full)
+    with pytest.raises(OSError, match="No space left"):
+        fold_store(store, FOLDS, 0, 0, tmp_path / "folds")
+    assert [path.name for path in (tmp_path / "folds").iterdir() if path.is_dir()] == []
+
+
+def test_a_folds_records_are_found_in_the_source(tmp_path: Path) -> None:
+    config = DataConfig(source=str(write_divided(tmp_path / "data")), image_size=16)
+    whole = prepare(config)
+    seen = []
+    for fold in folds_of(whole, tmp_path / "folds"):
+        originals = Originals(fold, config, "test")
+        for index, stem in enumerate(fold.splits["test"].stems):
+            item = originals.items[index]
+            assert f"{item.split}/{item.stem}" == stem
+            originals.read_mask(index)  # raises where it is not what the record was made from
+            seen.append(stem)
+    assert len(seen) == len(set(seen)) == 10

@@ -195,6 +195,7 @@ def test_the_confirmed_config_is_preferred_with_its_best_model_by_validation(
         "seeds": 2,
         "split": "test",
         "folds": None,
+        "resolution": "native",
         "not_distinguishable_from": [],
         "model": name,
     }
@@ -256,7 +257,7 @@ def test_a_tie_and_a_cross_validation_are_said(confirmed: Path, tmp_path: Path) 
     readme = (export_best(confirmed, tmp_path / "best") / "README.md").read_text(encoding="utf-8")
     assert f"# magnetic-tile: trial {number}" in readme
     assert f"Not distinguishable from trial {best.number}." in readme
-    assert "1 seed, all images, 3 folds), of images that chose no epoch." in readme
+    assert "1 seed, all images, 3 folds), of images that chose no epoch;" in readme
     assert "slightly" in readme
     assert f"{Run(number, 0, 2).name} (of a part of the data)" in readme
 

@@ -207,3 +207,11 @@ def test_without_a_test_split_folds_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a test split.*--folds 5"):
         check_test_split(StudyConfig(), Plan(top=1, seeds=1), store)
     assert check_test_split(StudyConfig(), Plan(top=1, seeds=1, folds=5), store) == []
+
+
+def test_a_study_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    study = study_of(tmp_path, {0: ("COMPLETE", 0.4, 1, None)})
+    renamed = tmp_path / "my study (copy)"
+    study.path.rename(renamed)
+    config = recorded_config(load_study(renamed))
+    assert config.directory == renamed.resolve()
