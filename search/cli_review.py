@@ -45,7 +45,7 @@ def score(
     """
     from results.records import load_study
     from search.remote_store import fetch_models, push_back
-    from search.study_scoring import models_of
+    from search.study_scoring import models_of, scored_models
 
     console = Console()
     study = load_study(study_dir)
@@ -53,6 +53,7 @@ def score(
     if split == "test":
         console.print(UNTOUCHED, highlight=False, soft_wrap=True)
     candidates = models_of(study, has_model=lambda trial: True)
+    candidates += [model for model, _ in scored_models(study, store.fingerprint, lambda t: True)]
     named = [t.path.name for t in study.trials if t.number in (trial or ())]
     fetch_models(study_dir, {*(model.trial.path.name for model in candidates), *named})
     files = _score(console, study_dir, config, store, trial or [], split)

@@ -6,9 +6,11 @@ are named by its record, so that none ever shows another image.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.store import Store
-from results.evaluation import FOLDER, Evaluation
+from results.evaluation import FOLDER, Evaluation, Resolution
 from results.scores import dice
 from search.counting import decide
 from search.scoring import Images, predictions
@@ -28,6 +30,7 @@ LONGEST_SIDE = 320
 PICTURES = "pictures.json"
 AUGMENTATION = "augmentation.json"
 
+_LOCK = ".lock"
 _SHEET = "augmentation.jpg"
 _ROWS, _SAMPLES, _SHEET_SIDE = 4, 5, 160
 _SHEET_BYTES = 150_000
@@ -66,22 +69,48 @@ def _three(rows: list[tuple[float, str, int]]) -> set[int]:
     return {row[2] for row in (ordered[0], ordered[(len(rows) - 1) // 2], best)}
 
 
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep other processes that draw a study's pictures waiting.
+
+    Where the file system knows no locks, nothing does.
+    """
+    folder = directory / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def are_drawn(directory: Path, facts: Mapping[str, Any]) -> bool:
     """Return whether pictures.json tells of the models and data that ``facts_of`` gave.
 
-    It may tell of more models.
+    It may tell of more models, and of the images' own size where the prepared one would do.
     """
     told = _told(directory / FOLDER / PICTURES)
     models = told.get("models", {})
-    wanted = {key: value for key, value in facts.items() if key != "models"}
-    return wanted.items() <= told.items() and facts["models"].items() <= models.items()
+    same = all(told.get(key) == facts[key] for key in ("split", "fingerprint"))
+    sharp = told.get("resolution") in ("native", facts["resolution"])
+    return same and sharp and facts["models"].items() <= models.items()
 
 
-def facts_of(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return what pictures depend on: the models and their epochs, the data, the resolution."""
+def facts_of(
+    evaluations: Sequence[Evaluation], resolution: Resolution | None = None
+) -> dict[str, Any]:
+    """Return what pictures depend on: the models and their epochs, the data, the resolution.
+
+    Args:
+        evaluations: Of the models.
+        resolution: Of the pictures themselves; None: the best that was scored at.
+    """
+    best: Resolution = (
+        "native" if any(e.resolution == "native" for e in evaluations) else "prepared"
+    )
     return {
         "split": evaluations[0].split,
         "fingerprint": evaluations[0].fingerprint,
+        "resolution": resolution or best,
         "models": {e.name: [e.epoch, e.resolution] for e in evaluations},
     }
 
@@ -123,7 +152,8 @@ def draw_pictures(
             place = f"pictures/{_stem(images, index)}.{name}.png"
             _write(folder / place, ".png", _shrunk(predicted, cv2.INTER_NEAREST_EXACT))
             entries[index]["predictions"][name] = place
-    listing = {"format": 1, **facts_of(evaluations), "images": list(entries.values())}
+    facts = facts_of(evaluations, images.resolution)
+    listing = {"format": 1, **facts, "images": list(entries.values())}
     write_json(folder / PICTURES, listing)
     return [*_remove_others(folder, entries.values()), f"{FOLDER}/{PICTURES}"]
 
@@ -157,7 +187,7 @@ def _remove_others(folder: Path, entries: Iterable[Mapping[str, Any]]) -> list[s
     ]
     for path in (folder / "pictures").iterdir():
         if f"pictures/{path.name}" not in listed:
-            path.unlink()
+            path.unlink(missing_ok=True)
     return [f"{FOLDER}/{place}" for place in listed]
 
 

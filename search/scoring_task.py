@@ -16,7 +16,7 @@ import ray
 from data_pipeline.config import SYNTHETIC
 from data_pipeline.store import Store
 from results.evaluation import FOLDER
-from results.records import load_study
+from results.records import TrialRecord, load_study
 from search.book import TrialBook
 from search.capacity import Capacity
 from search.config import StudyConfig
@@ -26,7 +26,15 @@ from search.remote_store import RemoteFolder, copy_of, fetch
 from search.remote_study import StudyCopy
 from search.stop import Stop
 from search.store_transfer import store_here
-from search.study_scoring import MODEL, SPLIT, Model, models_of, score_study, scored_before
+from search.study_scoring import (
+    MODEL,
+    SPLIT,
+    Model,
+    models_of,
+    score_study,
+    scored_before,
+    scored_models,
+)
 from search.worker import set_up_process, threads_of
 
 START_SECONDS = 120.0
@@ -176,7 +184,12 @@ def _own_copy(config: StudyConfig) -> Path:
     fetch(origin, copy)
     there = {entry.name for entry in origin.list()}
     record = load_study(copy)
-    for model in models_of(record, has_model=lambda t: f"trials/{t.path.name}/{MODEL}" in there):
-        name = f"trials/{model.trial.path.name}/{MODEL}"
+
+    def has_model(trial: TrialRecord) -> bool:
+        return f"trials/{trial.path.name}/{MODEL}" in there
+
+    wanted = models_of(record, has_model=has_model)
+    wanted += [m for m, _ in scored_models(record, record.data_fingerprint, has_model)]
+    for name in {f"trials/{model.trial.path.name}/{MODEL}" for model in wanted}:
         origin.download(name, copy / name)
     return copy

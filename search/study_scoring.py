@@ -109,6 +109,23 @@ def scored_before(
     return found if same and found.trial == model.trial.number else None
 
 
+def scored_models(
+    study: StudyRecord,
+    fingerprint: str | None,
+    has_model: Callable[[TrialRecord], bool] = lambda trial: (trial.path / MODEL).is_file(),
+) -> list[tuple[Model, Evaluation]]:
+    """List the models that have an evaluation for the pictures, of whichever run or command.
+
+    Args:
+        study: The study.
+        fingerprint: Of its data; an evaluation of others, or of another epoch, does not count.
+        has_model: Whether a trial's model can be had.
+    """
+    models = [Model(trial, _epoch(trial)) for trial in study.trials if has_model(trial)]
+    found = [(m, scored_before(study.path, m, SPLIT, fingerprint)) for m in models]
+    return [(model, evaluation) for model, evaluation in found if evaluation is not None]
+
+
 def score_study(
     directory: Path,
     config: StudyConfig,
@@ -148,7 +165,8 @@ def score_study(
     for model in models_of(study, trials):
         scores.take(model)
     if split == SPLIT:
-        scores.draw()
+        with pictures.alone(directory):
+            scores.draw(scored_models(study, store.fingerprint))
     return Scored(tuple(scores.evaluations.values()), tuple(scores.new), tuple(scores.files))
 
 
@@ -215,25 +233,45 @@ class _Scores:
         self._tell(f"{model.name} scored on {len(found.images)} images, {found.resolution} size")
         return found
 
-    def draw(self) -> None:
-        """Write the pictures and the augmentation's, where there is a model and they are not."""
+    def draw(self, others: Sequence[tuple[Model, Evaluation]] = ()) -> None:
+        """Write the pictures and the augmentation's, where there is a model and they are not.
+
+        Args:
+            others: Models that were scored at other times, which the pictures keep.
+        """
         if not self.evaluations:
             return
-        evaluations = list(self.evaluations.values())
-        if not pictures.are_drawn(self._directory, pictures.facts_of(evaluations)):
-            files = {name: model.path for name, model in self._models.items()}
-            drawn = at_best(
-                self._images,
-                lambda images: pictures.draw_pictures(self._directory, images, files, evaluations),
-            )
-            self.files += drawn[1]
-            _forget()
+        from model.inference import ModelError
+
+        own = {name: model.path for name, model in self._models.items()}
+        files = {model.name: model.path for model, _ in others} | own
+        evaluations = {model.name: found for model, found in others} | self.evaluations
+        try:
+            self._draw(files, list(evaluations.values()))
+        except ModelError as error:
+            if len(files) == len(own):
+                raise
+            self._warn(f"pictures of the models scored now alone: {error}")
+            self._draw(own, list(self.evaluations.values()))
         best = next(iter(self._models.values()))
         try:
             augment = self._constants(best).augment
             self.files += pictures.draw_augmentation(self._directory, self._images.store, augment)
         except (ValueError, DataError) as error:
             self._warn(f"no picture of the augmentation: {error}")
+
+    def _draw(self, files: dict[str, Path], evaluations: list[Evaluation]) -> None:
+        wanted = pictures.facts_of(evaluations, self._images.resolution)
+        if pictures.are_drawn(self._directory, wanted):
+            return
+        used, drawn = at_best(
+            self._images,
+            lambda images: pictures.draw_pictures(self._directory, images, files, evaluations),
+        )
+        self.files += drawn
+        _forget()
+        if used is not self._images:
+            self._warn(f"pictures are of the prepared data's size: {_first_problem(used.why)}")
 
     def _constants(self, model: Model) -> TrialConfig:
         return self._config.at(dict(model.trial.params))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from results.evaluation import Evaluation
 from search.pictures import (
+    alone,
     are_drawn,
     draw_augmentation,
     draw_pictures,
@@ -104,6 +106,28 @@ def test_pictures_are_listed_with_every_models_prediction(
     draw_pictures(tmp_path, images, {"m1": models["m1"]}, evaluations[:1])
     assert not are_drawn(tmp_path, facts_of(evaluations))
     assert not list(tmp_path.rglob("*.m2.png"))
+
+
+def test_pictures_drawn_at_the_records_size_are_drawn_again(tmp_path: Path) -> None:
+    def listed(resolution: str) -> None:
+        facts = facts_of([evaluation()], resolution)
+        (tmp_path / "evaluation").mkdir(exist_ok=True)
+        (tmp_path / "evaluation" / "pictures.json").write_text(json.dumps(facts))
+
+    listed("prepared")
+    assert not are_drawn(tmp_path, facts_of([evaluation()]))
+    assert are_drawn(tmp_path, facts_of([evaluation()], "prepared"))
+    listed("native")
+    assert are_drawn(tmp_path, facts_of([evaluation()]))
+    assert are_drawn(tmp_path, facts_of([evaluation()], "prepared"))
+
+
+def test_one_draws_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").mkdir()
+    with (tmp_path / "evaluation" / ".lock").open("w") as other:
+        with alone(tmp_path), pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_large_images_shrink_and_what_is_not_counted_stays_so(tmp_path: Path) -> None:
