@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def draw_pictures(
     models: Mapping[str, Path],
     evaluations: Sequence[Evaluation],
     batch_size: int = 8,
+    beat: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Predict the chosen images again with every model, and write what the report shows.
 
@@ -130,6 +131,7 @@ def draw_pictures(
         models: Name to ``.keras`` file.
         evaluations: Of these models, in any order.
         batch_size: Images a step.
+        beat: Called for each model and image: the drawing goes on.
 
     Returns:
         Names of the files written, within the study directory; pictures.json the last.
@@ -146,10 +148,12 @@ def draw_pictures(
     shape, classes = images.store.image_shape, images.store.num_classes
     mode = None if images.originals is None else images.config.resize
     for name, path in models.items():
+        beat()
         ask = Predictor(load_model(path, shape, classes)).predict
         for index, probabilities in predictions(images, ask, indices, batch_size):
             predicted, _ = decide(probabilities, images.mask(index), mode)
             place = f"pictures/{_stem(images, index)}.{name}.png"
+            beat()
             _write(folder / place, ".png", _shrunk(predicted, cv2.INTER_NEAREST_EXACT))
             entries[index]["predictions"][name] = place
     facts = facts_of(evaluations, images.resolution)

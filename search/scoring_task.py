@@ -6,10 +6,14 @@ does the same later.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import ray
 
@@ -19,7 +23,7 @@ from results.evaluation import FOLDER
 from results.records import TrialRecord, load_study
 from search.book import TrialBook
 from search.capacity import Capacity
-from search.config import StudyConfig
+from search.config import StudyConfig, TrialConfig
 from search.live import Observer
 from search.pictures import are_drawn, facts_of
 from search.remote_store import RemoteFolder, copy_of, fetch
@@ -39,8 +43,13 @@ from search.worker import set_up_process, threads_of
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.5
+SILENT_MINUTES = 30.0  # without a beat, where resources.trial_timeout_minutes is not set
+BEAT_SECONDS = 5.0
 BEGUN = "begun"
+BEAT = "beat"
 _NAME = "scoring"
+
+T = TypeVar("T")
 
 
 class NotScoredError(RuntimeError):
@@ -74,7 +83,7 @@ def score_at_end(
         models = _to_score(config, store)
         if models:
             observer.note("scoring the best trial and the baselines, image by image")
-            for note in _scored(config, models[0], store, capacity, book.stop):
+            for note in _scored(config, models, store, capacity, book.stop):
                 observer.warn(note)
     except Exception as error:  # Ray's, the storage's, the records': none is worth a finished run
         why = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
@@ -104,10 +113,10 @@ def _to_score(config: StudyConfig, store: Store) -> list[Model]:
 
 
 def _scored(
-    config: StudyConfig, best: Model, store: Store, capacity: Capacity, stop: Stop
+    config: StudyConfig, models: Sequence[Model], store: Store, capacity: Capacity, stop: Stop
 ) -> list[str]:
     """Run the task; return what there is to warn of."""
-    bundle = capacity.place(_NAME, config.at(dict(best.trial.params)))
+    bundle = capacity.place(_NAME, _largest(config, models, capacity))
     resources = config.resources.model_dump(mode="json")
     resources["gpus_per_trial"] = bundle.get("GPU", 0)
     task = ray.remote(_score_here).options(
@@ -120,26 +129,55 @@ def _scored(
     try:
         said = task.remote(_portable(config), str(store.path), resources)
         _expect(said, stop, START_SECONDS)
-        notes: list[str] = _expect(said, stop, None)
-        return notes
+        return _notes(said, stop, 60 * (config.resources.trial_timeout_minutes or SILENT_MINUTES))
     finally:
         capacity.free(_NAME)
 
 
-def _expect(said: Any, stop: Stop, seconds: float | None) -> Any:
+def _largest(config: StudyConfig, models: Sequence[Model], capacity: Capacity) -> TrialConfig:
+    """Return the model whose trial reserves most: the task has room for each of them."""
+
+    def size(constants: TrialConfig) -> tuple[float, ...]:
+        bundle = capacity.place(_NAME, constants)
+        capacity.free(_NAME)
+        return tuple(bundle.get(name, 0) for name in ("GPU", "memory", "CPU"))
+
+    return max((config.at(dict(model.trial.params)) for model in models), key=size)
+
+
+def _notes(said: Any, stop: Stop, seconds: float) -> list[str]:
+    """Wait for what there is to warn of, while the task beats.
+
+    Raises:
+        NotScoredError: where it falls silent, or the run is asked to end.
+    """
+    silent = f"it said nothing for {seconds:g} s"
+    while isinstance(told := _expect(said, stop, seconds, silent), str):
+        pass
+    notes: list[str] = told
+    return notes
+
+
+def _expect(said: Any, stop: Stop, seconds: float, late: str = "") -> Any:
     """Wait for the next that the task says; leave it where the run is asked to end.
+
+    Args:
+        said: By the task, a stream.
+        stop: Of the run.
+        seconds: To wait.
+        late: What is wrong where it does not come in time.
 
     Raises:
         NotScoredError: where it does not come.
         ray.exceptions.RayError: what the task raised.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not ray.wait([said], timeout=POLL_SECONDS)[0]:
         why = stop.reason
-        if deadline is not None and time.monotonic() > deadline:
-            why = f"the cluster had no room for it within {seconds:g} s"
+        if time.monotonic() > deadline:
+            why = late or f"the cluster had no room for it within {seconds:g} s"
         if why is not None:
-            ray.cancel(said)
+            ray.cancel(said, force=True)  # one that hangs would not hear of it
             raise NotScoredError(why)
     return ray.get(next(said))
 
@@ -155,32 +193,71 @@ def _portable(config: StudyConfig) -> dict[str, Any]:
 
 
 def _score_here(tree: Mapping[str, Any], store: str, resources: Mapping[str, Any]) -> Iterator[Any]:
-    """Say that it has begun, score the study, and say what there is to warn of."""
+    """Say that it has begun, that it goes on, and at last what there is to warn of."""
     yield BEGUN
     set_up_process(resources)
     config = StudyConfig.from_tree(tree)
-    directory = config.directory if config.origin is None else _own_copy(config)
+    yield from beating(lambda beat: _score(config, Path(store), threads_of(resources), beat))
+
+
+def beating(work: Callable[[Callable[[], None]], T]) -> Iterator[str | T]:
+    """Do a work that calls ``beat`` as it goes on; yield a beat each few seconds, then its result.
+
+    The work has a thread of its own, as it cannot yield from within.
+    """
+    said: SimpleQueue[str] = SimpleQueue()
+    last = float("-inf")
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_SECONDS:
+            last = time.monotonic()
+            said.put(BEAT)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work, beat)
+        done.add_done_callback(lambda _: said.put(""))
+        while told := said.get():
+            yield told
+        yield done.result()
+
+
+def _score(config: StudyConfig, store: Path, threads: int, beat: Callable[[], None]) -> list[str]:
+    """Score the study; return what there is to warn of."""
     notes: list[str] = []
-    found = score_study(
-        directory,
-        config,
-        Store.open(store_here(Path(store))),
-        threads=threads_of(resources),
-        warn=notes.append,
-    )
-    if config.origin is not None:
-        for name in found.files:
-            RemoteFolder(config.origin).upload(directory / name, name)
-    yield notes
+
+    def score(directory: Path) -> tuple[str, ...]:
+        here = Store.open(store_here(store))
+        return score_study(
+            directory, config, here, threads=threads, warn=notes.append, beat=beat
+        ).files
+
+    if config.origin is None:
+        score(config.directory)
+        return notes
+    with _own_copy(config) as copy:
+        for name in score(copy):
+            RemoteFolder(config.origin).upload(copy / name, name)
+            beat()
+    return notes
 
 
-def _own_copy(config: StudyConfig) -> Path:
-    """Fetch a study from its object store, with the models that are to be scored."""
+@contextlib.contextmanager
+def _own_copy(config: StudyConfig) -> Iterator[Path]:
+    """Fetch a study from its object store, with the models that are to be scored; then drop it."""
     study = config.study
     # Not the driver's own copy, which may be on this machine, too.
     copy = copy_of(study.storage_path, study.name, study.cache_path)
     copy = copy.with_name(f"{copy.name}.{FOLDER}")
-    origin = RemoteFolder(config.origin or "")
+    try:
+        _fetch_scored(RemoteFolder(config.origin or ""), copy)
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def _fetch_scored(origin: RemoteFolder, copy: Path) -> None:
+    """Fetch a study, the models that are to be scored, and those that pictures keep."""
     fetch(origin, copy)
     there = {entry.name for entry in origin.list()}
     record = load_study(copy)
@@ -192,4 +269,3 @@ def _own_copy(config: StudyConfig) -> Path:
     wanted += [m for m, _ in scored_models(record, record.data_fingerprint, has_model)]
     for name in {f"trials/{model.trial.path.name}/{MODEL}" for model in wanted}:
         origin.download(name, copy / name)
-    return copy

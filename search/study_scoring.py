@@ -20,6 +20,7 @@ MOST_BASELINES = 4
 SPLIT = "valid"  # the one that pictures are of
 
 Tell = Callable[[str], None]
+Beat = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def score_study(
     threads: int = 1,
     tell: Tell = lambda message: None,
     warn: Tell = lambda message: None,
+    beat: Beat = lambda: None,
 ) -> Scored:
     """Score a study's models, and draw what the report shows of them.
 
@@ -151,6 +153,7 @@ def score_study(
         threads: Threads that read masks and count.
         tell: Told of each model as it is scored.
         warn: Told of what could not be done, and why.
+        beat: Called for each model and batch: the scoring goes on.
 
     Raises:
         ConfigError: where one of ``trials`` has no model.
@@ -161,7 +164,7 @@ def score_study(
     images = Images.open(store, config.data, split)
     if images.why:
         warn(f"scored at the size of the prepared data: {_first_problem(images.why)}")
-    scores = _Scores(directory, config, images, threads, tell, warn)
+    scores = _Scores(directory, config, images, threads, tell, warn, beat)
     for model in models_of(study, trials):
         scores.take(model)
     if split == SPLIT:
@@ -187,13 +190,14 @@ class _Scores:
         threads: int,
         tell: Tell,
         warn: Tell,
+        beat: Beat = lambda: None,
     ) -> None:
         self.evaluations: dict[str, Evaluation] = {}
         self.new: list[str] = []
         self.files: list[str] = []
         self._models: dict[str, Model] = {}
         self._directory, self._config, self._images = directory, config, images
-        self._threads, self._tell, self._warn = threads, tell, warn
+        self._threads, self._tell, self._warn, self._beat = threads, tell, warn, beat
 
     def take(self, model: Model) -> None:
         """Score a model, unless that was done before; of one that cannot be, say why."""
@@ -220,6 +224,7 @@ class _Scores:
                 epoch=model.epoch,
                 batch_size=self._constants(model).train.batch_size,
                 threads=self._threads,
+                beat=self._beat,
             )
         except ModelError as error:
             self._warn(f"{model.name} is not scored: {error}")
@@ -266,7 +271,9 @@ class _Scores:
             return
         used, drawn = at_best(
             self._images,
-            lambda images: pictures.draw_pictures(self._directory, images, files, evaluations),
+            lambda images: pictures.draw_pictures(
+                self._directory, images, files, evaluations, beat=self._beat
+            ),
         )
         self.files += drawn
         _forget()

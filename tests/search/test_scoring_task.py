@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,15 @@ from search import scoring_task
 from search.cli import app
 from search.config import ConfigError, StudyConfig
 from search.runner import run_study
-from search.scoring_task import NotScoredError, _expect, score_at_end
+from search.scoring_task import (
+    NotScoredError,
+    _expect,
+    _largest,
+    _notes,
+    _own_copy,
+    beating,
+    score_at_end,
+)
 from search.stop import Stop
 from search.study_scoring import models_of
 from tests.results.simulated_study import write_study
@@ -134,6 +144,11 @@ def test_a_finished_run_never_fails_by_its_scoring(
     assert len(log.warnings) == 2
 
 
+def _hangs() -> Any:
+    yield "begun"
+    time.sleep(600)
+
+
 def _never(*_: Any) -> Any:
     yield
 
@@ -150,4 +165,52 @@ def test_a_cluster_without_room_and_a_run_that_is_to_end_are_not_waited_for(
     with pytest.raises(NotScoredError, match=r"no room for it within 0.1 s"):
         _expect(task.remote(), calm, 0.1)
     with pytest.raises(NotScoredError, match=r"SIGTERM"):
-        _expect(task.remote(), asked, None)
+        _expect(task.remote(), asked, 60)
+    with pytest.raises(NotScoredError, match=r"said nothing for 5 s"):
+        _notes(ray.remote(_hangs).options(num_cpus=0, num_returns="streaming").remote(), calm, 5)
+
+
+def test_the_scoring_beats_while_it_goes_on_and_raises_what_went_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(beat: Callable[[], None]) -> list[str]:
+        beat()
+        beat()
+        return ["a note"]
+
+    assert list(beating(work)) == ["beat", ["a note"]]  # the second came too soon
+    monkeypatch.setattr(scoring_task, "BEAT_SECONDS", 0.0)
+    assert list(beating(work)) == ["beat", "beat", ["a note"]]
+    with pytest.raises(ZeroDivisionError):
+        list(beating(lambda beat: 1 // 0))
+
+
+def test_the_task_has_room_for_the_largest_model() -> None:
+    bundles = {1: {"CPU": 1, "GPU": 0.25}, 2: {"CPU": 1, "GPU": 0.5}, 3: {"CPU": 4}}
+    taken: list[str] = []
+
+    def place(name: str, constants: int) -> dict[str, float]:
+        assert not taken
+        taken.append(name)
+        return bundles[constants]
+
+    capacity: Any = SimpleNamespace(place=place, free=taken.remove)
+    config: Any = SimpleNamespace(at=lambda params: params["size"])
+    models: Any = [SimpleNamespace(trial=SimpleNamespace(params={"size": n})) for n in bundles]
+    assert _largest(config, models, capacity) == 2
+    assert not taken
+
+
+def test_the_copy_of_a_study_is_dropped_when_it_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(_: Any, copy: Path) -> None:
+        copy.mkdir(parents=True)
+        (copy / "best.keras").touch()
+
+    monkeypatch.setattr(scoring_task, "_fetch_scored", fetched)
+    study = SimpleNamespace(storage_path="s3://b/p", name="tiny", cache_path=tmp_path)
+    config: Any = SimpleNamespace(study=study, origin="s3://b/p/tiny")
+    with _own_copy(config) as copy:
+        assert (copy / "best.keras").is_file()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -63,7 +63,9 @@ def test_pictures_keep_models_scored_by_hand_and_tell_of_the_records_size(
 ) -> None:
     drawn: list[set[str]] = []
 
-    def draw(_: Path, images: Images, files: dict[str, Path], found: list[Any]) -> list[str]:
+    def draw(
+        _: Path, images: Images, files: dict[str, Path], found: list[Any], **_b: Any
+    ) -> list[str]:
         if images.originals is not None:
             raise DataError([Problem("a.png", "damaged")])
         assert {e.name for e in found} == set(files)
