@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.confirmation import Confirmation
 from results.figures.comparison import (
     OVER,
     differences_figure,
@@ -70,8 +71,9 @@ def write_comparison(study_dirs: Sequence[Path | str], target: Path | str) -> Pa
 
 def _load(paths: Sequence[Path]) -> list[StudyRecord]:
     studies, problems = [], []
-    for path in paths:
-        if paths.count(path) > 1:
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
             problems.append(f"{path}: expected each study once")
             continue
         try:
@@ -109,7 +111,8 @@ def render_comparison(studies: Sequence[StudyRecord], generated: datetime | None
             "differences": differences_figure(differences, names[0]),
             "reasons": reasons,
             "confirmed": _confirmed(compared.materials),
-            "histories": _histories(compared.studies),
+            "unread": _unread(compared.materials),
+            "histories": _histories(compared.materials),
             "configs": _configs(compared.studies),
             "parameters": _parameters(compared.studies),
             "data": _data(compared.studies),
@@ -123,17 +126,21 @@ def _facts(study: StudyRecord) -> str:
     return f"{count(len(study.trials), 'trial')}, {value}"
 
 
-def _histories(studies: Mapping[str, StudyRecord]) -> dict[str, Any]:
-    tables = {name: comparison.progress_table(study) for name, study in studies.items()}
+def _histories(materials: Mapping[str, Material]) -> dict[str, Any]:
+    tables = {
+        name: comparison.progress_table(material.study, material.tables.trials)
+        for name, material in materials.items()
+    }
     return {over: histories_figure(tables, over) for over in OVER}
 
 
 def _class_table(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     rows = []
-    for name in dict.fromkeys(table["class"]):
-        cells = table[table["class"] == name].set_index("study")
+    for kind, name in _mean_first(table):
+        chosen = (table["kind"] == kind) & (table["class"] == name)
+        cells = table[chosen].set_index("study")
         best = cells["dice"].max()
-        row = [{"text": name}]
+        row: list[dict[str, Any]] = [{"text": name}]
         row += [
             _interval_cell(cells.loc[study], strong=bool(cells.loc[study, "dice"] == best))
             if study in cells.index
@@ -141,9 +148,14 @@ def _class_table(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
             for study in names
         ]
         rows.append(row)
-    # The mean first, background last, as everywhere.
-    rows = rows[-1:] + rows[1:-1] + rows[:1]
     return {"heads": _heads("Class", names), "rows": rows}
+
+
+def _mean_first(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Kind and name of each row: the mean first, the background last, as everywhere."""
+    pairs = list(dict.fromkeys(zip(table["kind"], table["class"], strict=True)))
+    background = next((pair for pair in pairs if pair[0] == "class"), None)
+    return sorted(pairs, key=lambda pair: (pair[0] == "class", pair == background))
 
 
 def _heads(first: str, names: Sequence[str], numeric: bool = True) -> list[dict[str, Any]]:
@@ -160,8 +172,8 @@ def _interval_cell(row: Any, strong: bool) -> dict[str, Any]:
 def _confirmed(materials: Mapping[str, Material]) -> dict[str, Any] | None:
     rows = []
     for name, material in materials.items():
-        found = material.confirmation
-        if found is None or found.incumbent is None:
+        found = _confirmation(material)
+        if isinstance(found, str) or found is None or found.incumbent is None:
             continue
         best: Any = found.ranking.set_index("trial").loc[found.incumbent]
         split = f"{found.plan.folds}-fold" if found.plan.folds else found.plan.split
@@ -171,6 +183,24 @@ def _confirmed(materials: Mapping[str, Material]) -> dict[str, Any] | None:
         rows.append([{"text": f"{name}, trial {found.incumbent}"}, *cells])
     heads = _heads("Config", ["Mean", "95 % interval", "Seeds", "Scored on"])
     return {"heads": heads, "rows": rows} if rows else None
+
+
+def _confirmation(material: Material) -> Confirmation | str | None:
+    """A study's confirmation, or why it cannot be read."""
+    try:
+        return material.confirmation
+    except RecordError as error:
+        return "; ".join(error.problems)
+
+
+def _unread(materials: Mapping[str, Material]) -> list[str]:
+    """What of the studies could not be read, a sentence each; the rest of the page stands."""
+    found = []
+    for name, material in materials.items():
+        confirmation = _confirmation(material)
+        problems = [*material.scored[1], *([confirmation] if isinstance(confirmation, str) else ())]
+        found += [f"{name}: {problem}." for problem in problems]
+    return found
 
 
 def _configs(studies: Mapping[str, StudyRecord]) -> dict[str, Any]:

@@ -122,6 +122,8 @@ def _is_named(frame: pd.DataFrame) -> bool:
 
 
 def _rows(frame: pd.DataFrame) -> str:
+    if _is_named(frame) and frame.index.name in frame.columns:  # a class called "number"
+        frame = frame.rename_axis(f"{frame.index.name}_")
     plain = frame.reset_index() if _is_named(frame) else frame
     text: str = plain.to_json(orient="records", double_precision=10, date_format="iso")
     return text
@@ -140,7 +142,7 @@ def _made(section: Section, material: Material) -> dict[str, Any]:
 
 
 def _facts(study: StudyRecord, generated: str) -> list[tuple[str, str]]:
-    source = study.data.get("source") or study.config.get("data", {}).get("source", "")
+    source = study.data.get("source") or (study.config.get("data") or {}).get("source", "")
     facts = [("Data", str(source)), ("Begun", time_text(study.created))]
     facts.append(("Report of", time_text(generated) + " UTC"))
     return [fact for fact in facts if fact[1] not in ("", NONE)]

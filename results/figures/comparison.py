@@ -33,7 +33,7 @@ def incumbents_figure(table: pd.DataFrame, names: Sequence[str]) -> Drawing:
     classes = _foreground(table)
     figure = blank(x="Dice", y=None)
     for place, name in enumerate(names):
-        rows = table[table["study"] == name].set_index("class").reindex(classes)
+        rows = _rows_of(table, name, classes)
         if rows["dice"].notna().any():
             _add_dots(figure, rows, classes, name, _offset(place, len(names)), place)
     figure.update_layout(showlegend=True, legend={"traceorder": "normal"})
@@ -49,9 +49,17 @@ def incumbents_figure(table: pd.DataFrame, names: Sequence[str]) -> Drawing:
 
 
 def _foreground(table: pd.DataFrame) -> list[str]:
-    kinds = table.drop_duplicates("class").set_index("class")["kind"]
-    classes = [str(name) for name in kinds.index[kinds == "class"]]
-    return [MEAN, *classes[1:]]
+    """The mean, then the classes but the background; a class may be called like the mean."""
+    classes = list(dict.fromkeys(table.loc[table["kind"] == "class", "class"]))
+    return [MEAN, *map(str, classes[1:])]
+
+
+def _rows_of(table: pd.DataFrame, study: str, names: Sequence[str]) -> pd.DataFrame:
+    """A study's rows in the order of ``_foreground``, empty where it has none."""
+    rows = table[table["study"] == study]
+    mean = rows[rows["kind"] == "mean"].set_index("class").reindex(list(names[:1]))
+    classes = rows[rows["kind"] == "class"].set_index("class").reindex(list(names[1:]))
+    return pd.concat([mean, classes])
 
 
 def _offset(place: int, count: int) -> float:
@@ -124,7 +132,7 @@ def differences_figure(table: pd.DataFrame, first: str) -> Drawing:
     names = list(dict.fromkeys(shown["study"]))
     figure = blank(x=f"Dice minus that of {label(first, 40)}", y=None)
     for place, name in enumerate(names):
-        rows = shown[shown["study"] == name].set_index("class").reindex(classes)
+        rows = _rows_of(shown, name, classes)
         _add_dots(figure, rows, classes, name, _offset(place, len(names)), place + 1)
     ends = shown[["dice", "low", "high"]].to_numpy(dtype=float)
     figure.update_xaxes(range=padded(min(0.0, np.nanmin(ends)), max(0.0, np.nanmax(ends))))
@@ -141,6 +149,12 @@ def differences_figure(table: pd.DataFrame, first: str) -> Drawing:
 def _told_apart(table: pd.DataFrame, first: str) -> str:
     said = []
     for _, row in table[table["kind"] == "mean"].iterrows():
+        if np.isnan(row["low"]):
+            said.append(
+                f"{row['study']} against {first}: {row['dice']:+.3f}, no interval: fewer than two "
+                "groups show a class.".replace("-", "−")
+            )
+            continue
         apart = row["low"] > 0 or row["high"] < 0
         how = "better" if row["dice"] > 0 else "worse"
         amount = f"{row['dice']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")

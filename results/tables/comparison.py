@@ -12,6 +12,7 @@ from results.evaluation import Evaluation, of_trial
 from results.intervals import MEAN, class_intervals, paired_difference
 from results.records import StudyRecord
 from results.scores import mean_foreground
+from results.tables import search
 
 _NOT_CONFIG = {"provenance"}
 _SPLITS = ("train", "valid", "test")
@@ -221,33 +222,25 @@ def _other_data(first: str, label: str, images: tuple[set[str], set[str]]) -> st
     )
 
 
-def progress_table(study: StudyRecord) -> pd.DataFrame:
+def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
     """The best value so far, after each trial that has ended, in the order of their ends.
+
+    Args:
+        study: Its records.
+        trials: Its ``trials_table``.
 
     Returns:
         Columns number (trials ended so far), epochs (trained so far, of all of these), hours (since
         the first trial began; NaN where a record has no times), best (of the COMPLETE ones; NaN
         before the first).
     """
-    ended = [t for t in study.trials if t.state != "RUNNING"]
-    starts = pd.to_datetime(pd.Series([t.started for t in study.trials]), utc=True)
-    ends = pd.to_datetime(pd.Series([t.finished for t in ended], dtype=object), utc=True)
-    hours = (ends - starts.min()).dt.total_seconds() / 3600
-    values = [t.value if t.state == "COMPLETE" else None for t in ended]
-    table = pd.DataFrame(
-        {
-            "hours": hours,
-            "epochs": [max(t.epochs, len(t.curve)) for t in ended],
-            "value": pd.Series(values, dtype=float),
-        }
-    )
-    # By their ends; trials without a time stay in the order of their numbers.
-    table = table.sort_values("hours", kind="stable", ignore_index=True)
+    table = search.progress_table(study, trials)
+    table = table[table["state"] != "RUNNING"].reset_index(drop=True)
     return pd.DataFrame(
         {
             "number": range(1, len(table) + 1),
             "epochs": table["epochs"].cumsum(),
             "hours": table["hours"],
-            "best": table["value"].cummax().ffill(),
+            "best": table["best"],
         }
     )

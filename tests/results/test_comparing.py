@@ -68,3 +68,29 @@ def test_what_is_no_study_is_told_of_each(make_study: MakeStudy, tmp_path: Path)
     with pytest.raises(ValueError, match="expected two studies or more"):
         write_comparison([good], tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()
+
+
+def test_what_cannot_be_read_of_a_study_is_told_and_the_rest_stands(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    paths = [make_study(trials=4, running=0, name=name) for name in ("one", "two")]
+    (paths[1] / "confirm").mkdir()
+    (paths[1] / "confirm" / "confirm.json").write_text("{}")
+    (paths[0] / "evaluation").mkdir()
+    (paths[0] / "evaluation" / "valid-trial-00000.npz").write_bytes(b"torn")
+    page = Page(write_comparison(paths, tmp_path / "comparison.html"))
+
+    assert "one: " in page.text
+    assert "valid-trial-00000.npz: expected the counts of a model" in page.text
+    assert "two: confirm/confirm.json: top" in page.text
+    with pytest.raises(RecordError, match="each study once"):
+        write_comparison([paths[0], paths[0] / ".." / paths[0].name], tmp_path / "c.html")
+
+
+def test_a_class_may_be_called_like_the_mean(make_study: MakeStudy, tmp_path: Path) -> None:
+    paths = [
+        make_study(trials=3, running=0, classes=("ground", "mean foreground", "b"), name=name)
+        for name in ("one", "two")
+    ]
+    page = Page(write_comparison(paths, tmp_path / "comparison.html"))
+    assert page.texts.count("mean foreground") >= 2

@@ -43,3 +43,11 @@ def test_several_studies_are_compared(studies: list[Path], tmp_path: Path) -> No
     assert write_pages(studies, page) == [f"comparison: {page}"]
     with pytest.raises(ConfigError, match="expected one study, received 2"):
         write_pages(studies, page, csv=True)
+
+
+def test_a_class_may_be_called_like_a_column(tmp_path: Path) -> None:
+    classes = ("background", "number", "value")
+    study = write_study(tmp_path / "study", Simulation(trials=3, running=0, classes=classes))
+    write_pages([study], None, json=True)
+    rows = json.loads((study / "report_tables" / "tables.json").read_text())["dice_per_class"]
+    assert {"number_", "number", "value"} <= set(rows[0])

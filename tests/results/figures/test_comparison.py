@@ -71,3 +71,11 @@ def test_histories_draw_the_steps_and_the_end() -> None:
 
     assert list(line.x) == [2, 4]
     assert drawing.says == "a: 0.100 after 4 trials."
+
+
+def test_a_difference_without_an_interval_is_said_as_such() -> None:
+    rows = pd.DataFrame(
+        [("b", "background", "class", 0.0), ("b", MEAN, "mean", 0.1)],
+        columns=["study", "class", "kind", "difference"],
+    ).assign(low=math.nan, high=math.nan)
+    assert "no interval: fewer than two groups" in differences_figure(rows, "a").says

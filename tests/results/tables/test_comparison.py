@@ -9,7 +9,7 @@ import pytest
 from results.evaluation import load_evaluations
 from results.intervals import MEAN
 from results.records import StudyRecord, load_study
-from results.tables import comparison
+from results.tables import comparison, trials_table
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_evaluation import write_evaluations
 from tests.results.simulated_study import Simulation
@@ -146,7 +146,8 @@ def test_progress_is_in_the_order_of_ends(make_study: MakeStudy) -> None:
         )
     )
     failed = replace(failed, curve=study.trials[0].curve)
-    table = comparison.progress_table(replace(study, trials=(late, early, failed)))
+    study = replace(study, trials=(late, early, failed))
+    table = comparison.progress_table(study, trials_table(study))
 
     assert table["hours"].to_list() == [1.0, 2.0, 3.0]
     assert table["best"].to_list() == [0.5, 0.5, 0.5]
