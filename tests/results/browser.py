@@ -65,6 +65,7 @@ def opened(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if dark else "light",
         has_touch=touch,
+        permissions=["clipboard-read", "clipboard-write"],
     )
     watched = Watched(context.new_page())
     page, own = watched.page, path.resolve().as_uri()
