@@ -44,7 +44,9 @@ class Findings:
         converged: What more trials may bring.
         confirmation: None where there is none.
         validation: Counts of any model on the validation split, where one was scored.
-        unreadable: What of the evaluations and the confirmation cannot be read, a sentence each.
+        unreadable: What of the evaluations cannot be read, a sentence each.
+        unconfirmed: What of the confirmation cannot be read or compared, a sentence each, where
+            the contest does not tell it.
         edges: Searched fields whose best trials crowd an end of their range, each with what to
             search next: "model.num_layers: 3 to 9".
     """
@@ -54,6 +56,7 @@ class Findings:
     confirmation: Confirmation | None = None
     validation: Evaluation | None = None
     unreadable: Sequence[str] = ()
+    unconfirmed: Sequence[str] = ()
     edges: Sequence[str] = ()
 
     @property

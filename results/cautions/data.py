@@ -11,6 +11,7 @@ from results.records import StudyRecord
 from results.words import listed
 
 _SPLITS = {"valid": "validation", "test": "test"}
+_SCORE_AGAIN = f"Delete those files and run {SCORE} again."
 
 
 def leak_cautions(study: StudyRecord) -> list[Caution]:
@@ -40,18 +41,26 @@ def leaks(study: StudyRecord) -> list[str]:
 
 def unreadable(findings: Findings) -> list[Caution]:
     """Scores that cannot be read or do not belong to this study."""
-    problems = [*findings.unreadable, *findings.contest.problems]
-    if not problems:
-        return []
-    more = f" And {len(problems) - 3:,} more." if len(problems) > 3 else ""
+    scored, confirmed = list(findings.unreadable), list(findings.unconfirmed)
+    (confirmed if findings.contest.source == "confirmed" else scored).extend(
+        findings.contest.problems
+    )
+    again = f"Run {CONFIRM} again"
+    if any("confirm.json" in problem for problem in confirmed):
+        again = f"Move the folder confirm/ away and run {CONFIRM} again"
     return [
-        Caution(
-            "scores left out",
-            f"Scores that were left out: {'; '.join(problems[:3])}.{more}",
-            f"Delete those files and run {SCORE} again (of a confirmation: {CONFIRM}).",
-            bad=True,
+        Caution(kind, f"{what} left out: {_first(problems)}", action, bad=True)
+        for kind, what, problems, action in (
+            ("scores left out", "Scores that were", scored, _SCORE_AGAIN),
+            ("trainings left out", "Of the confirmation was", confirmed, f"{again}."),
         )
+        if problems
     ]
+
+
+def _first(problems: list[str], most: int = 3) -> str:
+    more = f" And {len(problems) - most:,} more." if len(problems) > most else ""
+    return f"{'; '.join(problems[:most])}.{more}"
 
 
 def few_groups(findings: Findings) -> list[Caution]:

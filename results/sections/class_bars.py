@@ -52,7 +52,7 @@ def _row(
 ) -> dict[str, Any]:
     name, kind = str(row["class"]), str(row["kind"])
     shown = name if kind == "class" else name.capitalize()
-    outcome, few = str(row["outcome"]), kind == "class" and bool(row["few"])
+    outcome, few = str(row["outcome"]), bool(row["few"])
     ends = interval(row["difference_low"], row["difference_high"], sign=True)
     return {
         "name": shown,

@@ -62,10 +62,11 @@ def _statement(
         return _no_result(found.study)
     trial = found.best.trial
     if trial.baseline is not None:
-        return (
-            f"No searched trial beats the baseline “{trial.baseline}” (trial {trial.number}) so "
-            "far."
-        )
+        name = f"baseline “{trial.baseline}” (trial {trial.number})"
+        if found.source == "confirmed":  # of the searched ones only the best were confirmed
+            measured = _measured(found, confirmation)
+            return f"No config that was confirmed did better than the {name}, {measured}."
+        return f"No searched trial beats the {name} so far."
     parts = [f"Trial {trial.number}, {_measured(found, confirmation)}."]
     if found.baselines and found.source == "search":
         parts.append(judgement.classes_sentence(table))

@@ -1,4 +1,4 @@
-"""The verdict in sentences, computed: whether a gain is real, what to trust, what to do next."""
+"""The verdict in sentences, computed: how sure a gain is, what to trust, what to do next."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from results.cautions.search import LIKELY_GAIN, ended_rising
 from results.contest import Contest, Standing
 from results.convergence import Convergence
 from results.figures.drawing import objective_name
+from results.sections.outlook import percent
 from results.tables.verdict import Estimate, objective_difference, objective_estimate
 from results.words import listed, number, signed
 
@@ -43,27 +44,30 @@ def baseline_name(baseline: Standing) -> str:
     return f"baseline “{baseline.trial.baseline}”"
 
 
-def gain_sentence(contest: Contest, baseline: Standing, reserve: bool = True) -> str:
-    """Whether the best config's gain over a baseline is real; with what the interval leaves out."""
+def gain_sentence(contest: Contest, baseline: Standing) -> str:
+    """What the best config gains over a baseline, and what the interval leaves out.
+
+    Real is a gain of configs that were confirmed over several seeds, on enough groups; of one
+    training each it can only be above chance on these groups.
+    """
     gain, name = objective_difference(contest, baseline), baseline_name(baseline)
     if math.isnan(gain.value):
         return f"It cannot be compared with the {name}: one of them has no value."
     far = f"{signed(gain.value)} {objective_words(contest)}"
     if contest.source == "search":
         return (
-            f"Against the {name} it has {far} in the search; whether that is real is told once "
-            f"both are scored ({SCORE})."
+            f"Against the {name} it has {far} in the search; whether that is above chance is told "
+            f"once both are scored ({SCORE})."
         )
     if not gain.told:
         return f"Against the {name} it has {far}; one group alone shows the classes: no interval."
-    told = _told(contest, gain, name, far)
-    return told + _reserve(contest, gain) if reserve else told
+    return _told(contest, gain, name, far) + _reserve(contest, gain)
 
 
 def _told(contest: Contest, gain: Estimate, name: str, far: str) -> str:
     ends = f"95 % interval {interval(gain.low, gain.high, sign=True)}"
     if gain.outcome == "gains":
-        return f"The gain over the {name} is real on {_where(contest)}: {far} ({ends})."
+        return f"The gain over the {name} is {_how_sure(contest, gain)}: {far} ({ends})."
     if gain.outcome == "loses":
         return f"It is worse than the {name} on {_where(contest)}: {far} ({ends})."
     return (
@@ -72,13 +76,23 @@ def _told(contest: Contest, gain: Estimate, name: str, far: str) -> str:
     )
 
 
+def _how_sure(contest: Contest, gain: Estimate) -> str:
+    if _seeds(contest) == 1:
+        return f"above chance for these two trained models on {_where(contest)}"
+    return f"{'above chance' if gain.few else 'real'} on {_where(contest)}"
+
+
+def _seeds(contest: Contest) -> int:
+    """Trainings of the best config that differ in their seed alone."""
+    found = contest.best.found if contest.best else None
+    return found.seeds if found is not None and contest.source == "confirmed" else 1
+
+
 def _where(contest: Contest) -> str:
     evaluation = contest.evaluation
-    groups = len(set(evaluation.groups)) if evaluation else 0
-    seeds = contest.best.found.seeds if contest.best and contest.best.found else 1
-    if contest.source == "confirmed" and seeds > 1:
-        return f"these {groups:,} groups and {seeds} seeds"
-    return f"these {groups:,} groups"
+    groups, seeds = len(set(evaluation.groups)) if evaluation else 0, _seeds(contest)
+    words = "this one group" if groups == 1 else f"these {groups:,} groups"
+    return f"{words} and {seeds} seeds" if seeds > 1 else words
 
 
 def _reserve(contest: Contest, gain: Estimate) -> str:
@@ -86,8 +100,11 @@ def _reserve(contest: Contest, gain: Estimate) -> str:
     parts = []
     if contest.source == "scored":
         parts.append("the best was chosen on the same images, which flatters it")
+    if _seeds(contest) == 1:
+        what = "training" if contest.source == "scored" else "seed"  # a seed has several folds
+        parts.append(f"one {what} each: another seed may differ")
     if gain.few:
-        parts.append("some classes have fewer than five groups, so the interval is too narrow")
+        parts.append("some classes have fewer than five groups, so the interval is unreliable")
     return f" Mind: {'; '.join(parts)}." if parts else ""
 
 
@@ -195,7 +212,10 @@ def trust(contest: Contest, told: tuple[Caution, ...]) -> str:
         )
     name = f"Trial {trial.number}"
     if trial.baseline is not None:
-        name = f"The baseline “{trial.baseline}”, trial {trial.number}: no searched config beat it"
+        better = "no searched config beat it"
+        if contest.source == "confirmed":  # of the searched ones only the best were confirmed
+            better = "no config that was confirmed did better"
+        name = f"The baseline “{trial.baseline}”, trial {trial.number}: {better}"
     if contest.source == "confirmed":
         return f"{name}. Confirmed on {_where(contest)}. {runner_up_sentence(contest)}"
     return f"{name}, for now: it is not confirmed ({CONFIRM})."
@@ -206,11 +226,15 @@ def because(contest: Contest) -> str:
     value = objective_estimate(contest)
     ends = interval(value.low, value.high)
     words = f"{number(value.value)} {objective_words(contest)}{f' ({ends})' if ends else ''}."
+    if not contest.baselines and contest.missing:
+        command = CONFIRM if contest.source == "confirmed" else SCORE
+        name = contest.missing[0].baseline
+        return f"{words} The baseline “{name}” was not measured alike ({command})."
     if not contest.baselines:
         itself = contest.best is not None and contest.best.trial.baseline is not None
         other = "other " if itself else ""
         return f"{words} There is no {other}baseline to compare it with."
-    return f"{words} {gain_sentence(contest, contest.baselines[0], reserve=False)}"
+    return f"{words} {gain_sentence(contest, contest.baselines[0])}"
 
 
 def fails_on(table: pd.DataFrame) -> str:
@@ -244,7 +268,7 @@ def _next(
     row, lowest = converged.table.iloc[0], weakest(table, 1)
     chance = (
         f"{int(row['more'])} more trials gain {converged.margin:g} or more with a probability of "
-        f"about {100 * row['probability']:.0f} %"
+        f"{percent(row['probability'])}"
     )
     if row["probability"] >= LIKELY_GAIN or lowest.empty:
         return {"answer": f"{chance}: go on searching.", **_link("search")}

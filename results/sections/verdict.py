@@ -12,7 +12,7 @@ import pandas as pd
 
 from results import tables
 from results.cautions import Caution, Findings, cautions, cautions_table
-from results.confirmation import Confirmation, where
+from results.confirmation import PREPARED_CAVEAT, Confirmation, where
 from results.contest import Contest, contest
 from results.convergence import Convergence, convergence
 from results.edges import edges_table
@@ -61,10 +61,19 @@ class Verdict:
                 converged=self.converged,
                 confirmation=confirmation,
                 validation=self._validation,
-                unreadable=[*self.material.scored[1], *unreadable],
+                unreadable=self.material.scored[1],
+                unconfirmed=[*unreadable, *self._left_out],
                 edges=_edges(self.material.study),
             )
         )
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        """What an unfinished confirmation leaves out; a finished one tells it in the contest."""
+        confirmation = self.confirmation[0]
+        if confirmation is None or self.contest.source == "confirmed":
+            return ()
+        return confirmation.problems
 
     @property
     def _validation(self) -> Evaluation | None:
@@ -76,9 +85,13 @@ class Verdict:
 
 
 def _edges(study: StudyRecord) -> list[str]:
-    """The crowded ends that can be moved out: "model.num_layers: 3 to 9"."""
+    """The crowded ends that can be moved out: "model.num_layers: 3 to 9".
+
+    The end at which the incumbent alone lies is left to the section of the fields.
+    """
     table = edges_table(study).table
-    wider = table.dropna(subset="wider").drop_duplicates("parameter")
+    wider = table[table["why"] == "best trials"]
+    wider = wider.dropna(subset="wider").drop_duplicates("parameter")
     return [f"{row['parameter']}: {row['wider']}" for _, row in wider.iterrows()]
 
 
@@ -92,6 +105,7 @@ def build(material: Material) -> dict[str, Any]:
         "headline": headline(found, table, verdict.confirmation[0]),
         "short": judgement.short_path(found, table, verdict.cautions, verdict.converged),
         "cautions": verdict.cautions,
+        "confirmed": found.source == "confirmed",
         "against": against(material, found),
         "ranking": ranking(found, verdict.confirmation[0]),
         "facts": facts(verdict),
@@ -170,7 +184,9 @@ def _ranking_says(found: Contest, confirmation: Confirmation) -> str:
     if found.source == "confirmed" and found.best is not None:
         failed = [f"{run.name} failed: {why}" for run, why in confirmation.failed.items()]
         name = f"Trial {found.best.trial.number} confirmed best."
-        return " ".join([f"{name} {judgement.runner_up_sentence(found)}", *failed])
+        prepared = confirmation.resolution == "prepared"
+        caveats = [f"It was {PREPARED_CAVEAT}."] if prepared else []
+        return " ".join([f"{name} {judgement.runner_up_sentence(found)}", *caveats, *failed])
     return ". ".join(line[:1].upper() + line[1:] for line in lines) + "."
 
 

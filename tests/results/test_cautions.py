@@ -167,6 +167,7 @@ def test_what_still_runs_cannot_be_read_or_crowds_an_edge(make_study: MakeStudy)
     found = of(
         study,
         unreadable=[f"{n}.npz: damaged" for n in range(5)],
+        unconfirmed=["confirm/runs/a: damaged"],
         edges=["model.num_layers: 3 to 9"],
     )
 
@@ -175,6 +176,9 @@ def test_what_still_runs_cannot_be_read_or_crowds_an_edge(make_study: MakeStudy)
     assert "0.npz: damaged; 1.npz: damaged; 2.npz: damaged. And 2 more." in (
         found["scores left out"].text
     )
+    assert "flexunet-search score" in found["scores left out"].action
+    assert found["trainings left out"].text.endswith("left out: confirm/runs/a: damaged.")
+    assert found["trainings left out"].action == "Run flexunet-search confirm STUDY_DIR again."
     assert "model.num_layers: 3 to 9" in found["edge of the range"].action
 
 

@@ -85,8 +85,11 @@ def test_what_is_undefined_is_not_drawn() -> None:
 
 
 def test_few_groups_only_seem_to_gain() -> None:
-    given = row("Crack", few=True, outcome="gains")
-    crack = bars(pd.DataFrame([row("background"), given]), SWATCHES)["rows"][0]
+    given = {"few": True, "outcome": "gains"}
+    table = [row("background"), row("Crack", **given), row("mean foreground", "mean", **given)]
+    made = bars(pd.DataFrame(table), SWATCHES)
+    crack, mean = made["rows"][0], made["means"][0]
 
     assert (crack["outcome"], crack["outcome_text"]) == ("open", "seems to gain")
     assert crack["few"]
+    assert (mean["outcome"], mean["outcome_text"]) == ("open", "seems to gain")

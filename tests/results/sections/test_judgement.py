@@ -9,7 +9,9 @@ import pytest
 from results.cautions import Caution
 from results.contest import contest
 from results.convergence import Convergence, convergence
+from results.sections.headline import headline
 from results.sections.judgement import (
+    because,
     classes_sentence,
     fails_on,
     gain_sentence,
@@ -20,7 +22,15 @@ from results.sections.judgement import (
 )
 from results.tables.verdict import class_table
 from tests.results.conftest import MakeStudy
-from tests.results.verdicts import BETTER, WORSE, best_of, confirmed, scored_contest, studied
+from tests.results.verdicts import (
+    BETTER,
+    WORSE,
+    best_of,
+    confirmed,
+    scored,
+    scored_contest,
+    studied,
+)
 
 
 def test_intervals_in_words() -> None:
@@ -29,17 +39,45 @@ def test_intervals_in_words() -> None:
     assert interval(math.nan, math.nan) == ""
 
 
-def test_a_real_gain(make_study: MakeStudy) -> None:
+def test_a_gain_of_one_training_each_is_above_chance_only(make_study: MakeStudy) -> None:
     found = scored_contest(studied(make_study))
     sentence = gain_sentence(found, found.baselines[0])
 
     assert sentence.startswith(
-        "The gain over the baseline “reference” is real on these 6 groups: +0.067 mean foreground "
-        "Dice (95 % interval +0.067 to +"
+        "The gain over the baseline “reference” is above chance for these two trained models on "
+        "these 6 groups: +0.067 mean foreground Dice (95 % interval +0.067 to +"
     )
     assert "chosen on the same images" in sentence
-    assert "fewer than five groups" in sentence
-    assert "Mind" not in gain_sentence(found, found.baselines[0], reserve=False)
+    assert "one training each: another seed may differ" in sentence
+    assert "fewer than five groups, so the interval is unreliable" in sentence
+    assert because(found).endswith(sentence)
+
+
+def test_a_gain_is_real_over_seeds_and_enough_groups(make_study: MakeStudy) -> None:
+    study = studied(make_study)
+    fray = ((2, 2, 25), (2, 0, 25), (0, 0, 20))  # in every group, not in the first one alone
+    better, worse = ((1, 1, 20), (1, 0, 10), *fray), ((1, 1, 15), (1, 0, 15), *fray)
+
+    def sentence(seeds: int, few: bool) -> str:
+        best, rival = (BETTER, WORSE) if few else (better, worse)
+        whole = confirmed(study, {best_of(study).number: best, 0: rival}, seeds=seeds)
+        found = contest(study, [], whole)
+        return gain_sentence(found, found.baselines[0])
+
+    assert " is real on these 6 groups and 2 seeds: +" in sentence(2, few=False)
+    assert "Mind" not in sentence(2, few=False)
+    assert " is above chance on these 6 groups and 2 seeds: +" in sentence(2, few=True)
+    assert "for these two trained models on these 6 groups: +" in sentence(1, few=False)
+    assert sentence(1, few=False).endswith("Mind: one seed each: another seed may differ.")
+
+
+def test_a_baseline_that_was_not_scored_is_told(make_study: MakeStudy) -> None:
+    study = studied(make_study)
+    words = because(contest(study, [scored(best_of(study), BETTER)]))
+
+    assert words.endswith(
+        "The baseline “reference” was not measured alike (flexunet-search score STUDY_DIR)."
+    )
 
 
 def test_a_loss(make_study: MakeStudy) -> None:
@@ -136,6 +174,19 @@ def test_whom_to_trust(make_study: MakeStudy) -> None:
     assert trust(contest(only), ()).startswith("The baseline “reference”, trial 0: no searched")
 
 
+def test_a_baseline_that_confirmed_best_beat_the_confirmed_alone(make_study: MakeStudy) -> None:
+    study = studied(make_study)
+    whole = confirmed(study, {best_of(study).number: WORSE, 0: BETTER})
+    found = contest(study, [], whole)
+    statement = headline(found, class_table(found), whole)["statement"]
+
+    assert "trial 0: no config that was confirmed did better. Confirmed" in trust(found, ())
+    assert statement.startswith(
+        "No config that was confirmed did better than the baseline “reference” (trial 0), its "
+        "config trained anew, on 7 images of 6 groups"
+    )
+
+
 def test_classes_that_are_not_shown_do_not_fail(make_study: MakeStudy) -> None:
     table = class_table(scored_contest(studied(make_study)))
     absent = table.assign(true_groups=table["true_groups"].where(table["class"] != "Fray", 0))
@@ -146,7 +197,12 @@ def test_classes_that_are_not_shown_do_not_fail(make_study: MakeStudy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "told"), [(0.5, "go on searching"), (0.05, "the images of Fray")]
+    ("probability", "told"),
+    [
+        (0.5, "of 50 %: go on searching"),
+        (0.05, "of 5 %: rather look at the images of Fray"),
+        (0.001, "of < 1 %: rather"),
+    ],
 )
 def test_what_to_do_next(make_study: MakeStudy, probability: float, told: str) -> None:
     study = studied(make_study)

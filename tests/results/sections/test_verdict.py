@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from results.contest import contest
 from results.page import render_part
 from results.records import load_study
 from results.sections import verdict
 from results.sections.material import Material
+from results.sections.verdict import Verdict
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
 from tests.results.simulated_confirmation import write_confirmation
 from tests.results.simulated_evaluation import write_evaluations
@@ -93,10 +98,67 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     values, _ = built(path)
     told = next(caution for caution in values["cautions"] if caution.kind == "scores left out")
 
+    plan = next(caution for caution in values["cautions"] if caution.kind == "trainings left out")
+
     assert "valid-trial-00001.npz" in told.text
-    assert "confirm/confirm.json" in told.text
+    assert "confirm/confirm.json" in plan.text
+    assert plan.action.startswith("Move the folder confirm/ away")
     assert values["headline"]["score"] != "–"
     assert values["ranking"] is None
+
+
+def test_problems_of_an_unfinished_confirmation_are_told(tmp_path: Path) -> None:
+    simulation = Simulation(trials=4, running=0)
+    path = write_study(tmp_path / "study", simulation)
+    first = write_confirmation(path, simulation, seeds=1, top=1)[0]
+    (path / "confirm" / "runs" / first / "evaluation.npz").write_bytes(b"torn")
+    values, html = built(path)
+    told = next(caution for caution in values["cautions"] if caution.kind == "trainings left out")
+
+    assert first in told.text
+    assert told.action == "Run flexunet-search confirm STUDY_DIR again."
+    assert "Nothing to warn of" not in html
+
+
+def test_a_confirmation_at_the_prepared_size_says_so(confirmed: Path) -> None:
+    whole = Verdict(material(confirmed)).confirmation[0]
+    assert whole is not None
+    models = {run: replace(one, resolution="prepared") for run, one in whole.evaluations.items()}
+    prepared = replace(whole, evaluations=models)
+    study = load_study(confirmed)
+    told = verdict.ranking(contest(study, [], prepared), prepared)
+    native = verdict.ranking(contest(study, [], whole), whole)
+
+    assert told is not None
+    assert native is not None
+    assert "It was scored at the size of the prepared data" in told["says"]
+    assert "prepared data" not in native["says"]
+
+
+def test_an_end_where_the_incumbent_alone_lies_is_no_advice(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("a.x", "best trials", "0 to 9"), ("a.y", "incumbent", "0 to 5")]
+    table = pd.DataFrame(rows, columns=["parameter", "why", "wider"])
+    monkeypatch.setattr(verdict, "edges_table", lambda _: SimpleNamespace(table=table))
+    values, _ = built(make_study(trials=4, running=0))
+    told = next(caution for caution in values["cautions"] if caution.kind == "edge of the range")
+
+    assert told.action == "Search wider next: a.x: 0 to 9."
+
+
+def test_without_a_baseline_the_key_has_none(make_study: MakeStudy) -> None:
+    assert 'class="tick"' in built(make_study(trials=6, running=0))[1]
+    assert 'class="tick"' not in built(make_study(trials=1, running=0))[1]
+
+
+def test_nothing_is_praised_where_nothing_was_confirmed(make_study: MakeStudy) -> None:
+    values = built(make_study(trials=0))[0] | {"cautions": ()}
+    confirmed_values = values | {"confirmed": True}
+    praise = "Nothing to warn of"
+
+    assert praise not in str(render_part("sections/verdict.html.j2", {"s": values}))
+    assert praise in str(render_part("sections/verdict.html.j2", {"s": confirmed_values}))
 
 
 @pytest.mark.parametrize(
