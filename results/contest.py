@@ -97,7 +97,7 @@ def contest(
     best = study.incumbent
     if best is None:
         return Contest(study, "search", None)
-    evaluation, problems = _own(study, scored, best)
+    evaluation, problems = own_counts(study, scored, best)
     if evaluation is None:
         return _searched(study, best, problems)
     return _scored(study, scored, best, evaluation, problems)
@@ -132,10 +132,15 @@ def _standing(trial: TrialRecord, evaluations: Sequence[Evaluation]) -> Standing
     return Standing(trial, found.value[: len(found.classes)], tuple(evaluations), found)
 
 
-def _own(
+def own_counts(
     study: StudyRecord, scored: Sequence[Evaluation], trial: TrialRecord
 ) -> tuple[Evaluation | None, list[str]]:
-    """The counts of a trial's model; None, with the reason, where they are of something else."""
+    """The counts of a trial's model on the validation split.
+
+    Returns:
+        None, with the reason, where they are of other classes, data or epoch than the study's; None
+        without one where it was not scored.
+    """
     evaluation = of_trial(scored, trial.number)
     if evaluation is None:
         return None, []
@@ -165,7 +170,7 @@ def _scored(
     counted = {best: evaluation}
     rivals = _rivals(study, best)
     for trial in rivals:
-        own, reasons = _own(study, scored, trial)
+        own, reasons = own_counts(study, scored, trial)
         problems += reasons
         if own is not None:
             try:

@@ -29,6 +29,7 @@ from results.confirmation import (
 )
 from results.records import StudyRecord, TrialRecord, load_study
 from results.searched import searched_fields
+from results.words import listed
 
 CONFIG_NAME = "best.yaml"
 MODEL_NAME = "best.keras"
@@ -347,7 +348,7 @@ def _words(study: StudyRecord, choice: _Choice) -> dict[str, Any]:
     if row is None or found is None:
         return words
     tied = found.ranking.loc[found.ranking["tied"], "trial"].astype(int).astype(str).tolist()
-    caveats = [f"Not distinguishable from trial {', '.join(tied)}."] if tied else []
+    caveats = [f"Not distinguishable from trial {listed(tied)}."] if tied else []
     if found.plan.folds is not None:
         caveats.append(f"But {FOLDS_CAVEAT}.")
     if found.resolution == "prepared":

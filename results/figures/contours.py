@@ -56,7 +56,7 @@ def contour_figure(data: StudyTables, pair: tuple[str, str]) -> Drawing:
 def contours_note(data: StudyTables) -> str:
     """How to read the contours, once for all of them."""
     shown, scored = shown_trials(data), scored_trials(data)
-    note = "Colour is the mean Dice of the trials around a place, near ones weighing more (kernel "
+    note = "Colour is the mean value of the trials around a place, near ones weighing more (kernel "
     note += f"regression, Gaussian of {BANDWIDTH:g} of each axis; choices apart); blank where no "
     note += f"trial is within {REACH:g}. Marks at choices and whole numbers are spread. Pruned "
     note += "trials count with the best they had reached. "

@@ -103,6 +103,10 @@ def _rungs_note(study: StudyRecord, marks: tuple[int, ...]) -> str:
     return other.get(name, "")
 
 
+# Told apart without colour, too; where a trial was pruned there is a cross.
+_DASHES = {"COMPLETE": "solid", "PRUNED": "solid", "RUNNING": "dash", "FAIL": "dot"}
+
+
 def _add_curves(figure: Any, curves: pd.DataFrame, column: str, state: str) -> None:
     if curves.empty:
         return
@@ -115,7 +119,7 @@ def _add_curves(figure: Any, curves: pd.DataFrame, column: str, state: str) -> N
         customdata=np.insert(numbers, ends, 0),
         mode="lines+markers",
         name=state,
-        line={"width": 1.2, "color": palette.CURVE_COLORS[state]},
+        line={"width": 1.2, "color": palette.CURVE_COLORS[state], "dash": _DASHES[state]},
         marker={"size": 3},
         hovertemplate="trial %{customdata}, epoch %{x}: %{y:.3f}<extra>" + state + "</extra>",
     )

@@ -105,7 +105,13 @@ def _add_trials(figure: Any, rows: pd.DataFrame, state: str, axis: _Axis) -> Non
     color = palette.STATE_COLORS[state]
     size = 8 if len(rows) <= 200 else 5
     filled = {"size": size, "color": color, "line": {"width": 1, "color": palette.PAPER}}
-    hollow = {"size": size - 1, "color": palette.PAPER, "line": {"width": 1.5, "color": color}}
+    symbol = "circle-dot" if state == "RUNNING" else "circle"
+    hollow = {
+        "symbol": symbol,
+        "size": size - 1,
+        "color": palette.PAPER,
+        "line": {"width": 1.5, "color": color},
+    }
     figure.add_scatter(
         x=_places(rows, axis),
         y=small(rows["value"]),

@@ -100,6 +100,7 @@ def _add_bars(figure: Any, bars: pd.DataFrame, begun: float) -> None:
             marker={
                 "color": palette.PAPER if hollow else color,
                 "line": {"width": 1, "color": color if hollow else palette.PAPER},
+                "pattern": {"shape": "/" if state == "RUNNING" else "", "fgcolor": color},
             },
             customdata=[_told(row, begun) for row in rows.to_dict("records")],
             hovertemplate="%{customdata}<extra></extra>",
@@ -160,7 +161,7 @@ def _rows_note(known: bool, shown: int, total: int) -> str:
 
 
 def _bars_note(least: float, found: Timeline) -> str:
-    note = " A bar is a trial on it, hollow where it is PRUNED or RUNNING; hover to read it."
+    note = " A bar is a trial on it, hollow where it is PRUNED, hatched where it is RUNNING."
     if least:
         note += " Trials that follow each other in a row are joined until their bar is "
         note += f"{duration(least)} long; it has the state of most of its time."

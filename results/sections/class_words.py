@@ -53,8 +53,8 @@ def winners(table: pd.DataFrame, study: StudyRecord) -> dict[str, Any]:
         "heads": heads,
         "rows": rows,
         "note": f"COMPLETE trials, validation split. Cost: what choosing trial {incumbent.number}, "
-        "the best on average, gives up in the class. The last column is that trial's difference "
-        "to the best on average. The highest of many scores is partly luck.",
+        "the best by the objective, gives up in the class. The last column is that trial's "
+        "difference to it. The highest of many scores is partly luck.",
     }
 
 
@@ -62,17 +62,19 @@ def winners_says(table: pd.DataFrame, incumbent: int) -> str:
     """What choosing the best on average costs."""
     known = table.dropna(subset=["cost"])
     elsewhere = known[known["cost"] > 0]
+    if known.empty:
+        return ""
     if elsewhere.empty:
-        return f"Trial {incumbent}, the best on average, is also the best of every class."
+        return f"Trial {incumbent}, the best by the objective, is also the best of every class."
     most = elsewhere.loc[elsewhere["cost"] == elsewhere["cost"].max()].to_dict("records")[0]
     says = (
         f"{len(elsewhere)} of {len(known)} {'class' if len(known) == 1 else 'classes'} "
         f"{'has its' if len(elsewhere) == 1 else 'have their'} best in another trial than "
-        f"{incumbent}, the best on average. Choosing it costs {most['class']} most: "
+        f"{incumbent}, the best by the objective. Choosing it costs {most['class']} most: "
         f"{number(most['chosen'])} instead of {number(most['dice'])} in trial {most['trial']}"
     )
     if most["given_up"] > 0:
-        says += f", which is {number(most['given_up'])} lower on average"
+        says += f", which is {number(most['given_up'])} lower by it"
     return says + "."
 
 
@@ -192,7 +194,8 @@ def pooled_says(table: pd.DataFrame) -> str:
             f", no less than the best trial ({number(best['pooled_dice'])}), whose mean foreground "
             f"Dice is {mean}."
         )
+    little = "only " if gain <= 0.05 else ""
     return says + (
-        f"; the best trial scores {number(best['pooled_dice'])}, only {number(gain)} more, where "
-        f"its mean foreground Dice is {mean} against {number(alone['mean_foreground_dice'])}."
+        f"; the best trial scores {number(best['pooled_dice'])}, {little}{number(gain)} more, "
+        f"where its mean foreground Dice is {mean} against {number(alone['mean_foreground_dice'])}."
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from results.evaluation import Evaluation, load_evaluations, of_trial
+from results.contest import own_counts
+from results.evaluation import Evaluation, load_evaluations
 from results.palette import class_style
 from results.records import StudyRecord, TrialRecord
 from results.tables import StudyTables, best_baseline, tabulate
@@ -52,17 +53,18 @@ class Material:
 
     @property
     def baseline(self) -> TrialRecord | None:
-        """The baseline that the incumbent is compared with."""
-        return best_baseline(self.study)
+        """The baseline that the incumbent is compared with; None where it is the only one."""
+        found = best_baseline(self.study)
+        return None if found is self.best else found
 
     @cached_property
     def evaluations(self) -> Mapping[str, Evaluation]:
         """Counts by image of "best" and "baseline" on the validation split, where scored."""
-        found = {}
+        found: dict[str, Evaluation] = {}
         for name, trial in (("best", self.best), ("baseline", self.baseline)):
-            evaluation = None if trial is None else of_trial(self.scored[0], trial.number)
-            if evaluation is not None:
-                found[name] = evaluation
+            if trial is not None:
+                evaluation, _ = own_counts(self.study, self.scored[0], trial)
+                found |= {} if evaluation is None else {name: evaluation}
         return found
 
     @cached_property

@@ -69,7 +69,7 @@ def _since(found: Convergence) -> str:
     if found.since_trials is None:
         return ""
     if not found.since_trials:
-        return "The last trial to end was the best."
+        return "No later trial has ended."
     trials = count(found.since_trials, "trial")
     return f"{trials} ({count(found.since_epochs or 0, 'epoch')}) since the best were no better."
 

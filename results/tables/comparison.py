@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.evaluation import Evaluation, of_trial
+from results.contest import own_counts
+from results.evaluation import Evaluation
 from results.intervals import MEAN, class_intervals, paired_difference
 from results.records import StudyRecord
 from results.scores import mean_foreground
@@ -56,7 +57,7 @@ def incumbents_table(
 
 def _incumbent_rows(study: StudyRecord, scored: Sequence[Evaluation]) -> pd.DataFrame:
     trial = study.incumbent
-    found = None if trial is None else of_trial(scored, trial.number)
+    found = None if trial is None else own_counts(study, scored, trial)[0]
     if found is not None:
         table = class_intervals(found)
         return table[table["kind"] != "worst"].assign(resolution=found.resolution)
@@ -108,7 +109,7 @@ def differences_table(
 
 
 def _scored_incumbent(study: StudyRecord, scored: Sequence[Evaluation]) -> Evaluation | None:
-    return None if study.incumbent is None else of_trial(scored, study.incumbent.number)
+    return None if study.incumbent is None else own_counts(study, scored, study.incumbent)[0]
 
 
 def config_differences(studies: Mapping[str, StudyRecord]) -> pd.DataFrame:

@@ -166,3 +166,27 @@ def test_few_trials_have_a_reason_instead(record: StudyRecord) -> None:
     assert found.table.empty
     assert "at least 20 COMPLETE trials" in str(found.reason)
     assert edges_yaml(replace(record, config={})) == ""
+
+
+def test_without_an_effect_few_parameters_are_named(record: StudyRecord) -> None:
+    rng = np.random.default_rng(7)
+    model = {"num_layers": {"int": [3, 7]}, "base_kernel": {"int": [3, 9], "step": 2}}
+    config = {"model": model, "train": {"learning_rate": {"float": [0.1, 1.0]}}}
+    named = 0
+    for _ in range(60):
+        trials = [
+            replace(
+                record.trials[1],
+                number=number,
+                state="COMPLETE",
+                value=float(rng.uniform()),
+                params={
+                    "model.num_layers": int(rng.integers(3, 8)),
+                    "model.base_kernel": int(rng.choice([3, 5, 7, 9])),
+                    "train.learning_rate": float(rng.uniform(0.1, 1.0)),
+                },
+            )
+            for number in range(60)
+        ]
+        named += len(edges_table(replace(record, config=config, trials=tuple(trials))).table)
+    assert named <= 0.06 * 180

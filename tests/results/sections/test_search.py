@@ -50,7 +50,7 @@ def test_what_cannot_be_forecast_says_why() -> None:
     assert found["rows"] == []
     assert found["says"] == (
         "Whether more trials are worth it cannot be told: too few trials: 3. "
-        "The last trial to end was the best."
+        "No later trial has ended."
     )
 
 
