@@ -56,7 +56,8 @@ def test_what_the_mean_costs_is_said() -> None:
     table = winners(Crack=(7, 0.5, 0.25, 0.125), Fray=(3, 0.5, 0.5, 0.0))
     assert class_words.winners_says(table, 3) == (
         "1 of 2 classes has its best in another trial than 3, the best by the objective. "
-        "Choosing it costs Crack most: 0.250 instead of 0.500 in trial 7, which is 0.125 lower by it."
+        "Choosing it costs Crack most: 0.250 instead of 0.500 in trial 7, which is 0.125 lower by "
+        "it."
     )
     table = winners(Crack=(3, 0.5, 0.5, 0.0))
     assert class_words.winners_says(table, 3).endswith("is also the best of every class.")
