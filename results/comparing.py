@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -99,15 +99,19 @@ def render_comparison(studies: Sequence[StudyRecord], generated: datetime | None
     )
     differences, reasons = comparison.differences_table(compared.studies, compared.scored)
     incumbents = comparison.incumbents_table(compared.studies, compared.scored)
+    warnings = comparison.split_warnings(compared.studies, compared.scored)
+    drawing = incumbents_figure(incumbents, names)
+    if warnings:  # the highest of scores on different images is no winner
+        drawing = replace(drawing, says="These scores are of different images or aims: see above.")
     return render(
         "comparison.html.j2",
         {
             "names": names,
             "generated": time_text(made),
             "studies": [{"name": n, "facts": _facts(s)} for n, s in compared.studies.items()],
-            "warnings": comparison.split_warnings(compared.studies, compared.scored),
-            "incumbents": incumbents_figure(incumbents, names),
-            "class_table": _class_table(incumbents, names),
+            "warnings": warnings,
+            "incumbents": drawing,
+            "class_table": _class_table(incumbents, names, mark=not warnings),
             "differences": differences_figure(differences, names[0]),
             "reasons": reasons,
             "confirmed": _confirmed(compared.materials),
@@ -134,7 +138,8 @@ def _histories(materials: Mapping[str, Material]) -> dict[str, Any]:
     return {over: histories_figure(tables, over) for over in OVER}
 
 
-def _class_table(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+def _class_table(table: pd.DataFrame, names: Sequence[str], mark: bool) -> dict[str, Any]:
+    """Dice and intervals by class; ``mark``: whether the highest of a row stands out."""
     rows = []
     for kind, name in _mean_first(table):
         chosen = (table["kind"] == kind) & (table["class"] == name)
@@ -142,7 +147,7 @@ def _class_table(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
         best = cells["dice"].max()
         row: list[dict[str, Any]] = [{"text": name}]
         row += [
-            _interval_cell(cells.loc[study], strong=bool(cells.loc[study, "dice"] == best))
+            _interval_cell(cells.loc[study], strong=mark and bool(cells.loc[study, "dice"] == best))
             if study in cells.index
             else {"text": NONE, "num": True}
             for study in names

@@ -50,6 +50,7 @@ def test_other_classes_and_studies_without_a_trial_still_make_a_page(
 
     assert any(a.get("role") == "alert" for _, a in page.tags)
     assert "has other classes than magnetic-tile" in page.text
+    assert "has the highest" not in page.text
     assert "no value yet" in page.text
     kinds = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
     assert kinds.count(None) == 2  # plotly.js and the page's own
