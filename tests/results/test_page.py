@@ -154,9 +154,13 @@ def test_every_switch_shows_its_part_alone(whole: Watched) -> None:
 def test_a_figure_that_was_hidden_fills_its_card_once_shown(whole: Watched) -> None:
     group = whole.page.locator("[data-switch]", has=whole.page.locator("[data-show=epochs]"))
     group.first.locator("[data-show=epochs]").click()
-    width = "document.querySelector('#history-epochs .main-svg').getBoundingClientRect().width"
-    card = "document.querySelector('#history-epochs').getBoundingClientRect().width"
-    assert whole.run(width) == pytest.approx(whole.run(card), abs=2)
+    whole.page.wait_for_function(  # Plotly follows in its own time
+        """() => {
+          const figure = document.querySelector('#history-epochs');
+          const drawn = figure.querySelector('.main-svg').getBoundingClientRect().width;
+          return Math.abs(drawn - figure.getBoundingClientRect().width) < 2 }""",
+        timeout=10_000,
+    )
     group.first.locator("[data-show=trials]").click()
 
 
