@@ -276,17 +276,6 @@ def class_intervals(
     return intervals_table(bootstrap(evaluation, score, replicates, seed))
 
 
-def seeded_interval(
-    evaluations: Sequence[Evaluation],
-    score: Score = "dice",
-    replicates: int = REPLICATES,
-    seed: int = 0,
-    config: int = 0,
-) -> pd.DataFrame:
-    """The same of a config over its seeds; see ``seeded_bootstrap`` and ``intervals_table``."""
-    return intervals_table(seeded_bootstrap(evaluations, score, replicates, seed, config))
-
-
 def intervals_table(found: Bootstrap) -> pd.DataFrame:
     """What a bootstrap tells, one row a class, then "mean foreground" and "worst class".
 

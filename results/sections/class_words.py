@@ -29,7 +29,7 @@ def front_trials(material: Material) -> dict[str, TrialRecord]:
 
 
 def winners(table: pd.DataFrame, study: StudyRecord) -> dict[str, Any]:
-    """The best trial of each class beside the best on average."""
+    """The best trial of each class beside the best by the objective."""
     incumbent = study.incumbent
     if table.empty or incumbent is None:
         return {"reason": "No trial is COMPLETE with a defined foreground class yet.", "rows": []}
@@ -59,7 +59,7 @@ def winners(table: pd.DataFrame, study: StudyRecord) -> dict[str, Any]:
 
 
 def winners_says(table: pd.DataFrame, incumbent: int) -> str:
-    """What choosing the best on average costs."""
+    """What choosing the best by the objective costs."""
     known = table.dropna(subset=["cost"])
     elsewhere = known[known["cost"] > 0]
     if known.empty:

@@ -73,7 +73,7 @@ def class_spread(dice: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_winners(data: StudyTables) -> pd.DataFrame:
-    """The best COMPLETE trial of each foreground class against the one that is best on average.
+    """The best COMPLETE trial of each foreground class against the best by the objective.
 
     Returns:
         Columns class, trial (of equals the incumbent, else the earliest), dice, chosen (the

@@ -189,27 +189,6 @@ def baselines_by_rank(study: StudyRecord) -> list[TrialRecord]:
     )
 
 
-def comparison_table(study: StudyRecord) -> pd.DataFrame:
-    """Dice per class of the incumbent against the best baseline's.
-
-    Returns:
-        Index class, columns incumbent, baseline, gain (their difference); NaN where undefined or
-        where there is no such trial.
-    """
-    columns = {
-        name: _best_dice(study, trial)
-        for name, trial in (("incumbent", study.incumbent), ("baseline", best_baseline(study)))
-    }
-    table = pd.DataFrame(columns, index=pd.Index(study.classes, name="class"))
-    return table.assign(gain=table["incumbent"] - table["baseline"])
-
-
-def _best_dice(study: StudyRecord, trial: TrialRecord | None) -> Any:
-    if trial is None or trial.best_row is None:
-        return np.full(len(study.classes), np.nan)
-    return trial.curve.dice[trial.best_row]
-
-
 def parameters_table(study: StudyRecord) -> pd.DataFrame:
     """The searched fields: what the incumbent and the best baseline have, what was searched.
 

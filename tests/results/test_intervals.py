@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from results import intervals
+from results.evaluation import Evaluation
 from results.intervals import (
     class_intervals,
     group_draws,
     paired_difference,
     seed_draws,
     seeded_bootstrap,
-    seeded_interval,
 )
 from tests.results.counted import counted
 
@@ -150,19 +150,23 @@ def test_pairs_that_do_not_match_are_refused() -> None:
         intervals.difference_table(intervals.bootstrap(a), intervals.bootstrap(a, "iou"))
 
 
+def seeded_table(evaluations: list[Evaluation]) -> pd.DataFrame:
+    return intervals.intervals_table(seeded_bootstrap(evaluations))
+
+
 def test_seeds_are_drawn_as_well_as_groups() -> None:
     # Every group alike, so all that varies is the seeds: Dice 1 and 0.
     good = counted({f"i{k}": HIT for k in range(6)}, seed=0)
     bad = counted({f"i{k}": MISS for k in range(6)}, seed=1)
-    found = row(seeded_interval([good, bad]), "Crack")
+    found = row(seeded_table([good, bad]), "Crack")
 
     assert found[["dice", "low", "high"]].to_list() == [0.5, 0.0, 1.0]
     drawn = seeded_bootstrap([good, bad], replicates=8000).replicates[:, 1]
     assert [(drawn == v).mean() for v in (0, 0.5, 1)] == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
-    alone = row(seeded_interval([good]), "Crack")
+    alone = row(seeded_table([good]), "Crack")
     assert alone[["dice", "low", "high"]].to_list() == [1.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="cannot compare"):
-        seeded_interval([good, counted({"i0": HIT})])
+        seeded_table([good, counted({"i0": HIT})])
 
 
 def test_two_configs_share_the_groups_but_not_the_seeds() -> None:

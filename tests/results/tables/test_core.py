@@ -96,17 +96,6 @@ def test_states_add_up(trials: pd.DataFrame) -> None:
     assert states["epochs"].sum() == trials["epochs"].sum()
 
 
-def test_comparison_is_the_incumbent_less_the_baseline(study: StudyRecord) -> None:
-    table = tables.comparison_table(study)
-    dice = tables.dice_table(study)
-    best = study.incumbent
-    assert best is not None
-    assert table.loc["Crack", "incumbent"] == dice.loc[best.number, "Crack"]
-    assert table.loc["Crack", "baseline"] == 0.0
-    assert table.loc["Crack", "gain"] == dice.loc[best.number, "Crack"]
-    assert np.isnan(table.loc["Fray", "gain"])
-
-
 def test_parameters_of_both(study: StudyRecord) -> None:
     table = tables.parameters_table(study)
     best = study.incumbent
@@ -194,5 +183,4 @@ def test_tables_of_a_study_that_has_hardly_begun(
     assert len(shared.trials) == options["trials"]
     assert tables.states_table(shared.trials)["trials"].sum() == options["trials"]
     assert len(tables.history_table(shared.trials)) == options["trials"]
-    assert tables.comparison_table(study)["incumbent"].isna().all()
     assert tables.failures_table(study).empty
