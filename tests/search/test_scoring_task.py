@@ -37,6 +37,7 @@ from tests.search.test_runner import Log
 from tests.search.tiny import tiny_tree
 
 
+@pytest.mark.soak
 @pytest.mark.cluster
 def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
