@@ -127,6 +127,16 @@ def whole(browser: Browser, pages: dict[str, Path]) -> Iterator[Watched]:
         assert watched.requests == []
 
 
+def test_every_figure_says_what_it_shows(whole: Watched) -> None:
+    silent = whole.run(
+        """[...document.querySelectorAll('.chart')].filter(chart => {
+             const before = chart.closest('.scroller').previousElementSibling;
+             return !(before && before.matches('.says') && before.textContent.trim());
+           }).map(chart => chart.id)"""
+    )
+    assert silent == []
+
+
 def test_a_mark_tells_its_trial(whole: Watched) -> None:
     mark = whole.page.locator("#history .scatterlayer .trace .points path").first
     mark.scroll_into_view_if_needed()
