@@ -191,6 +191,7 @@ def test_a_second_signal_leaves_at_once(
     all_complete(driver, 1)
 
 
+@pytest.mark.soak
 def test_a_second_driver_is_refused_by_name_and_a_dead_ones_study_is_taken_over(
     cluster: Cluster, tmp_path: Path, synthetic_folder: Path, drive: Drive
 ) -> None:
