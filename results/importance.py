@@ -29,59 +29,6 @@ REPEATS: Mapping[Evaluator, int] = {"ped_anova": 10, "fanova": 3, "mean_decrease
 _TARGET_COLUMNS = ["target", "kind", "parameter", "importance", "low", "high", "trials"]
 
 
-@dataclass(frozen=True)
-class Importances:
-    """Parameter importances.
-
-    Attributes:
-        table: columns parameter (dotted), importance (sums to 1), the largest first; empty where
-            they cannot be told.
-        trials: COMPLETE trials they were computed from.
-        reason: why the table is empty; None where it is not.
-    """
-
-    table: pd.DataFrame
-    trials: int
-    reason: str | None = None
-
-
-def importances(study: StudyRecord) -> Importances:
-    """Compute parameter importances of a study.
-
-    PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv:2304.10255): how far the distribution of each
-    parameter among the best tenth of the COMPLETE trials (at least 4) departs from the one among
-    all of them. Trials outside the searched ranges (a baseline may be) are left out.
-
-    Args:
-        study: the study's records.
-
-    Returns:
-        The importances, or the reason why there are none.
-    """
-    distributions = {name: f.distribution() for name, f in searched_fields(study.config).items()}
-    trials = [
-        frozen
-        for trial in study.with_state("COMPLETE")
-        if (frozen := _frozen(trial, distributions)) is not None
-    ]
-    reason = _why_not(len(distributions), len(trials))
-    if reason is None and len({trial.value for trial in trials}) == 1:
-        reason = "All COMPLETE trials have the same value."
-    if reason is not None:
-        return Importances(_table({}), len(trials), reason)
-    shares = evaluated(trials, "ped_anova")
-    if not sum(shares.values()) > 0:
-        return Importances(
-            _table({}), len(trials), "The best trials do not differ from the others in any field."
-        )
-    return Importances(_table(shares), len(trials))
-
-
-def _table(shares: dict[str, float]) -> pd.DataFrame:
-    rows = sorted(shares.items(), key=lambda item: -item[1])
-    return pd.DataFrame(rows, columns=["parameter", "importance"])
-
-
 def _why_not(fields: int, trials: int) -> str | None:
     if fields < 2:
         return f"Importances compare searched fields; this study searched {fields}."

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from results.evaluators import Evaluator
-from results.importance import LIMITS, importance_table, importances
+from results.importance import LIMITS, TargetImportances, importance_table
 from results.records import StudyRecord, load_study
 from tests.results.conftest import MakeStudy
 
@@ -20,10 +20,14 @@ def many(make_study: MakeStudy) -> StudyRecord:
     return load_study(make_study(trials=151, epochs=12, running=0, states=states, fail_every=999))
 
 
+def of_objective(study: StudyRecord) -> TargetImportances:
+    return importance_table(study, classes=False)
+
+
 def test_the_field_that_decides_is_found(many: StudyRecord) -> None:
-    found = importances(many)
+    found = of_objective(many)
     assert found.reason is None
-    assert found.trials == 151
+    assert (found.table["trials"] == 151).all()
     assert found.table["importance"].sum() == pytest.approx(1.0)
     assert found.table["importance"].is_monotonic_decreasing
     shares = found.table.set_index("parameter")["importance"]
@@ -33,11 +37,11 @@ def test_the_field_that_decides_is_found(many: StudyRecord) -> None:
 def test_trials_outside_the_ranges_are_left_out(many: StudyRecord) -> None:
     odd = replace(many.trials[3], params={**many.trials[3].params, "model.num_layers": 9})
     study = replace(many, trials=(*many.trials[:3], odd, *many.trials[4:]))
-    assert importances(study).trials == 150
+    assert (of_objective(study).table["trials"] == 150).all()
 
 
 def test_few_trials_have_a_reason_instead(make_study: MakeStudy) -> None:
-    found = importances(load_study(make_study(trials=3)))
+    found = of_objective(load_study(make_study(trials=3)))
     assert found.table.empty
     assert found.reason is not None
     assert "at least 10 COMPLETE trials" in found.reason
@@ -45,18 +49,20 @@ def test_few_trials_have_a_reason_instead(make_study: MakeStudy) -> None:
 
 def test_equal_values_have_a_reason_instead(many: StudyRecord) -> None:
     study = replace(many, trials=tuple(replace(trial, value=0.25) for trial in many.trials))
-    assert importances(study).reason == "All COMPLETE trials have the same value."
+    found = of_objective(study)
+    assert found.table.empty
+    assert found.reason == "No tenth of the trials scores higher than the rest."
 
 
 def test_one_field_has_a_reason_instead(many: StudyRecord) -> None:
     config = {"model": {"num_layers": {"int": [3, 6]}}}
-    assert "searched 1" in str(importances(replace(many, config=config)).reason)
+    assert "searched 1" in str(of_objective(replace(many, config=config)).reason)
 
 
 def test_nothing_is_announced(
     many: StudyRecord, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    importances(many)
+    of_objective(many)
     assert capfd.readouterr() == ("", "")
 
 
@@ -73,7 +79,7 @@ def test_each_class_has_importances_of_its_own(many: StudyRecord) -> None:
     assert (table["importance"] <= table["high"]).all()
     assert (table["high"] > table["low"]).any()
     whole = table[table["kind"] == "objective"].set_index("parameter")["importance"]
-    same = importances(many).table.set_index("parameter")["importance"]
+    same = of_objective(many).table.set_index("parameter")["importance"]
     pd.testing.assert_series_equal(whole, same, check_like=True)
 
 
