@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,11 +145,7 @@ def score_model(
         classes=store.classes,
         images=tuple(f"{split}/{stem}" for stem in store.splits[split].stems),
         groups=store.splits[split].groups,
-        sizes=np.array([found.size for found in counts], np.int64).reshape(-1, 2),
-        cells=_table([found.cells for found in counts]),
-        true_probability=np.array([found.true_probability for found in counts], np.float64),
-        objects=_table([found.objects for found in counts]),
-        predicted_objects=_table([found.predicted_objects for found in counts]),
+        **_arrays(counts),
         fingerprint=store.fingerprint,
         trial=trial,
         epoch=epoch,
@@ -157,6 +153,17 @@ def score_model(
         fold=fold,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _arrays(counts: Sequence[ImageCounts]) -> dict[str, Any]:
+    """What an evaluation keeps of its images' counts, by field."""
+    return {
+        "sizes": np.array([found.size for found in counts], np.int64).reshape(-1, 2),
+        "true_probability": np.array([found.true_probability for found in counts], np.float64),
+        "cells": _table([found.cells for found in counts]),
+        "objects": _table([found.objects for found in counts]),
+        "predicted_objects": _table([found.predicted_objects for found in counts]),
+    }
 
 
 Ask = Callable[[Pixels], NDArray[np.float32]]
