@@ -118,7 +118,7 @@ def _rows(field: SearchedField, trials: Sequence[TrialRecord]) -> list[dict[str,
     places = [(t, _place(field, t.params.get(field.name))) for t in trials]
     within = [(t, place) for t, place in places if place is not None and 0 <= place <= 1]
     within.sort(key=lambda pair: (-(pair[0].value or 0), pair[0].number))
-    top = within[: max(FEWEST_TOP, math.ceil(TOP_SHARE * len(within)))]
+    top = within[: top_count(len(within))]
     rows: list[dict[str, object]] = []
     ends: tuple[End, End] = ("low", "high")
     for end in ends if len(within) >= MINIMUM_TRIALS else ():
@@ -131,6 +131,11 @@ def _rows(field: SearchedField, trials: Sequence[TrialRecord]) -> list[dict[str,
             found = (field.name, end, why, len(top), at_end, edge.chance, p_value, field.text)
             rows.append(dict(zip(_COLUMNS, found, strict=False)))
     return rows
+
+
+def top_count(trials: int) -> int:
+    """How many of so many trials are "the best": a tenth, at least 5."""
+    return max(FEWEST_TOP, math.ceil(TOP_SHARE * trials))
 
 
 def _why(p_value: float, incumbent: float, values: float) -> str | None:

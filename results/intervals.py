@@ -369,10 +369,16 @@ def _named_rows(found: Bootstrap) -> dict[str, list[str]]:
 def _interval(replicates: Floats, told: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """[N] lower and upper percentile of [R, N], over the replicates that are defined."""
     ends = np.full((2, replicates.shape[1]), np.nan)
-    tail = (1 - LEVEL) / 2
     for column in np.flatnonzero(told):
-        drawn = replicates[:, column]
-        drawn = drawn[~np.isnan(drawn)]
-        if drawn.size:
-            ends[:, column] = np.quantile(drawn, [tail, 1 - tail])
+        ends[:, column] = percentiles(replicates[:, column])
     return ends[0], ends[1]
+
+
+def percentiles(drawn: Floats) -> tuple[float, float]:
+    """The ends of the 95 % interval of [R] replicates, over those that are defined; NaN of none."""
+    defined = drawn[~np.isnan(drawn)]
+    if not defined.size:
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from results import scores
 from results.evaluation import Evaluation
-from results.intervals import LEVEL, REPLICATES, Bootstrap, seeded_bootstrap
+from results.intervals import REPLICATES, Bootstrap, percentiles, seeded_bootstrap
 
 Floats = NDArray[np.float64]
 
@@ -171,7 +171,7 @@ def _row(
     baseline: _Scored | None,
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    low, high = _ends(each.replicates) if each.told else (math.nan, math.nan)
+    low, high = percentiles(each.replicates) if each.told else (math.nan, math.nan)
     difference = _difference(each, baseline if complete else None)
     gap = _difference(best, each) if best is not None and complete else (math.nan,) * 3
     return {
@@ -197,15 +197,5 @@ def _difference(a: _Scored, b: _Scored | None) -> tuple[float, float, float]:
         return math.nan, math.nan, math.nan
     ends = (math.nan, math.nan)
     if a.told and b.told:
-        ends = _ends(a.replicates - b.replicates)
+        ends = percentiles(a.replicates - b.replicates)
     return a.value - b.value, *ends
-
-
-def _ends(drawn: Floats) -> tuple[float, float]:
-    """The ends of a percentile interval over the replicates that are defined."""
-    defined = drawn[~np.isnan(drawn)]
-    if not defined.size:
-        return math.nan, math.nan
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.cautions.data import leaks
 from results.page import render, render_part, replace_file
 from results.records import StudyRecord, load_study
 from results.sections import SECTIONS, Material, Section
@@ -61,7 +62,7 @@ def render_report(study: StudyRecord, generated: datetime | None = None) -> str:
         "report.html.j2",
         {
             "study": {"name": study.name, "facts": _facts(study, made)},
-            "leaks": _leaks(study),
+            "leaks": leaks(study),
             "sections": sections,
         },
     )
@@ -146,12 +147,3 @@ def _facts(study: StudyRecord, generated: str) -> list[tuple[str, str]]:
     facts = [("Data", str(source)), ("Begun", time_text(study.created))]
     facts.append(("Report of", time_text(generated) + " UTC"))
     return [fact for fact in facts if fact[1] not in ("", NONE)]
-
-
-def _leaks(study: StudyRecord) -> list[str]:
-    findings = study.data.get("findings")
-    return [
-        str(finding.get("message", ""))
-        for finding in (findings if isinstance(findings, list) else ())
-        if isinstance(finding, Mapping) and finding.get("severity") == "leak"
-    ]

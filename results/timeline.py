@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -274,7 +275,7 @@ def _marks(
             for time, f in times
         ]
         if trial.state == "FAIL":
-            time = _seconds(trial.finished)
+            time = seconds_of(trial.finished)
             if np.isnan(time):
                 time = _time_after(trial, ended.get(trial.number), len(trial.curve))
             lane = _lane_at(of_trial.get(trial.number), time)
@@ -287,7 +288,7 @@ def _time_after(trial: TrialRecord, epochs: pd.DataFrame | None, epoch: int) -> 
     """When an epoch had ended; before the first one, when the trial started; NaN: not known."""
     before = 0 if epochs is None else int((epochs["epoch"].to_numpy() <= epoch).sum())
     if epochs is None or not before:
-        return _seconds(trial.started)
+        return seconds_of(trial.started)
     return float(epochs["end"].to_numpy()[before - 1])
 
 
@@ -299,9 +300,10 @@ def _lane_at(segments: pd.DataFrame | None, time: float) -> int:
     return int(segments["lane"].to_numpy()[begun[-1] if begun.size else 0])
 
 
-def _seconds(iso: str | None) -> float:
+def seconds_of(iso: str | None) -> float:
+    """Seconds since 1970 of an ISO time, UTC where it names no zone; NaN for anything else."""
     try:
         moment = datetime.fromisoformat(iso or "")
     except ValueError:
-        return float("nan")
+        return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

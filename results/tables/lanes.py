@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.records import StudyRecord
-from results.tables.search import ended, seconds_of
-from results.timeline import partitioned
+from results.tables.search import ended
+from results.timeline import partitioned, seconds_of
 
 _BARS = ["lane", "start", "end", "trials", "first", "last", "epochs", "state", "states"]
 _SEGMENTS = ["number", "state", "node", "worker", "lane", "start", "end", "epochs"]

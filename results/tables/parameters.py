@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.edges import top_count
 from results.records import StudyRecord
 from results.searched import SearchedField
 from results.tables.core import StudyTables, ranked, thin
 
 MOST_TRIALS = 400
-TOP_SHARE = 0.1
-FEWEST_TOP = 5
 BANDWIDTH = 0.1
 REACH = 0.15
 
@@ -50,7 +49,7 @@ def best_trials(data: StudyTables) -> pd.DataFrame:
     """
     trials = data.trials
     complete = trials[trials["value"].notna() & (trials["state"] == "COMPLETE")]
-    return ranked(complete).head(max(FEWEST_TOP, round(TOP_SHARE * len(complete))))
+    return ranked(complete).head(top_count(len(complete)))
 
 
 def common_table(best: pd.DataFrame, fields: Sequence[SearchedField]) -> pd.DataFrame:

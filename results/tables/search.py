@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 
 from results.records import StudyRecord, TrialRecord
 from results.tables.core import history_table
+from results.timeline import seconds_of
 
 _MOST_RUNGS = 12
 _DEFAULT_GRACE, _DEFAULT_FACTOR = 5, 3
@@ -52,15 +52,6 @@ def ended(trial: TrialRecord) -> float:
         return finished
     known = trial.curve.ended[np.isfinite(trial.curve.ended)]
     return float(known[-1]) if len(known) else math.nan
-
-
-def seconds_of(iso: str | None) -> float:
-    """Seconds since 1970 of an ISO time, UTC where it names no zone; NaN for anything else."""
-    try:
-        moment = datetime.fromisoformat(iso or "")
-    except ValueError:
-        return math.nan
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def pruner_name(config: Mapping[str, Any]) -> str:

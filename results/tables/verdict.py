@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from results.contest import Contest, Standing, rank
 from results.intervals import MEAN, WORST, difference_table, intervals_table
 from results.records import StudyRecord, TrialRecord
 from results.tables.core import shown_value
+from results.timeline import seconds_of
 
 Outcome = Literal["gains", "loses", "open", "unknown"]
 
@@ -195,18 +195,10 @@ def cost_table(study: StudyRecord, trials: pd.DataFrame, best: TrialRecord | Non
 
 
 def _wall_seconds(study: StudyRecord) -> float:
-    starts = [_seconds(trial.started) for trial in study.trials]
-    ends = [_seconds(trial.finished) for trial in study.trials]
+    starts = [seconds_of(trial.started) for trial in study.trials]
+    ends = [seconds_of(trial.finished) for trial in study.trials]
     ends += [float(trial.curve.ended[-1]) for trial in study.trials if len(trial.curve)]
     begun, ended = np.array(starts, np.float64), np.array(ends, np.float64)
     if np.isnan(begun).all() or np.isnan(ended).all():
         return math.nan
     return max(float(np.nanmax(ended) - np.nanmin(begun)), 0.0)
-
-
-def _seconds(iso: str | None) -> float:
-    try:
-        time = datetime.fromisoformat(iso or "")
-    except ValueError:
-        return math.nan
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
