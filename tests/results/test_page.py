@@ -47,9 +47,14 @@ def pages(make_study: MakeStudy) -> dict[str, Path]:
     whole = make_study(trials=24, absent=("Fray",))
     write_evaluations(whole, simulation)
     write_confirmation(whole, simulation, seeds=2, top=2)
-    hostile_name = "<script>alert(3)</script>"
-    hostile = make_study(trials=14, classes=HOSTILE_CLASSES, name=hostile_name)
-    write_evaluations(hostile, Simulation(trials=14, classes=HOSTILE_CLASSES, name=hostile_name))
+    odd = {
+        "trials": 14,
+        "classes": HOSTILE_CLASSES,
+        "name": "<script>alert(3)</script>",
+        "stem": "<script>alert(4)</script>",  # of its files
+    }
+    hostile = make_study(**odd)
+    write_evaluations(hostile, Simulation(**odd))  # type: ignore[arg-type]
     empty = make_study(trials=0)
     return {
         "whole": write_report(whole),
