@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,10 @@ from rich.text import Text
 
 from search.cli_confirm import confirm
 from search.cli_data import data_app
-from search.cli_options import StudyDir, StudyDirs
+from search.cli_export import export
+from search.cli_options import Overrides, StudyDir, StudyDirs
 from search.cli_review import score
+from search.cli_train import train
 
 app = typer.Typer(
     help="Search the FlexUNet that segments every class well, and export its config.",
@@ -31,13 +33,11 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(score)
 app.command()(confirm)
+app.command()(export)
+app.command()(train)
 
 BAD_INPUT = 2
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated."),
-]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -240,82 +240,3 @@ def report(
 
     for line in write_pages(study_dirs, out, csv=csv, json=json_):
         Console().print(line, soft_wrap=True, highlight=False)
-
-
-@app.command()
-def export(
-    study_dir: StudyDir,
-    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder to write.")],
-    trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", help="Export this trial instead.")
-    ] = None,
-    searched: Annotated[
-        bool, typer.Option("--searched", help="The search's own best, whatever was confirmed.")
-    ] = False,
-) -> None:
-    """Write the best config (best.yaml), a model of it (best.keras) and how to use them.
-
-    The best is the config that `confirm` found; before that the best trial of the search.
-    """
-    from results.export import export_best
-    from search.remote_store import fetch_model
-
-    fetch_model(study_dir, trial, searched)
-    out = export_best(study_dir, out_dir, trial=trial, searched=searched)
-    Console().print(f"exported: {out}", soft_wrap=True, highlight=False)
-
-
-@app.command()
-def train(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A YAML of constants, such as best.yaml.")
-    ],
-    out_dir: Annotated[
-        Path, typer.Argument(metavar="OUT_DIR", help="Folder of metrics and model.")
-    ],
-    set_: Overrides = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Stop after this many epochs without a better objective. Default: the config's "
-            "early_stopping_patience, else a quarter of its epochs, at least 10.",
-        ),
-    ] = None,
-) -> None:
-    """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
-    from search.config import StudyConfig
-    from search.drawing import describe_dice
-    from search.production import train_config
-    from search.progress import preparation
-
-    console = Console()
-    with preparation(console) as show:
-        best = train_config(
-            StudyConfig.load(config, set_ or ()),
-            out_dir,
-            patience=patience,
-            on_epoch=lambda record: _print_epoch(console, record),
-            progress=show,
-        )
-
-    console.print(
-        f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"model: {out_dir / 'best.keras'}", highlight=False, soft_wrap=True)
-
-
-def _print_epoch(console: Console, record: Mapping[str, Any]) -> None:
-    from search.drawing import describe_dice
-
-    value = record["mean_foreground_dice"]
-    console.print(
-        f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, validation "
-        f"{record['validation_loss']:.4f}, mean foreground Dice "
-        f"{'–' if value is None else f'{value:.4f}'} ({describe_dice(record['dice'])}), "
-        f"{record['seconds']['total']:.1f} s",
-        highlight=False,
-        soft_wrap=True,
-    )

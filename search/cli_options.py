@@ -29,3 +29,7 @@ StudyDirs = Annotated[
         parser=_study_path,
     ),
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated."),
+]
