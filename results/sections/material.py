@@ -71,13 +71,22 @@ class Material:
     def swatches(self) -> Mapping[str, Mapping[str, str | None]]:
         """Of each class its name, its colour and dash in figures, and its own one in the masks."""
         given = self.study.data.get("colors")
-        own = given if isinstance(given, Mapping) else {}
-        return {
-            name: {"name": name, "color": color, "dash": dash, "own": _css(own.get(name))}
-            for name, (color, dash) in zip(
-                self.study.classes, map(class_style, range(len(self.study.classes))), strict=True
-            )
-        }
+        return class_swatches(self.study.classes, given if isinstance(given, Mapping) else {})
+
+
+def class_swatches(
+    classes: Sequence[str], own: Mapping[str, object]
+) -> Mapping[str, Mapping[str, str | None]]:
+    """Of each class its name, its colour and dash in figures, and its own one in the masks.
+
+    Args:
+        classes: Names, background first.
+        own: RGB triples of the masks by name; what is none is left out.
+    """
+    return {
+        name: {"name": name, "color": color, "dash": dash, "own": _css(own.get(name))}
+        for name, (color, dash) in zip(classes, map(class_style, range(len(classes))), strict=True)
+    }
 
 
 def _css(color: object) -> str | None:

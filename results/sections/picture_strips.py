@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,6 @@ from results.pictures import (
     read_labels,
     read_photograph,
 )
-from results.sections.material import Material
 from results.tables.pictures import chosen_images, error_pixels, image_scores
 from results.words import count, listed, number
 
@@ -36,11 +35,22 @@ _CALLED = {"best": "best trial", "baseline": "baseline"}
 
 
 class Strips:
-    """Makes the strips of each scored model of a study; a picture is drawn once."""
+    """Makes the strips of scored models; a picture is drawn once.
 
-    def __init__(self, material: Material, listing: Mapping[str, Picture]) -> None:
-        self._material = material
-        self._models = material.evaluations
+    Args:
+        models: Their counts by key: "best", "baseline" or any other.
+        classes: Names, background first.
+        listing: Pictures by the image's name.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Evaluation],
+        classes: Sequence[str],
+        listing: Mapping[str, Picture],
+    ) -> None:
+        self._models = models
+        self._classes = tuple(classes)
         self._listing = listing
         self._images = {key: image_scores(each) for key, each in self._models.items()}
         self._scene = cache(self._read_scene)
@@ -100,7 +110,7 @@ class Strips:
             ("Image", self._photograph(name), ""),
             ("Truth", self._truth(name), self._named(truth)),
             (
-                f"Prediction, {_CALLED[key]}",
+                f"Prediction, {_CALLED.get(key, key)}",
                 self._seen(name, model),
                 f"Dice {number(row['dice'])}, mean {number(row['mean'])}. {self._named(seen)}",
             ),
@@ -125,15 +135,15 @@ class Strips:
             if picture.name not in table.index:
                 continue
             row = table.loc[[picture.name]].iloc[0]
-            dice = float(row[self._material.study.classes.index(label)])
+            dice = float(row[self._classes.index(label)])
             seen = self._named(self._labels(picture.predictions[evaluation.name]))
             text = f"Dice {number(dice)}, mean {number(float(row['mean']))}. {seen}"
-            title = f"Prediction, {_CALLED[other]}"
+            title = f"Prediction, {_CALLED.get(other, other)}"
             made.append((title, self._seen(picture.name, evaluation.name), text))
         return made
 
     def _named(self, labels: Pixels) -> str:
-        classes = self._material.study.classes
+        classes = self._classes
         found = [i for i in np.unique(labels).tolist() if i not in (scores.BACKGROUND, UNCOUNTED)]
         return listed([classes[i] if i < len(classes) else f"class {i}" for i in found]) or (
             "Background alone"

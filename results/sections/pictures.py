@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,26 +26,49 @@ def build(material: Material) -> dict[str, Any]:
     """What the section's template prints."""
     models = material.evaluations
     listing, problem = _listed(material)
-    strips = Strips(material, listing)
+    titles = {key: f"{_TITLES[key]} (trial {each.trial})" for key, each in models.items()}
     return {
-        "lead": "What the models see, image by image: where a score comes from.",
         "reason": _reason(material) if not models else "",
         "command": COMMAND,
         "problem": problem if models else "",
+        **pictures_of(models, material.study.classes, listing, titles, material.swatches),
+    }
+
+
+def pictures_of(
+    models: Mapping[str, Evaluation],
+    classes: Sequence[str],
+    listing: Mapping[str, Picture],
+    titles: Mapping[str, str],
+    swatches: Mapping[str, Mapping[str, str | None]],
+) -> dict[str, Any]:
+    """What the section's template prints of scored models, whichever they are.
+
+    Args:
+        models: Their counts by key: "best", "baseline" or any other.
+        classes: Names, background first.
+        listing: Pictures by the image's name.
+        titles: What the page calls each model.
+        swatches: As of ``class_swatches``.
+    """
+    strips = Strips(models, classes, listing)
+    return {
+        "lead": "What the models see, image by image: where a score comes from.",
         "legend": LEGEND,
         "models": [
             {
                 "key": key,
-                "title": f"{_TITLES[key]} (trial {evaluation.trial})",
+                "title": titles[key],
                 "strips": strips.view(key),
-                "confusion": confusion_figure(evaluation, _TITLES[key].lower()),
-                "images": image_confusion_figure(evaluation, _TITLES[key].lower()),
-                "objects": objects_figure(evaluation, _TITLES[key].lower()),
+                "confusion": confusion_figure(evaluation, called),
+                "images": image_confusion_figure(evaluation, called),
+                "objects": objects_figure(evaluation, called),
             }
             for key, evaluation in models.items()
+            for called in [_TITLES.get(key, key).lower()]
         ],
         "objects": _objects(models),
-        "swatches": material.swatches,
+        "swatches": swatches,
     }
 
 
@@ -140,7 +163,7 @@ def _beside(
     return {
         "keys": [key.capitalize() for key in keys],
         "total": _TOTALS[total],
-        "models": [_TITLES[model] for model in tables],
+        "models": [_TITLES.get(model, model.capitalize()) for model in tables],
         "columns": list(columns.values()),
         "rows": rows,
     }
