@@ -32,7 +32,7 @@ def train(
     """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
     from search.config import StudyConfig
     from search.drawing import describe_dice
-    from search.production import train_config
+    from search.production import TrainOptions, train_config
     from search.progress import preparation
 
     console = Console()
@@ -40,7 +40,7 @@ def train(
         best = train_config(
             StudyConfig.load(config, set_ or ()),
             out_dir,
-            patience=patience,
+            TrainOptions(patience=patience),
             on_epoch=lambda record: _print_epoch(console, record),
             progress=show,
         )

@@ -6,24 +6,74 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data_pipeline.prepare import prepare
-from search.config import ConfigError, StudyConfig
+from data_pipeline.store import Store
+from search.config import ConfigError, StudyConfig, TrialConfig
 from search.preflight import check_data
 from search.record import git_revision, versions
 from search.study import write_text
 from search.worker import set_up_process, threads_of
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """What ``train`` is asked for beside the config.
+
+    Attributes:
+        patience: Epochs without a better early-stopping metric; None: the config's, else a quarter
+            of its epochs, at least 10.
+        final: Whether to train on the training and the validation images, for a number of epochs
+            that is known, without validation.
+        epochs: That number; None: what the config's provenance or ``epochs_from`` tells.
+        epochs_from: An earlier training's folder, whose best epoch it is.
+        gpus: GPUs of this machine to train on at once; None: one where there is one.
+        workers: Processes to train in, on one node each where there are as many.
+        address: The Ray cluster of the workers; None: the config's.
+        deterministic: Whether TensorFlow may use only operations that give the same bits again.
+        pictures: Validation images that are predicted after an epoch; 0: none.
+        pictures_every: Epochs from one such prediction to the next.
+        tensorboard: Whether TensorBoard's event files are written.
+    """
+
+    patience: int | None = None
+    final: bool = False
+    epochs: int | None = None
+    epochs_from: Path | None = None
+    gpus: int | None = None
+    workers: int = 1
+    address: str | None = None
+    deterministic: bool = False
+    pictures: int = 4
+    pictures_every: int = 1
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A training that is checked and recorded, to be run by this process or by several.
+
+    Attributes:
+        config: The constants, the options' patience among them.
+        store: The data it is trained on.
+        out_dir: Its folder.
+    """
+
+    config: TrialConfig
+    store: Store
+    out_dir: Path
+
+
 def train_config(
     config: StudyConfig,
     out_dir: Path,
+    options: TrainOptions | None = None,
     *,
-    patience: int | None = None,
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda record: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -32,8 +82,7 @@ def train_config(
     Args:
         config: Without distributions.
         out_dir: For training.yaml, train.log, metrics.jsonl, last.npz and best.keras.
-        patience: Epochs without a better objective; None: the config's, else a quarter of its
-            epochs, at least 10.
+        options: How to train; None: the defaults.
         on_epoch: Called with each new epoch's record.
         progress: Called with (images done, images in all) while the data are prepared.
 
@@ -45,30 +94,70 @@ def train_config(
         data_pipeline.problems.DataError: listing every bad file.
         model.training.NonFiniteLoss: where the training diverges.
     """
-    constants = config.at({})
-    patience = (
-        patience or constants.train.early_stopping_patience or max(10, constants.train.epochs // 4)
-    )
-    constants = constants.model_copy(
-        update={"train": constants.train.model_copy(update={"early_stopping_patience": patience})}
-    )
-    store = prepare(config.data, progress=progress)
-    check_data(config, store)
-    _record_training(config, store.fingerprint, out_dir)
+    training = plan_training(config, out_dir, options or TrainOptions(), progress)
     resources = config.resources.model_dump(mode="json") | {
         "cpus_per_trial": os.cpu_count() or 1,
         "gpus_per_trial": 1,
     }
     with stderr_to(out_dir / "train.log"):
         set_up_process(resources)
-        from search.objective import TrialRun
+        return run_training(training, threads=threads_of(resources), on_epoch=on_epoch)
 
-        run = TrialRun(constants, store, out_dir, threads=threads_of(resources))
-        while not run.done:
-            on_epoch(run.step())
+
+def plan_training(
+    config: StudyConfig,
+    out_dir: Path,
+    options: TrainOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> Training:
+    """Check a config, prepare its data and record the training in its folder.
+
+    Raises:
+        ConfigError, data_pipeline.problems.DataError: as :func:`train_config`.
+    """
+    constants = config.at({})
+    train = constants.train
+    patience = options.patience or train.early_stopping_patience or max(10, train.epochs // 4)
+    constants = constants.model_copy(
+        update={"train": train.model_copy(update={"early_stopping_patience": patience})}
+    )
+    store = prepare(config.data, progress=progress)
+    check_data(config, store)
+    _record_training(config, store.fingerprint, out_dir)
+    return Training(constants, store, out_dir)
+
+
+def run_training(
+    training: Training,
+    *,
+    threads: int,
+    on_epoch: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    **distribution: Any,
+) -> dict[str, Any]:
+    """Train what is planned, in this process, to its end.
+
+    Args:
+        training: From :func:`plan_training`; of several workers, the same in each.
+        threads: CPU threads of the input pipeline.
+        on_epoch: Called with each new epoch's record.
+        distribution: ``strategy`` and ``writes``, as TrialRun takes them.
+
+    Returns:
+        The best epoch's record.
+
+    Raises:
+        ConfigError: where no epoch has a defined objective.
+        model.training.NonFiniteLoss: where the training diverges.
+    """
+    from search.objective import TrialRun
+
+    config, out_dir = training.config, training.out_dir
+    run = TrialRun(config, training.store, out_dir, threads=threads, **distribution)
+    while not run.done:
+        on_epoch(run.step())
     if run.best is None:
         raise ConfigError(
-            str(out_dir), [f"{constants.objective}: expected a defined value, received none"]
+            str(out_dir), [f"{config.objective}: expected a defined value, received none"]
         )
     return run.best
 
