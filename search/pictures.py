@@ -154,7 +154,7 @@ def draw_pictures(
             predicted, _ = decide(probabilities, images.mask(index), mode)
             place = f"pictures/{_stem(images, index)}.{name}.png"
             beat()
-            _write(folder / place, ".png", _shrunk(predicted, cv2.INTER_NEAREST_EXACT))
+            write_labels(folder / place, predicted)
             entries[index]["predictions"][name] = place
     facts = facts_of(evaluations, images.resolution)
     listing = {"format": 1, **facts, "images": list(entries.values())}
@@ -166,9 +166,8 @@ def _draw_image(folder: Path, images: Images, index: int) -> dict[str, Any]:
     image, mask = images.read(index)
     split = images.store.splits[images.split]
     stem = f"pictures/{_stem(images, index)}"
-    small = _shrunk(image, cv2.INTER_AREA)
-    _write(folder / f"{stem}.jpg", ".jpg", _bgr(small), (cv2.IMWRITE_JPEG_QUALITY, 90))
-    _write(folder / f"{stem}.truth.png", ".png", _shrunk(mask, cv2.INTER_NEAREST_EXACT))
+    write_photograph(folder / f"{stem}.jpg", image)
+    write_labels(folder / f"{stem}.truth.png", mask)
     return {
         "name": f"{images.split}/{split.stems[index]}",
         "group": split.groups[index],
@@ -176,6 +175,17 @@ def _draw_image(folder: Path, images: Images, index: int) -> dict[str, Any]:
         "truth": f"{stem}.truth.png",
         "predictions": {},
     }
+
+
+def write_photograph(path: Path, image: Pixels) -> None:
+    """Write an image, uint8 [h, w, channels], as a small .jpg, in one step."""
+    small = _shrunk(image, cv2.INTER_AREA)
+    _write(path, ".jpg", _bgr(small), (cv2.IMWRITE_JPEG_QUALITY, 90))
+
+
+def write_labels(path: Path, labels: Pixels) -> None:
+    """Write a label map, uint8 [h, w], as a small .png, in one step."""
+    _write(path, ".png", _shrunk(labels, cv2.INTER_NEAREST_EXACT))
 
 
 def _stem(images: Images, index: int) -> str:
