@@ -7,6 +7,7 @@ file beside it: what ``export``, ``train`` or a study has recorded.
 from __future__ import annotations
 
 import colorsys
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class ModelFacts:
         data: The data that it was trained on, as that file records them; None without one.
         fingerprint: Of those data, prepared; None where it is not recorded.
         trained_on: Splits that its weights were fitted to; empty where nothing is known.
+        named: Whether the names are recorded, not made up.
+        colored: Whether the colours are.
     """
 
     path: Path
@@ -69,6 +72,8 @@ class ModelFacts:
     data: DataConfig | None = None
     fingerprint: str | None = None
     trained_on: tuple[str, ...] = ()
+    named: bool = False
+    colored: bool = False
 
 
 def facts_of(
@@ -98,7 +103,7 @@ def facts_of(
         names = ("background", *(f"class {number}" for number in range(1, count)))
         return ModelFacts(model_path, shape, count, names, distinct_colors(count))
     record = _read(source)
-    classes = _classes(record, source)
+    classes, colored = _classes(record, source)
     problems = list(_conflicts(record.data, classes, opened))
     if problems:
         raise ConfigError(str(source), [*problems, f"the model is {model_path}"])
@@ -113,6 +118,8 @@ def facts_of(
         data=record.data,
         fingerprint=record.fingerprint,
         trained_on=record.trained_on,
+        named=bool(classes),
+        colored=colored,
     )
 
 
@@ -129,6 +136,22 @@ def find_record(model_path: Path) -> Path | None:
     if folder.parent.name == "runs" and folder.parents[1].name == "confirm":
         candidates.append(folder.parents[2] / STUDY)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def digest_of(model_path: Path) -> str:
+    """Return the sha256 of a model, 64 hexadecimal digits: of a folder's files with their names.
+
+    Raises:
+        OSError: where it cannot be read.
+    """
+    if not model_path.is_dir():
+        with model_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for path in sorted(each for each in model_path.rglob("*") if each.is_file()):
+        found.update(f"{path.relative_to(model_path).as_posix()}\0".encode())
+        found.update(digest_of(path).encode())
+    return found.hexdigest()
 
 
 def distinct_colors(count: int) -> tuple[Color, ...]:
@@ -199,18 +222,18 @@ def _data(given: Any, path: Path) -> DataConfig:
         ) from None
 
 
-def _classes(record: _Record, source: Path) -> dict[str, Color]:
-    """Name to colour, from where the file says it; empty where it does not."""
+def _classes(record: _Record, source: Path) -> tuple[dict[str, Color], bool]:
+    """Name to colour, empty where neither is recorded; and whether the colours are."""
     stated = record.tree.get("classes")
     if isinstance(stated, Mapping):
-        return dict(_data({"classes": dict(stated)}, source).classes or {})
+        return dict(_data({"classes": dict(stated)}, source).classes or {}), True
     if record.data.classes is not None:
-        return dict(record.data.classes)
+        return dict(record.data.classes), True
     of_data = _classes_of_study(source) or _classes_of_data(record.data)
     names = tuple(map(str, stated)) if isinstance(stated, list) else _scored(record.tree)
     if not names or tuple(of_data) == names:
-        return of_data
-    return dict(zip(names, distinct_colors(len(names)), strict=True))
+        return of_data, bool(of_data)
+    return dict(zip(names, distinct_colors(len(names)), strict=True)), False
 
 
 def _classes_of_study(source: Path) -> dict[str, Color]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from search.config import ConfigError
-from search.model_facts import distinct_colors, facts_of, find_record
+from search.model_facts import digest_of, distinct_colors, facts_of, find_record
 
 CLASSES = {"background": [0, 0, 0], "hole": [255, 0, 0], "crack": [0, 0, 255]}
 DATA: dict[str, Any] = {"source": "nowhere", "image_size": [16, 24], "channels": 1}
@@ -33,6 +34,7 @@ def test_without_a_record_names_and_colours_are_made_up(tmp_path: Path) -> None:
     assert facts.colors == ((0, 0, 0), (0, 114, 178), (213, 94, 0), (0, 158, 115))
     assert (facts.source, facts.resize, facts.trained_on) == (None, "stretch", ())
     assert facts.image_shape == (16, 24, 1)
+    assert (facts.named, facts.colored) == (False, False)
 
 
 def test_no_two_made_up_colours_are_equal() -> None:
@@ -74,10 +76,12 @@ def test_an_export_tells_its_classes_and_where_they_come_from(tmp_path: Path) ->
     facts = facts_of(tmp_path / "saved_model", opened=Opened())
     assert facts.classes == ("background", "hole", "crack")
     assert facts.colors == distinct_colors(3)
+    assert (facts.named, facts.colored) == (True, False)
     # The data themselves know them, where they are in reach.
     record(tmp_path / "data" / "dataset.yaml", {"format": 1, "classes": CLASSES})
     record(path, {"data": {**DATA, "source": str(tmp_path / "data")}, "provenance": provenance})
-    assert facts_of(tmp_path / "m.keras", opened=Opened()).colors[1] == (255, 0, 0)
+    facts = facts_of(tmp_path / "m.keras", opened=Opened())
+    assert (facts.colors[1], facts.colored) == ((255, 0, 0), True)
 
 
 @pytest.mark.parametrize("folder", ["trials/00012", "confirm/runs/trial-00012-seed-0"])
@@ -113,6 +117,20 @@ def test_a_record_of_another_model_is_one_error(tmp_path: Path) -> None:
     assert "data.channels: expected 3, which the model takes, received 1" in text
     assert "expected 5 classes, which the model tells apart, received 3: background, hole" in text
     assert "the model is" in text
+
+
+def test_a_model_has_one_digest_wherever_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_bytes(b"weights")
+    assert digest_of(tmp_path / "m.keras") == hashlib.sha256(b"weights").hexdigest()
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        (tmp_path / name / "saved_model.pb").write_bytes(b"graph")
+        (tmp_path / name / "variables" / "v").write_bytes(b"weights")
+        found.append(digest_of(tmp_path / name))
+    assert found[0] == found[1]
+    (tmp_path / "b" / "variables" / "v").rename(tmp_path / "b" / "v")
+    assert digest_of(tmp_path / "b") != found[0]
 
 
 @pytest.mark.parametrize(
