@@ -145,7 +145,7 @@ def score_model(
         classes=store.classes,
         images=tuple(f"{split}/{stem}" for stem in store.splits[split].stems),
         groups=store.splits[split].groups,
-        **_arrays(counts),
+        **arrays_of(counts),
         fingerprint=store.fingerprint,
         trial=trial,
         epoch=epoch,
@@ -155,7 +155,7 @@ def score_model(
     )
 
 
-def _arrays(counts: Sequence[ImageCounts]) -> dict[str, Any]:
+def arrays_of(counts: Sequence[ImageCounts]) -> dict[str, Any]:
     """What an evaluation keeps of its images' counts, by field."""
     return {
         "sizes": np.array([found.size for found in counts], np.int64).reshape(-1, 2),

@@ -41,6 +41,7 @@ class Strips:
         models: Their counts by key: "best", "baseline" or any other.
         classes: Names, background first.
         listing: Pictures by the image's name.
+        most: Classes to show.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Strips:
         models: Mapping[str, Evaluation],
         classes: Sequence[str],
         listing: Mapping[str, Picture],
+        most: int = MOST_CLASSES,
     ) -> None:
         self._models = models
         self._classes = tuple(classes)
         self._listing = listing
+        self._most = most
         self._images = {key: image_scores(each) for key, each in self._models.items()}
         self._scene = cache(self._read_scene)
         self._labels = cache(read_labels)
@@ -66,7 +69,7 @@ class Strips:
         dice = scores.dice(evaluation.counts.sum(axis=0))
         of_class = {name: float(dice[i]) for i, name in enumerate(evaluation.classes)}
         ranked = sorted(dict.fromkeys(chosen["class"]), key=lambda name: of_class[name])
-        shown = ranked[:MOST_CLASSES]
+        shown = ranked[: self._most]
         errors = error_pixels(evaluation)
         return {
             "says": _says(evaluation, errors, chosen),

@@ -14,7 +14,7 @@ from results.figures.pictures import confusion_figure, image_confusion_figure
 from results.objects import ALL_SIZES, image_confusion, images_table, objects_table
 from results.pictures import Picture, PictureError, load_pictures
 from results.sections.material import Material
-from results.sections.picture_strips import LEGEND, Strips
+from results.sections.picture_strips import LEGEND, MOST_CLASSES, Strips
 from results.tables import pictures as picture_tables
 
 COMMAND = "flexunet-search score STUDY_DIR"
@@ -41,6 +41,7 @@ def pictures_of(
     listing: Mapping[str, Picture],
     titles: Mapping[str, str],
     swatches: Mapping[str, Mapping[str, str | None]],
+    most: int = MOST_CLASSES,
 ) -> dict[str, Any]:
     """What the section's template prints of scored models, whichever they are.
 
@@ -50,8 +51,9 @@ def pictures_of(
         listing: Pictures by the image's name.
         titles: What the page calls each model.
         swatches: As of ``class_swatches``.
+        most: Classes whose images are shown.
     """
-    strips = Strips(models, classes, listing)
+    strips = Strips(models, classes, listing, most)
     return {
         "lead": "What the models see, image by image: where a score comes from.",
         "legend": LEGEND,
