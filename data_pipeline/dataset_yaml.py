@@ -14,6 +14,8 @@ from data_pipeline.config import Color, DataConfig
 from data_pipeline.problems import DataError, Problem
 
 DATASET_YAML = "dataset.yaml"
+TERMS = ("license", "citation")
+_FIELDS = ("format", "name", "source", *TERMS, "classes", "groups")
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,26 @@ class DatasetInfo:
         source: Where it comes from, in words.
         classes: Class name to RGB colour in the masks, in index order, background first.
         groups: File stem to the object photographed; stems not named are their own group.
+        license: On what terms the data may be used, in words; None: not stated.
+        citation: The publication to cite; None: not stated.
     """
 
     name: str
     source: str
     classes: dict[str, Color]
     groups: dict[str, str] = field(default_factory=dict)
+    license: str | None = None
+    citation: str | None = None
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What is stated of license and citation, by field."""
+        stated = {name: getattr(self, name) for name in TERMS}
+        return {name: text for name, text in stated.items() if text is not None}
 
 
 def write_dataset_yaml(folder: Path, info: DatasetInfo) -> Path:
-    """Writes dataset.yaml, which names classes, colours and groups.
+    """Writes dataset.yaml, which names classes, colours and groups, and the terms of use.
 
     Returns:
         Its path.
@@ -43,6 +55,7 @@ def write_dataset_yaml(folder: Path, info: DatasetInfo) -> Path:
         "format": 1,
         "name": info.name,
         "source": info.source,
+        **info.terms,
         "classes": {name: list(color) for name, color in info.classes.items()},
         "groups": dict(info.groups),
     }
@@ -78,6 +91,7 @@ def read_dataset_yaml(folder: Path) -> DatasetInfo | None:
         source=str(content.get("source", folder.name)),
         classes={name: (c[0], c[1], c[2]) for name, c in content["classes"].items()},
         groups={stem: str(group) for stem, group in (content.get("groups") or {}).items()},
+        **{name: content[name] for name in TERMS if content.get(name) is not None},
     )
 
 
@@ -87,11 +101,13 @@ def _check_info(content: Any) -> Iterator[str]:
         return
     if content.get("format") != 1:
         yield f"format: expected 1, received {content.get('format')!r}"
-    unknown = sorted(
-        str(k) for k in content if k not in ("format", "name", "source", "classes", "groups")
-    )
+    unknown = sorted(str(k) for k in content if k not in _FIELDS)
     if unknown:
         yield f"unknown fields {unknown}"
+    for name in TERMS:
+        text = content.get(name)
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            yield f"{name}: expected text, received {text!r}"
     classes = content.get("classes")
     if not isinstance(classes, Mapping) or not all(isinstance(name, str) for name in classes):
         yield f"classes: expected class names with RGB colours, received {classes!r}"

@@ -23,10 +23,12 @@ from data_pipeline.dataset_yaml import DatasetInfo, write_dataset_yaml
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.synthetic import CLASSES, FREE, color_mask, require_empty, write_image
 
-SOURCE = (
-    'Huang, Qiu and Yuan, "Surface defect saliency of magnetic tile" (2018); '
-    "academic research only, no commercial use"
+CITATION = (
+    'Y. Huang, C. Qiu and K. Yuan, "Surface defect saliency of magnetic tile", '
+    "The Visual Computer, 2018"
 )
+LICENSE = "academic research only, no commercial use"
+SOURCE = f'Huang, Qiu and Yuan, "Surface defect saliency of magnetic tile" (2018); {LICENSE}'
 SAME_TILE = 0.95
 """Correlation of two neighbouring bursts from which on they show one tile.
 
@@ -306,7 +308,14 @@ def _write(
             groups[stem] = f"{photograph.label}_{tile[0].number}"
             if progress is not None:
                 progress(len(groups), total)
-    info = DatasetInfo(name="magnetic-tile", source=SOURCE, classes=dict(CLASSES), groups=groups)
+    info = DatasetInfo(
+        name="magnetic-tile",
+        source=SOURCE,
+        classes=dict(CLASSES),
+        groups=groups,
+        license=LICENSE,
+        citation=CITATION,
+    )
     write_dataset_yaml(out, info)
 
 

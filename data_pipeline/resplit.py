@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.config import SPLITS, DataConfig
-from data_pipeline.dataset_yaml import DatasetInfo, write_dataset_yaml
+from data_pipeline.dataset_yaml import DatasetInfo, read_dataset_yaml, write_dataset_yaml
 from data_pipeline.likeness import Likeness
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.sources import Dataset, Item, find_dataset
@@ -122,8 +122,9 @@ def _write(
             copy = folder / split / kind / f"{stem}{file.suffix}"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-    name = dataset.root.resolve().name
-    write_dataset_yaml(folder, DatasetInfo(name, dataset.source, dataset.classes, stems))
+    name, before = dataset.root.resolve().name, read_dataset_yaml(dataset.root)
+    terms = before.terms if before else {}
+    write_dataset_yaml(folder, DatasetInfo(name, dataset.source, dataset.classes, stems, **terms))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ CLASSES: dict[str, tuple[int, int, int]] = {
 FREE = "Free"
 """What tiles without a defect are called in file names."""
 
+LICENSE = "Apache-2.0, as flexunet-search, which draws it"
+
 MIN_TILES = 12
 
 _VERSION = 1  # raise when the same seed gives other pictures: caches are kept by it
@@ -84,7 +86,9 @@ def write_synthetic(
         if progress is not None:
             progress(done, tiles)
     source = f"synthetic magnetic tiles, version {_VERSION}, seed {seed}, {tiles} tiles"
-    info = DatasetInfo(name="synthetic", source=source, classes=dict(CLASSES), groups=groups)
+    info = DatasetInfo(
+        name="synthetic", source=source, classes=dict(CLASSES), groups=groups, license=LICENSE
+    )
     write_dataset_yaml(out, info)
     return info
 

@@ -16,7 +16,11 @@ from typing import Any
 import yaml
 
 from data_pipeline.audit import audit_store, describe
+from data_pipeline.config import SYNTHETIC, DataConfig
+from data_pipeline.dataset_yaml import read_dataset_yaml
+from data_pipeline.problems import DataError
 from data_pipeline.store import Store
+from data_pipeline.synthetic import LICENSE as SYNTHETIC_LICENSE
 from search.config import ConfigError, StudyConfig
 from search.hardware import describe_machine
 from search.study import write_json, write_text
@@ -73,9 +77,20 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
     # Made here once: later on, a folder that is missing is a storage that is gone.
     (config.directory / "trials").mkdir(exist_ok=True)
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-    write_json(config.directory / "data.json", describe(store, found))
+    write_json(config.directory / "data.json", describe(store, found) | data_terms(config.data))
     leaks = tuple(f.message for f in found.findings if f.severity == "leak")
     return Recorded(str(record["identity"]), leaks)
+
+
+def data_terms(data: DataConfig) -> dict[str, str]:
+    """Return what dataset.yaml states of license and citation, by field; empty without it."""
+    if data.source == SYNTHETIC:  # a folder that was drawn earlier may not state it
+        return {"license": SYNTHETIC_LICENSE}
+    try:
+        info = read_dataset_yaml(Path(data.source).expanduser())
+    except DataError:
+        return {}
+    return info.terms if info else {}
 
 
 @dataclass(frozen=True)

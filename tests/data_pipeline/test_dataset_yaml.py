@@ -16,6 +16,14 @@ def test_dataset_yaml_round_trip(tmp_path: Path) -> None:
     assert read_dataset_yaml(tmp_path / "nowhere") is None
 
 
+def test_the_terms_of_use_are_kept_and_may_be_missing(tmp_path: Path) -> None:
+    info = DatasetInfo("tiles", "here", dict(CLASSES), {}, license="a: b #c", citation="é, 2018")
+    write_dataset_yaml(tmp_path, info)
+    assert read_dataset_yaml(tmp_path) == info
+    assert info.terms == {"license": "a: b #c", "citation": "é, 2018"}
+    assert DatasetInfo("tiles", "here", dict(CLASSES)).terms == {}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -30,6 +38,8 @@ def test_dataset_yaml_round_trip(tmp_path: Path) -> None:
         ("format: 1\nclases: {}", "unknown fields"),
         ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\ngroups: [1]", "groups: expected"),
         ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\ngroups: {007: a}", "in quotes"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\nlicense: 7", "license: expected text"),
+        ("format: 1\nclasses: {a: [0, 0, 0], b: [1, 1, 1]}\ncitation: ''", "citation: expected"),
     ],
 )
 def test_broken_dataset_yaml(tmp_path: Path, text: str, reason: str) -> None:

@@ -74,6 +74,8 @@ def test_conversion_writes_the_layout_with_every_image_once(raw, tmp_path):
     assert {mask.stem for mask in out.glob("*/masks/*.png")} == stems
     assert "Blowhole_exp4_num_12000" in stems
     assert info.classes == CLASSES
+    assert info.license == "academic research only, no commercial use"
+    assert "The Visual Computer" in info.citation
     assert calls[-1] == (len(images), len(images))
     source = raw / "MT_Blowhole" / "Imgs" / "exp4_num_12000.jpg"
     (copied,) = out.glob("*/images/Blowhole_exp4_num_12000.jpg")

@@ -89,6 +89,21 @@ def test_a_csv_of_groups_overrules_names(tmp_path: Path) -> None:
     assert info.groups == groups
 
 
+def test_the_terms_of_use_come_along(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_yaml(root)
+    for number in range(6):
+        write_item(root, f"{number}", number)
+    with (root / "dataset.yaml").open("a", encoding="utf-8") as file:
+        file.write("license: ask first\n")
+
+    resplit(DataConfig(source=str(root)), tmp_path / "out", likeness=False)
+
+    info = read_dataset_yaml(tmp_path / "out")
+    assert info is not None
+    assert info.terms == {"license": "ask first"}
+
+
 def test_pictures_in_folders_are_divided_by_folder_and_keep_their_folders(tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_yaml(root)

@@ -32,6 +32,7 @@ def test_what_is_written_is_what_dataset_yaml_says(data):
     out, info = data
     assert read_dataset_yaml(out) == info
     assert info.classes == CLASSES
+    assert info.license.startswith("Apache-2.0")
     assert {image.stem for image, _ in pairs(out)} == set(info.groups)
     for image, mask in pairs(out):
         grey, colors = cv2.imread(str(image), cv2.IMREAD_UNCHANGED), cv2.imread(str(mask))
