@@ -159,15 +159,18 @@ def record_reader(store: Store, split: str) -> Callable[[Tensor], tuple[Tensor, 
         raise ValueError(f"expected a split with images, one of {filled}, received {split!r}")
     shards = store.splits[split].shards
     shape = store.image_shape
+    ends = np.cumsum([shard.count for shard in shards], dtype=np.int64)
+    firsts = ends - [shard.count for shard in shards]
 
     def read(index: Tensor) -> tuple[Tensor, Tensor]:
         index = tf.convert_to_tensor(index, tf.int64)
-        number, row = index // shards[0].count, index % shards[0].count
         if len(shards) == 1:
-            image, mask = _read_row(shards[0], shape, row)
+            image, mask = _read_row(shards[0], shape, index)
         else:
+            number = tf.searchsorted(ends, [index], side="right")[0]
+            row = index - tf.gather(firsts, number)
             branches = [lambda s=shard: _read_row(s, shape, row) for shard in shards]
-            image, mask = tf.switch_case(tf.cast(number, tf.int32), branches)
+            image, mask = tf.switch_case(number, branches)
         return tf.ensure_shape(image, shape), tf.ensure_shape(mask, shape[:2])
 
     return read

@@ -46,7 +46,7 @@ class Shard:
     Attributes:
         images: Raw file of uint8 [count, H, W, C].
         masks: Raw file of uint8 [count, H, W].
-        count: Records in it; all shards of a split but the last hold the same count.
+        count: Records in it.
     """
 
     images: Path
@@ -164,8 +164,10 @@ def read_record(
     total = sum(shard.count for shard in shards)
     if not 0 <= index < total:
         raise IndexError(f"expected an index of 0..{total - 1}, received {index}")
-    number, row = divmod(index, shards[0].count)
+    ends = np.cumsum([shard.count for shard in shards])
+    number = int(np.searchsorted(ends, index, side="right"))
     shard = shards[number]
+    row = index - int(ends[number]) + shard.count
     images = np.memmap(shard.images, np.uint8, "r", shape=(shard.count, *image_shape))
     masks = np.memmap(shard.masks, np.uint8, "r", shape=(shard.count, *image_shape[:2]))
     return np.array(images[row]), np.array(masks[row])
