@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from results.staging import check_replaceable, staged
+
+
+def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    for text in ("first", "second"):
+        with staged(out) as made:
+            (made / "file").write_text(text)
+            assert not (out / "file").exists() or (out / "file").read_text() == "first"
+        assert (out / "file").read_text() == text
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert stat.S_IMODE(out.stat().st_mode) == 0o755
+
+
+def test_what_fails_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with staged(out) as made:
+        (made / "file").write_text("first")
+    with pytest.raises(OSError, match="full"), staged(out) as made:
+        (made / "file").write_text("half")
+        raise OSError("full")
+    assert (out / "file").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
+    names, out = ("mark", "b"), tmp_path / "out"
+
+    def check() -> None:
+        check_replaceable(out, names, "mark", "an earlier one")
+
+    check()
+    out.mkdir()
+    check()
+    (out / "b").touch()
+    with pytest.raises(FileExistsError, match=r"out: expected .* or an earlier one, found b$"):
+        check()
+    (out / "mark").touch()
+    check()
+    for number in range(7):
+        (out / f"other{number}").touch()
+    with pytest.raises(FileExistsError, match=r"found other0, .*, other4 and 2 more$"):
+        check()
+    with pytest.raises(FileExistsError, match=r"expected a folder to write, received a file"):
+        check_replaceable(out / "b", names, "mark", "an earlier one")
