@@ -72,7 +72,7 @@ def resplit(
     for name in (name for name in SPLITS[:2] if name not in splits):
         message = f"expected groups enough for the split {name!r}, found {len(set(final))} in all"
         raise DataError([Problem(str(dataset.root), message)])
-    with _whole(out) as folder:
+    with whole_folder(out) as folder:
         _write(folder, dataset, items, final, splits)
     return Resplit(
         out,
@@ -128,7 +128,7 @@ def _write(
 
 
 @contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path) -> Iterator[Path]:
     """Yield a folder that becomes `out` when all is written, and nothing before."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")

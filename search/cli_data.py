@@ -169,6 +169,110 @@ def resplit(
     console.print(f"data set: {done.out}", highlight=False, soft_wrap=True)
 
 
+@data_app.command("offline-augment")
+def offline_augment(
+    directory: DataDir,
+    out: Out,
+    config: Annotated[
+        Path | None, typer.Option(help="A study's or an exported YAML: its augment section.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="light, default or strong; the config's augment.preset.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As in run.")
+    ] = None,
+    operations: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Only these: hflip,vflip,rotation,elastic, ..."),
+    ] = None,
+    copies: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of an image, of operations drawn together. Default: 3."),
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Instead: a copy an operation, named by it.")
+    ] = False,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="Bring images and masks to this size. Default: native."),
+    ] = None,
+    mask_format: Annotated[
+        str, typer.Option(help="png: RGB by the class colours. npz: one-hot.")
+    ] = "png",
+    seed: Seed = 0,
+    splits: Annotated[
+        str, typer.Option(help="What is augmented: train, and nothing else.")
+    ] = "train",
+) -> None:
+    """Copy a data set with augmented training images, for a trainer that cannot augment."""
+    from data_pipeline.offline import offline_augment as augment
+    from search.config import StudyConfig
+    from search.progress import image_progress
+
+    presets = [f"augment.preset={preset}"] if preset is not None else []
+    told = [*(overrides or ()), *presets]
+    study = StudyConfig.load(config, told) if config else StudyConfig.of(told)
+    recipe = _recipe(study, operations, copies, each, size, mask_format, seed, splits)
+    console = Console()
+    with image_progress(console, "augmenting") as progress:
+        data = study.data.model_copy(update={"source": str(directory)})
+        written = augment(data, out, recipe, progress=progress)
+    _print_written(console, written)
+
+
+def _recipe(
+    study: Any,
+    operations: str | None,
+    copies: int | None,
+    each: bool,
+    size: tuple[int, int] | None,
+    mask_format: Any,
+    seed: int,
+    splits: str,
+) -> Any:
+    """What the options ask for; every one that cannot be is told in one error."""
+    from data_pipeline.offline_plan import Recipe, choose_operations
+    from search.config import ConfigError
+
+    problems = []
+    if splits != "train":
+        problems.append(
+            f"--splits: expected train, received {splits}: valid and test choose and judge models "
+            "by pictures as they are, and copies of one picture count as many"
+        )
+    if each and copies is not None:
+        problems.append("expected --copies or --each, received both: --each writes one of each")
+    searched = [name for name in study.space if name.startswith("augment.")]
+    problems += [f"{name}: expected a constant, found what is searched" for name in searched]
+    try:
+        # A model's fields may be searched: they have no part in this.
+        augment = study.at({name: d.probes()[0] for name, d in study.space.items()}).augment
+        if operations is not None:
+            augment = choose_operations(augment, operations.split(","))
+        number = None if each else 3 if copies is None else copies
+        recipe = Recipe(augment, number, size, mask_format, seed)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("data offline-augment", problems)
+    return recipe
+
+
+def _print_written(console: Console, written: Any) -> None:
+    for name, count in written.images.items():
+        copies = f", {len(written.copies)} of them augmented copies" if name == "train" else ""
+        console.print(f"{name}: {count} images{copies}", highlight=False)
+    if written.unchanged:
+        console.print(
+            f"copies left out, since they would be their originals: {len(written.unchanged)}",
+            highlight=False,
+        )
+    for leak in written.leaks:
+        console.print(Text(f"leak, there before: {leak}", style="bold red"), soft_wrap=True)
+    console.print(f"data set: {written.out}", highlight=False, soft_wrap=True)
+
+
 @data_app.command()
 def preview(
     directory: Annotated[str, typer.Argument(metavar="DATA", help="Folder, or 'synthetic'.")],
