@@ -206,7 +206,20 @@ class TrainConfig(BaseModel):
     early_stopping_patience: int | None = Field(
         None,
         ge=1,
-        description="Stop after this many epochs without a better objective. None: never.",
+        description="Stop after this many epochs without a better early_stopping_metric. None: "
+        "never.",
+    )
+    early_stopping_metric: Literal["objective", "validation_loss"] = Field(
+        "objective",
+        description="What has to get better: the study's objective, or the validation loss, as the "
+        "reference does. The model that is kept is the best by the objective in either case.",
+    )
+    accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="Batches whose gradients are averaged for one update, where memory is too "
+        "short for the batch wanted. Losses that divide by sums over the batch, as Dice does, are "
+        "then means over the parts.",
     )
 
     @model_validator(mode="after")
