@@ -21,16 +21,15 @@ from results.figures.drawing import Drawing
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
+def render(template: str, values: Mapping[str, Any], charts: bool = True) -> str:
     """Render a page.
 
     Args:
         template: Name of its template, which extends ``page.html.j2``.
         values: What the template prints; text is escaped.
+        charts: Whether it has figures, which take plotly.js, 4.6 MB.
     """
-    from plotly.offline import get_plotlyjs
-
-    plotly, script = get_plotlyjs(), _joined("*.js")
+    plotly, script = _plotly() if charts else "", _joined("*.js")
     return (
         _environment()
         .get_template(template)
@@ -45,6 +44,12 @@ def render(template: str, values: Mapping[str, Any]) -> str:
             dark_of=Markup(_script_json(json.dumps(palette.DARK_OF))),
         )
     )
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def render_part(template: str, values: Mapping[str, Any]) -> Markup:
@@ -62,6 +67,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["figure_json"] = _figure_json
+    environment.filters["script_json"] = lambda value: Markup(_script_json(json.dumps(value)))
     return environment
 
 

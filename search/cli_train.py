@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from search.cli_options import Overrides
 
 def train(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A YAML of constants, such as best.yaml.")
+        Path, typer.Argument(metavar="CONFIG", help="A config of constants, such as best.yaml.")
     ],
     out_dir: Annotated[
         Path, typer.Argument(metavar="OUT_DIR", help="Folder of metrics and model.")
@@ -24,44 +25,150 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Stop after this many epochs without a better objective. Default: the config's "
-            "early_stopping_patience, else a quarter of its epochs, at least 10.",
+            help="Stop after this many epochs without a better early_stopping_metric. Default: the "
+            "config's early_stopping_patience, else a quarter of its epochs, at least 10.",
         ),
     ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final", help="Train on the training and the validation images, without validation."
+        ),
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of --final. Default: the config's provenance.best_epoch."),
+    ] = None,
+    epochs_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT_DIR", help="Take the epochs of --final from this training's best epoch."
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs of this machine, sharing each batch. Default: the first."),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share each batch, on a node each where it can."),
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The running Ray of --workers: auto or HOST:PORT."),
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits each time; slower.")
+    ] = False,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Images that are predicted as the training goes on.")
+    ] = 4,
+    pictures_every: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Predict them after every K epochs.")
+    ] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Write its event files.")
+    ] = True,
 ) -> None:
-    """Train one config in full, from scratch or from the last epoch in OUT_DIR."""
+    """Train one config in full, from scratch or from the last epoch in OUT_DIR.
+
+    Running again is resuming. Exit codes: 0 trained; 2 bad input, or a disk that stayed full; 75 a
+    worker was lost: the same command goes on.
+    """
     from search.config import StudyConfig
-    from search.drawing import describe_dice
     from search.production import TrainOptions, train_config
     from search.progress import preparation
 
     console = Console()
+    study = StudyConfig.load(config, set_ or ())
+    options = TrainOptions(
+        patience=patience,
+        final=final,
+        epochs=epochs,
+        epochs_from=epochs_from,
+        gpus=gpus,
+        workers=workers,
+        address=address,
+        deterministic=deterministic,
+        pictures=pictures,
+        pictures_every=pictures_every,
+        tensorboard=tensorboard,
+    )
+    lines = EpochLines(console, out_dir)
     with preparation(console) as show:
         best = train_config(
-            StudyConfig.load(config, set_ or ()),
-            out_dir,
-            TrainOptions(patience=patience),
-            on_epoch=lambda record: _print_epoch(console, record),
-            progress=show,
+            study, out_dir, options, on_epoch=lines.show, progress=show, note=lines.note
         )
-
-    console.print(
-        f"best epoch {best['epoch']}: {describe_dice(best['dice'])}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"model: {out_dir / 'best.keras'}", highlight=False, soft_wrap=True)
+    lines.end(best, study.data.source)
 
 
-def _print_epoch(console: Console, record: Mapping[str, Any]) -> None:
-    from search.drawing import describe_dice
+class EpochLines:
+    """Prints a training: a line an epoch, and what came of it.
 
-    value = record["mean_foreground_dice"]
-    console.print(
-        f"epoch {record['epoch']}: loss {record['train_loss']:.4f}, validation "
-        f"{record['validation_loss']:.4f}, mean foreground Dice "
-        f"{'–' if value is None else f'{value:.4f}'} ({describe_dice(record['dice'])}), "
-        f"{record['seconds']['total']:.1f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
+    Args:
+        console: Where to print.
+        out_dir: The training's folder.
+    """
+
+    def __init__(self, console: Console, out_dir: Path) -> None:
+        self._console = console
+        self._out_dir = out_dir
+        self._seconds: list[float] = []
+        self._started = time.monotonic()
+
+    def note(self, message: str) -> None:
+        """Print what the user should know."""
+        self._print(message, style="yellow")
+
+    def show(self, record: Mapping[str, Any]) -> None:
+        """Print an epoch, and how long the rest takes at most."""
+        from search.drawing import describe_dice, duration, score
+
+        self._seconds.append(float(record["seconds"]["total"]))
+        parts = [f"loss {record['train_loss']:.4f}"]
+        if record["dice"]:
+            parts += [
+                f"validation {record['validation_loss']:.4f}",
+                f"mean foreground Dice {score(record['mean_foreground_dice'])} "
+                f"({describe_dice(record['dice'])})",
+            ]
+        last = self._last_epoch()
+        parts.append(f"{record['seconds']['total']:.1f} s")
+        left = (last or record["epoch"]) - record["epoch"]
+        if left > 0:
+            recent = self._seconds[-5:]
+            parts.append(f"at most {duration(left * sum(recent) / len(recent))} left")
+        of = f"/{last}" if last else ""
+        self._print(f"epoch {record['epoch']}{of}: {', '.join(parts)}")
+
+    def end(self, best: Mapping[str, Any], data: str) -> None:
+        """Print the epoch of the model, the files, and what to do next."""
+        from search.drawing import describe_dice, duration
+
+        out, model = self._out_dir, self._out_dir / "best.keras"
+        if self._seconds:
+            took = duration(time.monotonic() - self._started)
+            self._print(f"{len(self._seconds)} epochs in {took}")
+        if best["dice"]:
+            self._print(f"best epoch {best['epoch']}: {describe_dice(best['dice'])}")
+        else:
+            self._print(f"trained on training and validation images for {best['epoch']} epochs")
+        self._print(f"model: {model}")
+        self._print(f"curves: {out / 'training.html'}, numbers: {out / 'metrics.csv'}")
+        if (out / "predictions.html").exists():
+            self._print(f"predictions by epoch: {out / 'predictions.html'}")
+        self._print(f"next: flexunet-search evaluate {model} {data}")
+        self._print(f"      flexunet-search predict {model} IMAGES OUT")
+
+    def _last_epoch(self) -> int | None:
+        """The epoch that the training ends with at the latest, as its record tells."""
+        import yaml
+
+        try:
+            told = yaml.safe_load((self._out_dir / "training.yaml").read_text(encoding="utf-8"))
+            return int(told.get("epochs") or told["config"]["train"]["epochs"])
+        except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
+            return None
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)

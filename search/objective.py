@@ -19,7 +19,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.feed import Feed, Reading
 from data_pipeline.pipeline import eval_dataset, train_dataset
@@ -27,12 +30,15 @@ from data_pipeline.sharing import SharedStream, shared_dataset
 from data_pipeline.store import Store
 from model.cost import estimate_cost
 from model.flexunet import build_flexunet
+from model.inference import Predictor
 from model.latency import measure_latency
 from model.training import CheckpointError, Evaluation, Trainer, TrainResult
 from results import scores
 from search.config import TrialConfig
 from search.objectives import objective_value
 from search.study import write_text
+
+_Record = TypeVar("_Record", bound=Mapping[str, Any])
 
 LAST = "last.npz"
 PREVIOUS = "previous.npz"
@@ -93,6 +99,13 @@ class TrialRun:
         owner: Who trains here. The folder is claimed under this name, and whoever claimed it
             before, such as a worker cut off from its driver, can write no more. None: no claim.
         shared: The pipeline that is shared with other trials. None: one of its own, seeded.
+        validate: Whether each epoch is validated. If not, ``best`` is the last epoch, early
+            stopping is off, and ``reduce_on_plateau`` goes by the training loss.
+        last_epoch: The epoch to end with; None: ``train.epochs``, over which a schedule goes in
+            any case.
+
+    Attributes:
+        notes: What of the folder could not be used, in words.
     """
 
     def __init__(
@@ -103,9 +116,14 @@ class TrialRun:
         threads: int = 1,
         owner: str | None = None,
         shared: Shared | None = None,
+        validate: bool = True,
+        last_epoch: int | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
+        self.notes: list[str] = []
+        self._validate = validate
+        self._last_epoch = last_epoch or config.train.epochs
         self.records: list[dict[str, Any]] = []
         self._owner = owner
         self._unwritten: dict[str, Any] | None = None
@@ -134,14 +152,21 @@ class TrialRun:
         self._shared = shared
         self._feed: Feed | None = None
         # Twice the training batch: without gradients it needs less memory than a training step.
-        self._validation = eval_dataset(
-            store, "valid", 2 * config.train.batch_size, threads=threads
+        self._validation = (
+            eval_dataset(store, "valid", 2 * config.train.batch_size, threads=threads)
+            if validate
+            else None
         )
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The record of the epoch with the highest objective; the earliest of equals."""
-        return best_of(self.records)
+        return self._best_of(self.records)
+
+    def _best_of(self, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        if self._validate:
+            return best_of(records)
+        return records[-1] if records else None
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -160,10 +185,24 @@ class TrialRun:
         """Whether all epochs are trained, or early stopping has had its patience."""
         epoch = len(self.records)
         patience = self.config.train.early_stopping_patience
-        since_best = epoch - (self.best["epoch"] if self.best else 0)
-        return epoch >= self.config.train.epochs or (
-            patience is not None and since_best >= patience
-        )
+        if epoch >= self._last_epoch or patience is None or not self._validate:
+            return epoch >= self._last_epoch
+        return epoch - watched_epoch(self.records, self.config) >= patience
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict with the weights as they are.
+
+        Args:
+            images: uint8 [B, H, W, C], of the store.
+
+        Returns:
+            float32 [B, H, W, classes].
+        """
+        return self._predictor.predict(images)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._model)
 
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch and write it; or write the one that could not be.
@@ -188,8 +227,10 @@ class TrialRun:
         feed = self._training_feed()
         trained = self._trainer.train_epoch(feed)
         reading = feed.account()
-        evaluation = self._trainer.evaluate(self._validation)
-        self._trainer.end_epoch(evaluation.loss)
+        evaluation = None
+        if self._validation is not None:
+            evaluation = self._trainer.evaluate(self._validation)
+        self._trainer.end_epoch(evaluation.loss if evaluation else trained.loss)
         record = self._record(trained, evaluation, reading)
         record["seconds"]["total"] = round(time.perf_counter() - started, 3)
         return record
@@ -198,7 +239,7 @@ class TrialRun:
         self.check_owner()
         if self.records[-1:] != [record]:
             records = [*self.records, record]
-            if best_of(records) is record:
+            if self._best_of(records) is record:
                 self._model.save(self._candidate(record["epoch"]))
             self._keep_previous()
             self._trainer.save(self.folder / LAST, {"records": records})
@@ -263,30 +304,21 @@ class TrialRun:
             self._feed.close()
 
     def _record(
-        self, trained: TrainResult, evaluation: Evaluation, reading: Reading
+        self, trained: TrainResult, evaluation: Evaluation | None, reading: Reading
     ) -> dict[str, Any]:
-        classes = self._store.classes
-        statistics = evaluation.statistics
-        dice = scores.dice(statistics.counts)
-        soft = scores.soft_dice(statistics.soft)
-        objective = _number(
-            objective_value(self.config.objective, dice, classes, self.config.class_weights)
-        )
-        record = {
+        return {
             "epoch": len(self.records) + 1,
             "train_loss": _number(trained.loss),
-            "validation_loss": _number(evaluation.loss),
+            "validation_loss": None,
             "learning_rate": _number(trained.learning_rate),
-            "objective": objective,
+            "objective": None,
             "pruning_value": None,
-            "mean_foreground_dice": _number(scores.mean_foreground(dice)),
-            "dice": dict(zip(classes, map(_number, dice), strict=True)),
-            "soft_dice": dict(zip(classes, map(_number, soft), strict=True)),
-            "counts": dict(zip(classes, statistics.counts.tolist(), strict=True)),
-            "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
+            "mean_foreground_dice": None,
+            "dice": {},
+            **({} if evaluation is None else self._scores(evaluation)),
             "seconds": {
                 "train": round(trained.seconds, 3),
-                "validate": round(evaluation.seconds, 3),
+                "validate": 0.0 if evaluation is None else round(evaluation.seconds, 3),
                 # Of those of training: waiting for images.
                 "input": round(reading.seconds, 3),
             },
@@ -297,12 +329,31 @@ class TrialRun:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "worker": {"host": os.uname().nodename, "pid": os.getpid()},
         }
-        record["pruning_value"] = {
+
+    def _scores(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Return what a record says of the validation."""
+        classes = self._store.classes
+        statistics = evaluation.statistics
+        dice = scores.dice(statistics.counts)
+        soft = scores.soft_dice(statistics.soft)
+        objective = _number(
+            objective_value(self.config.objective, dice, classes, self.config.class_weights)
+        )
+        pruning_values = {
             "objective": objective,
             "soft_foreground_dice": _number(scores.mean_foreground(soft)),
             "negative_validation_loss": _number(-evaluation.loss),
-        }[self.config.pruning_metric]
-        return record
+        }
+        return {
+            "validation_loss": _number(evaluation.loss),
+            "objective": objective,
+            "pruning_value": pruning_values[self.config.pruning_metric],
+            "mean_foreground_dice": _number(scores.mean_foreground(dice)),
+            "dice": dict(zip(classes, map(_number, dice), strict=True)),
+            "soft_dice": dict(zip(classes, map(_number, soft), strict=True)),
+            "counts": dict(zip(classes, statistics.counts.tolist(), strict=True)),
+            "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
+        }
 
     def _candidate(self, epoch: int) -> Path:
         """Where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""
@@ -336,16 +387,31 @@ class TrialRun:
             # An older one loses epochs, going on with broken weights would lose the truth.
             broken = checkpoint.with_suffix(".broken.npz")
             os.replace(checkpoint, broken)
+            note = f"{error}; kept as {broken.name}, training goes on from before it"
+            self.notes.append(note)
             with open(self.folder / "checkpoint_error.txt", "a", encoding="utf-8") as file:
-                file.write(f"{error}; kept as {broken.name}, training goes on from before it\n")
+                file.write(f"{note}\n")
             return False
         return True
 
 
-def best_of(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def best_of(records: Sequence[_Record]) -> _Record | None:
     """Return the record with the highest objective, the earliest of equals; None without one."""
     scored = [record for record in records if record["objective"] is not None]
     return max(scored, key=lambda record: record["objective"], default=None)
+
+
+def watched_epoch(records: Sequence[Mapping[str, Any]], config: TrialConfig) -> int:
+    """Return the epoch since which early stopping waits: its metric's best, the earliest of equals.
+
+    0 where none has a defined value.
+    """
+    if config.train.early_stopping_metric == "objective":
+        best = best_of(records)
+    else:
+        defined = [record for record in records if record["validation_loss"] is not None]
+        best = min(defined, key=lambda record: record["validation_loss"], default=None)
+    return 0 if best is None else int(best["epoch"])
 
 
 def _line(record: Mapping[str, Any]) -> str:

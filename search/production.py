@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from data_pipeline.joining import join_store
 from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
+from model.cost import estimate_cost
 from search.config import ConfigError, StudyConfig, TrialConfig
+from search.final_training import final_epochs
 from search.preflight import check_data
-from search.record import git_revision, versions
-from search.study import write_text
+from search.training_folder import check_folder, check_space, record_training
+from search.training_run import Note, OnEpoch, run_training
 from search.worker import set_up_process, threads_of
 
 
@@ -62,11 +63,15 @@ class Training:
         config: The constants, the options' patience among them.
         store: The data it is trained on.
         out_dir: Its folder.
+        last_epoch: The epoch that it ends with at the latest.
+        options: What it was asked for.
     """
 
     config: TrialConfig
     store: Store
     out_dir: Path
+    last_epoch: int
+    options: TrainOptions
 
 
 def train_config(
@@ -74,34 +79,58 @@ def train_config(
     out_dir: Path,
     options: TrainOptions | None = None,
     *,
-    on_epoch: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    on_epoch: OnEpoch = lambda record: None,
     progress: Callable[[int, int], None] | None = None,
+    note: Note = lambda message: None,
 ) -> dict[str, Any]:
     """Train a config of constants with early stopping; continue what stands in the folder.
 
     Args:
         config: Without distributions.
-        out_dir: For training.yaml, train.log, metrics.jsonl, last.npz and best.keras.
+        out_dir: For training.yaml, train.log, metrics.jsonl, last.npz, best.keras and the rest of
+            docs/how-to/train.md.
         options: How to train; None: the defaults.
         on_epoch: Called with each new epoch's record.
         progress: Called with (images done, images in all) while the data are prepared.
+        note: Told what the user should know, such as a checkpoint that is damaged.
 
     Returns:
-        The best epoch's record.
+        The record of the epoch that best.keras is of.
 
     Raises:
-        ConfigError: listing the searched fields, or what differs from the folder's own config.
+        ConfigError: listing the searched fields, or what differs from the folder's own config; for
+            options that do not go together, or that this machine cannot serve.
         data_pipeline.problems.DataError: listing every bad file.
         model.training.NonFiniteLoss: where the training diverges.
+        OSError: where the folder cannot be written, or its disk stays full.
     """
-    training = plan_training(config, out_dir, options or TrainOptions(), progress)
+    options = options or TrainOptions()
+    if options.workers > 1:
+        from search.distributed import train_on_workers
+
+        return train_on_workers(
+            config,
+            out_dir,
+            options,
+            workers=options.workers,
+            address=options.address,
+            on_epoch=on_epoch,
+            progress=progress,
+        )
+    training = plan_training(config, out_dir, options, progress)
     resources = config.resources.model_dump(mode="json") | {
         "cpus_per_trial": os.cpu_count() or 1,
         "gpus_per_trial": 1,
     }
     with stderr_to(out_dir / "train.log"):
         set_up_process(resources)
-        return run_training(training, threads=threads_of(resources), on_epoch=on_epoch)
+        return run_training(
+            training,
+            threads=threads_of(resources),
+            on_epoch=on_epoch,
+            note=note,
+            strategy=_strategy(options.gpus),
+        )
 
 
 def plan_training(
@@ -113,53 +142,74 @@ def plan_training(
     """Check a config, prepare its data and record the training in its folder.
 
     Raises:
-        ConfigError, data_pipeline.problems.DataError: as :func:`train_config`.
+        ConfigError, data_pipeline.problems.DataError, OSError: as :func:`train_config`.
     """
     constants = config.at({})
-    train = constants.train
-    patience = options.patience or train.early_stopping_patience or max(10, train.epochs // 4)
-    constants = constants.model_copy(
-        update={"train": train.model_copy(update={"early_stopping_patience": patience})}
-    )
+    _check_options(constants, options)
+    last_epoch = constants.train.epochs
+    if options.final:
+        last_epoch = final_epochs(config, options.epochs, options.epochs_from)
+    check_folder(out_dir)
     store = prepare(config.data, progress=progress)
     check_data(config, store)
-    _record_training(config, store.fingerprint, out_dir)
-    return Training(constants, store, out_dir)
+    record_training(
+        config,
+        store,
+        out_dir,
+        final_epochs=last_epoch if options.final else None,
+        deterministic=options.deterministic,
+    )
+    cost = estimate_cost(constants.model, store.image_shape, len(store.classes))
+    check_space(out_dir, cost.parameters)
+    return Training(
+        _with_patience(constants, options.patience),
+        join_store(store) if options.final else store,
+        out_dir,
+        last_epoch,
+        options,
+    )
 
 
-def run_training(
-    training: Training,
-    *,
-    threads: int,
-    on_epoch: Callable[[Mapping[str, Any]], None] = lambda record: None,
-    **distribution: Any,
-) -> dict[str, Any]:
-    """Train what is planned, in this process, to its end.
-
-    Args:
-        training: From :func:`plan_training`; of several workers, the same in each.
-        threads: CPU threads of the input pipeline.
-        on_epoch: Called with each new epoch's record.
-        distribution: ``strategy`` and ``writes``, as TrialRun takes them.
-
-    Returns:
-        The best epoch's record.
-
-    Raises:
-        ConfigError: where no epoch has a defined objective.
-        model.training.NonFiniteLoss: where the training diverges.
-    """
-    from search.objective import TrialRun
-
-    config, out_dir = training.config, training.out_dir
-    run = TrialRun(config, training.store, out_dir, threads=threads, **distribution)
-    while not run.done:
-        on_epoch(run.step())
-    if run.best is None:
-        raise ConfigError(
-            str(out_dir), [f"{config.objective}: expected a defined value, received none"]
+def _check_options(config: TrialConfig, options: TrainOptions) -> None:
+    problems = []
+    if not options.final and (options.epochs is not None or options.epochs_from is not None):
+        problems.append(
+            "--epochs and --epochs-from: expected --final with them; without it the epochs are "
+            "train.epochs, as by --set train.epochs=N"
         )
-    return run.best
+    parts = (options.gpus or 1) * options.workers
+    if config.train.batch_size % parts:
+        problems.append(
+            f"train.batch_size: expected a multiple of {parts}, since {options.workers} workers "
+            f"of {options.gpus or 1} GPUs share each batch, received {config.train.batch_size}"
+        )
+    if problems:
+        raise ConfigError("train", problems)
+
+
+def _with_patience(config: TrialConfig, asked: int | None) -> TrialConfig:
+    train = config.train
+    patience = asked or train.early_stopping_patience or max(10, train.epochs // 4)
+    return config.model_copy(
+        update={"train": train.model_copy(update={"early_stopping_patience": patience})}
+    )
+
+
+def _strategy(gpus: int | None) -> Any:
+    """Return the strategy for several GPUs of this machine; None for a single device."""
+    if gpus is None:
+        return None
+    import tensorflow as tf
+
+    found = [device.name for device in tf.config.list_physical_devices("GPU")]
+    if len(found) < gpus:
+        listed = f": {', '.join(found)}" if found else ""
+        raise ConfigError("--gpus", [f"expected {gpus} GPUs, found {len(found)}{listed}"])
+    if gpus == 1:
+        return None
+    from model.distribution import make_strategy
+
+    return make_strategy([f"GPU:{number}" for number in range(gpus)])
 
 
 @contextlib.contextmanager
@@ -176,45 +226,3 @@ def stderr_to(path: Path) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(terminal, 2)
         os.close(terminal)
-
-
-def _record_training(config: StudyConfig, fingerprint: str, out_dir: Path) -> None:
-    """Write training.yaml, or refuse to continue another training."""
-    path = out_dir / "training.yaml"
-    record = {
-        "config": config.to_tree(),
-        "data_fingerprint": fingerprint,
-        "versions": versions(),
-        "git_revision": git_revision(),
-    }
-    if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
-            raise ConfigError(str(path), ["expected the fields config and data_fingerprint"])
-        old, new = _trained(before), _trained(record)
-        problems = [
-            f"{name}: expected {old.get(name)!r} as in {path.name}, received {value!r}"
-            for name, value in new.items()
-            if old.get(name) != value
-        ]
-        if problems:
-            raise ConfigError(str(out_dir), [*problems, "choose another OUT_DIR"])
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-
-
-def _trained(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a training depends on, by dotted name; where the data lie is not of it."""
-    config = record["config"]
-    places = {"data.source", "data.store_path"}
-    fields = {
-        f"{section}.{name}": value
-        for section in ("data", "augment", "model", "train")
-        for name, value in config.get(section, {}).items()
-    }
-    return {name: value for name, value in fields.items() if name not in places} | {
-        "study.seed": config.get("study", {}).get("seed"),
-        "search.objective": config.get("search", {}).get("objective"),
-        "search.class_weights": config.get("search", {}).get("class_weights"),
-        "data_fingerprint": record.get("data_fingerprint"),
-    }
