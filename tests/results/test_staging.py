@@ -23,9 +23,14 @@ def test_what_fails_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with staged(out) as made:
         (made / "file").write_text("first")
-    with pytest.raises(OSError, match="full"), staged(out) as made:
-        (made / "file").write_text("half")
-        raise OSError("full")
+
+    def fail() -> None:
+        with staged(out) as made:
+            (made / "file").write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert (out / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
