@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,8 +137,8 @@ class EpochLines:
         parts.append(f"{record['seconds']['total']:.1f} s")
         left = (last or record["epoch"]) - record["epoch"]
         if left > 0:
-            recent = self._seconds[-5:]
-            parts.append(f"at most {duration(left * sum(recent) / len(recent))} left")
+            usual = statistics.median(self._seconds[-5:])  # the first one compiles the model
+            parts.append(f"at most {duration(left * usual)} left")
         of = f"/{last}" if last else ""
         self._print(f"epoch {record['epoch']}{of}: {', '.join(parts)}")
 

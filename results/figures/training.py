@@ -50,8 +50,8 @@ def scores_figure(training: TrainingRecord) -> Drawing:
     _add_line(figure, curve.epoch, curve.pooled_dice, _POOLED, palette.FAINT, "dot")
     _mark_best(figure, training)
     note = (
-        "Means are over the classes but the background. The pooled Dice counts the background too, "
-        "as the reference's metric does: it is high for a model that finds nothing."
+        "Means are over the classes but the background. The pooled Dice, the reference's metric, "
+        "is of probabilities and counts the background too: it says little of small classes."
     )
     return Drawing(figure, note, alt, height=_HEIGHT, says=_best_sentence(training))
 
@@ -125,6 +125,7 @@ def _mark_best(figure: Any, training: TrainingRecord) -> None:
     if row is None or training.final:
         return
     epoch = int(training.curve.epoch[row])
+    early = 2 * epoch <= int(training.curve.epoch.max())
     figure.add_vline(
         x=epoch,
         line={"width": 1, "dash": "dot", "color": palette.MUTED},
@@ -134,7 +135,7 @@ def _mark_best(figure: Any, training: TrainingRecord) -> None:
             "yref": "paper",
             "y": 1,
             "yanchor": "bottom",
-            "xanchor": "center",
+            "xanchor": "left" if early else "right",  # within the frame on a phone, too
             "showarrow": False,
         },
     )
