@@ -8,12 +8,14 @@ was trained in. ``runtimes.compare`` tells what each is worth.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -74,14 +76,16 @@ def write_onnx(model: keras.Model, path: Path) -> None:
         OSError: where the file cannot be written.
     """
     _expect_fits(model, path)
-    served = _serve(_in_float32(model))
+    served = _serve(_without_erfc(model))
     with _quiet(), _named(path, "ONNX"):
-        optional_package("onnx")
+        onnx = optional_package("onnx")
         tf2onnx = optional_package("tf2onnx")
         converted, _ = tf2onnx.convert.from_function(
             served.network, served.network.input_signature, opset=_OPSET
         )
         content = converted.SerializeToString()
+        # tf2onnx leaves an operation that it does not know as it is, and raises nothing.
+        onnx.checker.check_model(content)
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
 
@@ -149,13 +153,31 @@ def _in_float32(model: keras.Model) -> keras.Model:
     """Give the model itself or, where any layer computes in another type, a copy in float32."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
-    copy = keras.models.clone_model(model, clone_function=_layer_in_float32)
+    return _copied(model, {})
+
+
+def _without_erfc(model: keras.Model) -> keras.Model:
+    """Write GELU by erf, for converters that do not know the erfc of Keras."""
+    return _copied(model, {"gelu": _gelu})
+
+
+def _gelu(x: tf.Tensor) -> tf.Tensor:
+    """x * Phi(x), of the normal distribution: Hendrycks and Gimpel (2016), section 2."""
+    return 0.5 * x * (1.0 + tf.math.erf(x / math.sqrt(2.0)))
+
+
+def _copied(model: keras.Model, activations: Mapping[str, Any]) -> keras.Model:
+    """Copy a model in float32, with activations replaced by name."""
+
+    def copied(layer: keras.Layer) -> keras.Layer:
+        config = {**layer.get_config(), "dtype": "float32"}
+        if config.get("activation") in activations:
+            config["activation"] = activations[config["activation"]]
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _layer_in_float32(layer: keras.Layer) -> keras.Layer:
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
 def _is_saved_model(folder: Path) -> bool:
@@ -194,7 +216,7 @@ def _quiet() -> Iterator[None]:
     variable = os.environ.get("TF_CPP_MIN_LOG_LEVEL")  # tf2onnx sets it on import
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield

@@ -286,7 +286,7 @@ class FormatCheck:
         name: Of the format, as the caller calls it.
         path: The file, or the folder of a SavedModel.
         size: Bytes, all files of a folder together.
-        largest_difference: Of any probability, from that of Keras.
+        largest_difference: Of any probability, from that of Keras; NaN where one is NaN.
         mean_difference: Mean of the absolute differences of all probabilities.
         same_class: Share of the pixels, 0-1, that get the class they get in Keras.
         milliseconds: An image in a batch of 1, by the wall clock, the median of some rounds.
@@ -375,7 +375,8 @@ def _differences(
     for image in images:
         ours, theirs = reference.predict(image[None]), runtime.predict(image[None])
         difference = np.abs(ours - theirs)
-        largest = max(largest, float(difference.max()))
+        # Not Python's max, which passes over a NaN.
+        largest = float(np.maximum(largest, difference.max()))
         total += float(difference.mean(dtype=np.float64))
         same += float(np.mean(ours.argmax(axis=-1) == theirs.argmax(axis=-1)))
     return largest, total / len(images), same / len(images)
