@@ -19,6 +19,7 @@ from rich.text import Text
 
 from search.cli_confirm import confirm
 from search.cli_data import data_app
+from search.cli_evaluate import evaluate
 from search.cli_export import export
 from search.cli_options import Overrides, StudyDir, StudyDirs
 from search.cli_review import score
@@ -35,6 +36,7 @@ app.command()(score)
 app.command()(confirm)
 app.command()(export)
 app.command()(train)
+app.command()(evaluate)
 
 BAD_INPUT = 2
 
@@ -109,7 +111,8 @@ def run(
     from search.runner import run_study
 
     console = Console()
-    study = StudyConfig.load(config, _with_address(set_, address)).learning_from(from_ or ())
+    study = StudyConfig.load(config, _with_address(set_, address), around=True)
+    study = study.learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
     with progress.display(board, console) as observer, progress.preparation(console) as show:
@@ -147,7 +150,7 @@ def doctor(
     from search.remote import examine_remotely, is_remote
 
     console = Console()
-    study = StudyConfig.load(config, _with_address(set_, address))
+    study = StudyConfig.load(config, _with_address(set_, address), around=True)
     if is_remote(study):
         findings = examine_remotely(study, timeout)
     else:
