@@ -82,6 +82,7 @@ def contest(
     study: StudyRecord,
     scored: Sequence[Evaluation] = (),
     confirmation: Confirmation | None = None,
+    trial: TrialRecord | None = None,
 ) -> Contest:
     """Choose the best config and measure it and the baselines.
 
@@ -89,12 +90,13 @@ def contest(
         study: The study's records.
         scored: Counts of its scored models.
         confirmation: What confirming it has found so far.
+        trial: Measure this one in the place of the search's best.
     """
     if confirmation is not None and confirmation.incumbent is not None:
         confirmed = _confirmed(study, confirmation, confirmation.incumbent)
         if confirmed is not None:
             return confirmed
-    best = study.incumbent
+    best = trial or study.incumbent
     if best is None:
         return Contest(study, "search", None)
     evaluation, problems = own_counts(study, scored, best)

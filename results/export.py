@@ -1,135 +1,103 @@
-"""The study's best config and checkpoint in a folder of their own, ready for production."""
+"""The study's best config and model in a folder of their own, ready for production.
+
+What needs TensorFlow, the model's other formats, is handed in: see ``search/exporting.py``.
+"""
 
 from __future__ import annotations
 
-import copy
-import math
-import os
 import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import yaml
-
-from results.confirmation import (
-    FOLDS_CAVEAT,
-    PREPARED_CAVEAT,
-    Confirmation,
-    Run,
-    interval_text,
-    load_confirmation,
-    run_folder,
-    seeds_text,
-    where,
+from results.export_choice import (
+    MODEL_NAME,
+    Choice,
+    ExportError,
+    best_config,
+    choose,
+    class_colors,
+    exported_config,
+    model_to_export,
 )
-from results.records import StudyRecord, TrialRecord, load_study
-from results.searched import searched_fields
-from results.words import listed
+from results.export_folder import (
+    CARD_NAME,
+    CONFIG_NAME,
+    FLEXUNET_NAME,
+    SCHEMA_NAME,
+    check_out,
+)
+from results.export_options import ExportOptions
+from results.export_text import choice_line, config_text
+from results.model_card import CardFacts, Conversion, model_card
+from results.records import StudyRecord, load_study
+from results.staging import staged
 
-CONFIG_NAME = "best.yaml"
-MODEL_NAME = "best.keras"
-README_NAME = "README.md"
-_NAMES = {CONFIG_NAME, MODEL_NAME, README_NAME}
+__all__ = [
+    "ExportError",
+    "ExportOptions",
+    "Exported",
+    "Services",
+    "best_config",
+    "export_best",
+    "model_to_export",
+]
 
-_COMMAND = """\
-# Train it in full:
-#
-#   flexunet-search train {config} OUT_DIR
-#
-"""
-
-_HEADER = """\
-# The best trial of study {study}: trial {trial}, {objective} {value:.4f} on the validation split
-# (chosen as the best of many: optimistic). Train it in full:
-#
-#   flexunet-search train {config} OUT_DIR
-#
-"""
-
-_HEADER_OF_ANY = """\
-# Trial {trial} of study {study}, as asked for: {objective} {value:.4f} on the validation split.
-"""
-
-_HEADER_CONFIRMED = """\
-# The config of study {study} that confirmed best: trial {trial}, {objective} {mean}
-# ({confirmed}).
-"""
-
-_BEST = """\
-The best of the study's {trials} trials by {objective}: **{value:.4f}** at epoch {epoch}, on the
-validation split. The best score of many on the split that chose it is optimistic: score the model
-on the untouched test split before quoting it."""
-
-_ANY = """\
-One of the study's {trials} trials, chosen by hand: {objective} **{value:.4f}** at epoch {epoch}, on
-the validation split."""
-
-_CONFIRMED = """\
-The study's best configs were trained again over seeds, and this one confirmed best: {objective}
-**{mean}** ({confirmed}), of images that chose {unchosen}; the best of {candidates} on these images,
-so still slightly optimistic.{caveats}
-In the search it had {value:.4f} on the validation split."""
-
-_README = """\
-# {study}: trial {trial}
-
-{chosen}
-
-| class | {column} |
-|---|---|
-{dice}
-
-Train the config in full, from scratch:
-
-    flexunet-search train {config} OUT_DIR
-
-Or use {checkpoint}. Images are [batch, {height}, {width}, {channels}],
-0-255 (the model scales them itself); it returns probabilities [batch, {height}, {width}, {classes}]
-in the order of the table above:
-
-    python -c "import keras; keras.saving.load_model('{model}').summary()"
-
-`{config}` holds the whole config and, under `provenance`, the study, trial, data fingerprint,
-versions and scores it comes from.
-"""
-
-
-class ExportError(ValueError):
-    """A study without anything to export, or a folder that must not be replaced."""
+# Takes a .keras file, the folder to write to and the formats.
+Convert = Callable[[Path, Path, tuple[str, ...]], Conversion]
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """What is exported: a trial's config, a model of it, and what confirmed it, if anything did."""
+class Services:
+    """What an export needs from outside of ``results``.
 
-    trial: TrialRecord
-    model: Path
-    confirmation: Confirmation | None = None
-    run: Run | None = None
-    asked: bool = False
+    Attributes:
+        schema: The JSON schema of a config; None: none is written.
+        convert: Writes the model in formats that need TensorFlow, and compares them.
+        terms: License and citation of the data, by field; of those that the study's record lacks.
+    """
+
+    schema: str | None = None
+    convert: Convert | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        out: The folder.
+        choice: What was chosen and why, in a line.
+        files: Name of each file, or folder, and its bytes.
+        lost: Settings that the reference's config file cannot express, a sentence each.
+        conversion: The model's other formats; None without one.
+    """
+
+    out: Path
+    choice: str
+    files: tuple[tuple[str, int], ...]
+    lost: tuple[str, ...] = ()
+    conversion: Conversion | None = None
 
     @property
-    def row(self) -> pd.Series | None:
-        """The trial's row of the confirmation's ranking."""
-        if self.confirmation is None:
-            return None
-        ranking = self.confirmation.ranking
-        return ranking.loc[ranking["trial"] == self.trial.number].iloc[0]
+    def next_command(self) -> str | None:
+        """The command that trains the exported config in full; None where no config is there."""
+        names = [name for name, _ in self.files]
+        for name in (CONFIG_NAME, FLEXUNET_NAME):
+            if name in names:
+                return f"flexunet-search train {self.out / name} OUT_DIR"
+        return None
 
 
 def export_best(
     study_dir: Path | str,
     out_dir: Path | str,
-    *,
-    trial: int | None = None,
-    searched: bool = False,
-) -> Path:
-    """Write the best config, a checkpoint of it and a README into ``out_dir``.
+    options: ExportOptions | None = None,
+    services: Services | None = None,
+) -> Exported:
+    """Write the best config, its model and a model card into ``out_dir``.
 
     Of a study that was confirmed it is the config that confirmed best, with the model of its
     training of the highest *validation* value: what it scored on the test split chooses nothing.
@@ -139,293 +107,127 @@ def export_best(
     Args:
         study_dir: the study directory.
         out_dir: folder to write: a new one, an empty one or an earlier export.
-        trial: number of another trial to export instead, with its own model.
-        searched: whether to take the search's own best, whatever was confirmed.
+        options: what is asked for; None: the defaults.
+        services: what comes from outside; None: no schema, no formats that need TensorFlow.
 
     Returns:
-        ``out_dir``.
+        What was written.
 
     Raises:
         RecordError: for a directory that cannot be read as a study.
         ExportError: if no trial is COMPLETE with a value, there is no such trial, its checkpoint is
-            missing, its parameters do not fit the config, or ``out_dir`` holds other files.
+            missing, its parameters do not fit the config, ``out_dir`` holds other files, a setting
+            is lost although ``options.strict``, or a format cannot be had.
         OSError: where ``out_dir`` cannot be written.
     """
-    study = load_study(study_dir)
-    choice = _choose(study, trial, searched)
-    config = best_config(study, choice.trial)
-    config["provenance"] |= _confirmed_facts(choice)
-    out = Path(out_dir)
-    _check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    options, services = options or ExportOptions(), services or Services()
+    study, out = load_study(study_dir), Path(out_dir)
+    choice = choose(study, options.trial, options.searched, options.confirmed)
+    config = exported_config(study, choice)
+    check_out(out)
+    texts, lost = _texts(study, choice, config, options, services)
+    facts = CardFacts(study, choice, config, lost=lost, terms=_terms(study, services))
+    with staged(out) as made:
+        for name, text in texts.items():
+            (made / name).write_text(text, encoding="utf-8")
+        if "keras" in options.formats:
+            shutil.copyfile(choice.model, made / MODEL_NAME)
+        conversion = _convert(choice, made, options, services)
+        facts = replace(facts, files=_files(made), conversion=conversion)
+        (made / CARD_NAME).write_text(model_card(facts), encoding="utf-8")
+        files = _files(made)
+    return Exported(out, choice_line(study, choice), files, lost, conversion)
+
+
+def _texts(
+    study: StudyRecord,
+    choice: Choice,
+    config: Mapping[str, Any],
+    options: ExportOptions,
+    services: Services,
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The config files by name, and the settings that are lost in the reference's."""
+    texts: dict[str, str] = {}
+    lost: tuple[str, ...] = ()
+    if "yaml" in options.formats:
+        schema = SCHEMA_NAME if services.schema is not None else None
+        texts[CONFIG_NAME] = config_text(study, choice, config, CONFIG_NAME, schema)
+        if services.schema is not None:
+            texts[SCHEMA_NAME] = services.schema
+    if "flexunet" in options.formats:
+        texts[FLEXUNET_NAME], lost = _flexunet(study, config, options)
+    return texts, lost
+
+
+def _flexunet(
+    study: StudyRecord, config: Mapping[str, Any], options: ExportOptions
+) -> tuple[str, tuple[str, ...]]:
+    """The reference's config file, and what it cannot express.
+
+    Raises:
+        ExportError: for classes without colours, and of a strict export for each setting lost.
+    """
+    from results.flexunet_mapping import to_flexunet
+
+    colors = class_colors(study)
+    if not colors:
+        raise ExportError(
+            f"expected a colour of each class in {study.path / 'data.json'}, which "
+            f"{FLEXUNET_NAME} names, found none: it was recorded by an older version"
+        )
+    data = config.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
     try:
-        shutil.copyfile(choice.model, made / MODEL_NAME)
-        (made / CONFIG_NAME).write_text(_config_text(study, choice, config), encoding="utf-8")
-        (made / README_NAME).write_text(_readme_text(study, choice), encoding="utf-8")
-        made.chmod(0o755)  # mkdtemp makes it private
-        _move_into_place(made, out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    return out
+        made = to_flexunet(
+            config,
+            classes=colors,
+            images_root=options.images_root or str(source),
+            mask_format=options.mask_format or ".png",
+            counts=_images(study),
+        )
+    except ValueError as error:
+        raise ExportError(f"{study.path / 'study.yaml'}: {error}") from None
+    lost = tuple(map(str, made.lost))
+    if options.strict and lost:
+        shown = "\n".join(f"  - {line}" for line in lost)
+        raise ExportError(
+            f"--strict: expected settings that {FLEXUNET_NAME} can express, received {len(lost)} "
+            f"that it cannot:\n{shown}"
+        )
+    return made.text, lost
 
 
-def model_to_export(study_dir: Path, trial: int | None = None, searched: bool = False) -> Path:
-    """Return where the model is that ``export_best`` copies, below the study directory.
-
-    Raises:
-        RecordError, ExportError: as ``export_best``, but for a model that is missing.
-    """
-    return _chosen(load_study(study_dir), trial, searched).model
+def _images(study: StudyRecord) -> dict[str, int]:
+    """Images of each split, as far as the record tells."""
+    splits = study.data.get("splits")
+    told = splits if isinstance(splits, Mapping) else {}
+    return {name: facts["images"] for name, facts in told.items() if "images" in facts}
 
 
-def _choose(study: StudyRecord, trial: int | None, searched: bool) -> _Choice:
-    choice = _chosen(study, trial, searched)
-    if not choice.model.is_file():
-        which = ", the best one," if trial is None else ""
-        of = f"trial {choice.trial.number}{which}" if choice.run is None else choice.run.name
-        raise ExportError(f"expected the checkpoint of {of} at {choice.model}; it is missing")
-    return choice
+def _convert(
+    choice: Choice, made: Path, options: ExportOptions, services: Services
+) -> Conversion | None:
+    wanted = options.model_formats
+    if not wanted:
+        return None
+    if services.convert is None:
+        raise ExportError(f"expected what writes the formats {', '.join(wanted)}, received none")
+    return services.convert(choice.model, made, wanted)
 
 
-def _chosen(study: StudyRecord, trial: int | None, searched: bool) -> _Choice:
-    if trial is not None:
-        if searched:
-            raise ExportError("expected --trial or --searched, received both")
-        asked = _trial(study, trial)
-        return _Choice(asked, _checkpoint(asked), asked=True)
-    found = None if searched else load_confirmation(study.path, study)
-    if found is not None and found.incumbent is not None:
-        run = found.best_run(found.incumbent)
-        if run is not None:
-            model = run_folder(study.path, run) / MODEL_NAME
-            return _Choice(_trial(study, found.incumbent), model, found, run)
-    best = _incumbent(study)
-    return _Choice(best, _checkpoint(best))
-
-
-def _trial(study: StudyRecord, number: int) -> TrialRecord:
-    """The trial of a number.
-
-    Raises:
-        ExportError: where there is none, or it has no value.
-    """
-    for trial in study.trials:
-        if trial.number == number and trial.value is not None:
-            return trial
-    known = [str(trial.number) for trial in study.trials if trial.value is not None]
-    raise ExportError(
-        f"expected a trial with a value in {study.path}, received {number}; there are "
-        + (", ".join(known[:20]) + (" ..." if len(known) > 20 else "") or "none")
-    )
-
-
-def _confirmed_facts(choice: _Choice) -> dict[str, Any]:
-    """What provenance says of the confirmation; nothing without one."""
-    found, row = choice.confirmation, choice.row
-    if found is None or row is None or choice.run is None:
-        return {}
-    tied = found.ranking.loc[found.ranking["tied"], "trial"]
-    facts = {name: _or_none(float(row[name])) for name in ("mean", "low", "high")}
+def _terms(study: StudyRecord, services: Services) -> dict[str, str]:
+    told = {name: study.data.get(name) for name in ("license", "citation")}
     return {
-        "confirmed": {
-            **facts,
-            "seeds": int(row["seeds"]),
-            "split": found.plan.split,
-            "folds": found.plan.folds,
-            "resolution": found.resolution,
-            "not_distinguishable_from": [int(number) for number in tied],
-            "model": choice.run.name,
-        }
+        **services.terms,
+        **{name: text for name, text in told.items() if isinstance(text, str)},
     }
 
 
-def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
-    """The study's config with the trial's parameters as constants, and its provenance.
-
-    Args:
-        study: the study's records.
-        trial: one of its trials.
-
-    Returns:
-        The config: every searched field a constant, ``search.baselines`` and
-        ``search.warm_start`` dropped, ``provenance`` added.
-
-    Raises:
-        ExportError: if the trial has no value for a searched field, or one for another.
-    """
-    config = copy.deepcopy(dict(study.config))
-    searched = searched_fields(config)
-    problems = [f"no value for {name}" for name in searched if name not in trial.params]
-    problems += [
-        f"a value for {name}, which the study's config does not search"
-        for name in trial.params
-        if name not in searched
-    ]
-    if problems:
-        raise ExportError(
-            f"expected trial {trial.number} to fit {study.path / 'study.yaml'}, received "
-            + "; ".join(problems)
-        )
-    for name in searched:
-        section, _, key = name.partition(".")
-        config[section][key] = trial.params[name]
-    if isinstance(config.get("search"), Mapping):
-        dropped = ("baselines", "warm_start")
-        config["search"] = {k: v for k, v in config["search"].items() if k not in dropped}
-    config["provenance"] = _provenance(study, trial)
-    return config
+def _files(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Name and bytes of what a folder holds, a folder's files together."""
+    return tuple((path.name, _size(path)) for path in sorted(folder.iterdir()))
 
 
-def _incumbent(study: StudyRecord) -> TrialRecord:
-    trial = study.incumbent
-    if trial is None:
-        states = [f"{len(study.with_state(state))} {state}" for state in _listed_states(study)]
-        raise ExportError(
-            f"expected a COMPLETE trial with a value in {study.path}, received "
-            + (", ".join(states) or "no trials")
-        )
-    return trial
-
-
-def _listed_states(study: StudyRecord) -> list[Any]:
-    return sorted({trial.state for trial in study.trials})
-
-
-def _checkpoint(trial: TrialRecord) -> Path:
-    return trial.path / MODEL_NAME
-
-
-def _provenance(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
-    return {
-        "study": study.name,
-        "trial": trial.number,
-        "best_epoch": trial.best_epoch,
-        "scores": _scores(study, trial),
-        "data_fingerprint": study.data_fingerprint,
-        "versions": dict(study.versions),
-        "git_revision": study.git_revision,
-        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _scores(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
-    row, curve = trial.best_row, trial.curve
-    if row is None:
-        return {study.objective: trial.value, "dice": {}}
-    dice = zip(study.classes, curve.dice[row].tolist(), strict=True)
-    scores = {"mean_foreground_dice": _or_none(float(curve.mean_foreground_dice[row]))}
-    scores[study.objective] = trial.value
-    return {**scores, "dice": {name: _or_none(score) for name, score in dice}}
-
-
-def _or_none(score: float) -> float | None:
-    return None if score != score else score  # NaN: undefined
-
-
-def _config_text(study: StudyRecord, choice: _Choice, config: dict[str, Any]) -> str:
-    template = _HEADER
-    if choice.asked:
-        template = _HEADER_OF_ANY + _COMMAND
-    elif choice.confirmation is not None:
-        template = _HEADER_CONFIRMED + _COMMAND
-    header = template.format(config=CONFIG_NAME, **_words(study, choice))
-    return header + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-
-
-def _words(study: StudyRecord, choice: _Choice) -> dict[str, Any]:
-    """What the texts say of the choice."""
-    trial, row, found = choice.trial, choice.row, choice.confirmation
-    words = {
-        "study": _one_line(study.name),
-        "trial": trial.number,
-        "trials": len(study.trials),
-        "objective": _one_line(study.objective),
-        "value": math.nan if trial.value is None else trial.value,
-        "epoch": trial.best_epoch,
-    }
-    if row is None or found is None:
-        return words
-    tied = found.ranking.loc[found.ranking["tied"], "trial"].astype(int).astype(str).tolist()
-    caveats = [f"Not distinguishable from trial {listed(tied)}."] if tied else []
-    if found.plan.folds is not None:
-        caveats.append(f"But {FOLDS_CAVEAT}.")
-    if found.resolution == "prepared":
-        caveats.append(f"It was {PREPARED_CAVEAT}.")
-    return words | {
-        "mean": f"{row['mean']:.4f}",
-        "unchosen": "no epoch" if found.plan.folds else "neither the candidates nor an epoch",
-        "candidates": len(found.plan.configs),
-        "confirmed": f"{interval_text(row['low'], row['high'])}, "
-        f"{seeds_text(int(row['seeds']))}, {where(found.plan)}",
-        "caveats": "".join(f"\n{caveat}" for caveat in caveats),
-    }
-
-
-def _readme_text(study: StudyRecord, choice: _Choice) -> str:
-    row, run = choice.row, choice.run
-    template = _ANY if choice.asked else _BEST if row is None else _CONFIRMED
-    words = _words(study, choice)
-    dice = _scores(study, choice.trial)["dice"]
-    column, checkpoint = "Dice", "the checkpoint of the trial's best epoch"
-    if row is not None and run is not None:
-        dice = {name: _or_none(float(row[f"dice {name}"])) for name in study.classes}
-        column = "Dice, mean over seeds"
-        part = " (of a part of the data)" if run.fold is not None else ""
-        checkpoint = f"the checkpoint of {run.name}{part}, the best of its trainings on validation"
-    height, width, channels = study.data.get("image_shape") or ("height", "width", "channels")
-    return _README.format(
-        study=words["study"],
-        trial=words["trial"],
-        chosen=template.format(**words),
-        column=column,
-        dice="\n".join(f"| {_cell(name)} | {_score(score)} |" for name, score in dice.items()),
-        checkpoint=checkpoint,
-        config=CONFIG_NAME,
-        model=MODEL_NAME,
-        height=height,
-        width=width,
-        channels=channels,
-        classes=len(study.classes),
-    )
-
-
-def _score(score: float | None) -> str:
-    return "undefined" if score is None else f"{score:.4f}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    return _one_line(text).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ExportError(f"expected a folder to write, received the file {out}")
-    others = sorted(path.name for path in out.iterdir() if path.name not in _NAMES)
-    if others:
-        raise ExportError(
-            f"expected a new or empty folder or an earlier export, received {out}, which holds "
-            + ", ".join(others[:5])
-            + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        )
-
-
-def _move_into_place(made: Path, out: Path) -> None:
-    if not out.exists():
-        os.rename(made, out)
-        return
-    aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    os.rename(out, aside)  # onto the empty folder just made
-    try:
-        os.rename(made, out)
-    except BaseException:
-        os.rename(aside, out)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)

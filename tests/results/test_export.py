@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from results.confirmation import Plan, PlannedConfig, Run
-from results.export import ExportError, best_config, export_best, model_to_export
+from results.export import (
+    ExportError,
+    ExportOptions,
+    Services,
+    best_config,
+    export_best,
+    model_to_export,
+)
+from results.model_card import Conversion, FormatRow
 from results.records import StudyRecord, load_study
 from results.searched import searched_fields
 from tests.results.confirmed import holes, write_plan, write_run
@@ -31,13 +39,15 @@ def test_the_config_is_the_studys_with_the_incumbents_constants(copy: Path, tmp_
     study = load_study(copy)
     best = study.incumbent
     assert best is not None
-    config = exported(export_best(copy, tmp_path / "best"))
+    config = exported(export_best(copy, tmp_path / "best").out)
     assert searched_fields(config) == {}
     for name, value in best.params.items():
         section, key = name.split(".")
         assert config[section][key] == value  # type: ignore[index]
     original = load_study(copy).config
-    assert config["data"] == original["data"]
+    colors = load_study(copy).data["colors"]
+    assert config["data"] == {**original["data"], "classes": colors}
+    assert list(config["data"]["classes"]) == list(colors)  # type: ignore[index]
     assert config["train"]["batch_size"] == 8  # type: ignore[index]
     assert "baselines" not in config["search"]  # type: ignore[operator]
     assert "baselines" in original["search"]
@@ -46,7 +56,7 @@ def test_the_config_is_the_studys_with_the_incumbents_constants(copy: Path, tmp_
 def test_the_provenance_is_complete(copy: Path, tmp_path: Path) -> None:
     best = load_study(copy).incumbent
     assert best is not None
-    provenance = exported(export_best(copy, tmp_path / "best"))["provenance"]
+    provenance = exported(export_best(copy, tmp_path / "best").out)["provenance"]
     assert isinstance(provenance, dict)
     assert provenance["study"] == "magnetic-tile"
     assert provenance["trial"] == best.number
@@ -62,28 +72,41 @@ def test_the_provenance_is_complete(copy: Path, tmp_path: Path) -> None:
 def test_the_checkpoint_and_the_commands_come_along(copy: Path, tmp_path: Path) -> None:
     best = load_study(copy).incumbent
     assert best is not None
-    out = export_best(copy, tmp_path / "deep" / "best")
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "best.keras", "best.yaml"]
+    done = export_best(copy, tmp_path / "deep" / "best")
+    out = done.out
+    names = ["MODEL_CARD.md", "best.keras", "best.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert [name for name, _ in done.files] == names
+    assert dict(done.files)["best.keras"] == (out / "best.keras").stat().st_size
     assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % best.number
-    readme = (out / "README.md").read_text(encoding="utf-8")
-    assert "flexunet-search train best.yaml OUT_DIR" in readme
-    assert "keras.saving.load_model('best.keras')" in readme
-    assert "[batch, 128, 128, 1]" in readme
+    assert done.choice.startswith(f"trial {best.number}, the best of 24 trials by mean_")
+    assert done.next_command == f"flexunet-search train {out / 'best.yaml'} OUT_DIR"
     header = (out / "best.yaml").read_text(encoding="utf-8").splitlines()[:4]
     assert "#   flexunet-search train best.yaml OUT_DIR" in header
 
 
+def test_the_schema_lies_beside_the_config_that_names_it(copy: Path, tmp_path: Path) -> None:
+    out = export_best(copy, tmp_path / "best", services=Services(schema="{}")).out
+    assert (out / "best.schema.json").read_text(encoding="utf-8") == "{}"
+    first = (out / "best.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=best.schema.json"
+
+
 def test_an_earlier_export_is_replaced(copy: Path, tmp_path: Path) -> None:
-    out = export_best(copy, tmp_path / "best")
+    out = export_best(copy, tmp_path / "best").out
     (out / "best.yaml").write_text("old", encoding="utf-8")
     export_best(copy, out)
     assert "provenance" in exported(out)
+    (out / "MODEL_CARD.md").rename(out / "README.md")  # as exports were before
+    export_best(copy, out, ExportOptions(formats=("keras",)))
+    assert sorted(path.name for path in out.iterdir()) == ["MODEL_CARD.md", "best.keras"]
+    export_best(copy, out)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_an_empty_folder_is_taken(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
-    assert "provenance" in exported(export_best(copy, tmp_path / "best"))
+    assert "provenance" in exported(export_best(copy, tmp_path / "best").out)
 
 
 def test_a_folder_of_somebody_else_is_refused(copy: Path, tmp_path: Path) -> None:
@@ -92,8 +115,19 @@ def test_a_folder_of_somebody_else_is_refused(copy: Path, tmp_path: Path) -> Non
     with pytest.raises(ExportError, match=r"thesis\.tex"):
         export_best(copy, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").read_text(encoding="utf-8") == "years"
-    with pytest.raises(ExportError, match="received the file"):
+    with pytest.raises(ExportError, match="received a file"):
         export_best(copy, tmp_path / "mine" / "thesis.tex")
+
+
+def test_a_folder_of_the_references_trainer_is_no_earlier_export(
+    copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("train_eval_infer.config", "best_model.h5", "README.md"):
+        (tmp_path / "mine" / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"found README\.md, best_model\.h5, train_"):
+        export_best(copy, tmp_path / "mine")
+    assert len(list((tmp_path / "mine").iterdir())) == 3
 
 
 def test_a_study_without_a_complete_trial_is_refused(make_study: MakeStudy, tmp_path: Path) -> None:
@@ -111,20 +145,76 @@ def test_a_missing_checkpoint_is_refused(copy: Path, tmp_path: Path) -> None:
         export_best(copy, tmp_path / "best")
 
 
+@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
 def test_an_interrupted_export_leaves_the_earlier_one(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, tmp_path: Path, error: BaseException
 ) -> None:
-    out = export_best(copy, tmp_path / "best")
-    before = (out / "best.yaml").read_bytes()
+    out = export_best(copy, tmp_path / "best").out
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def full_disk(*_: object) -> str:
-        raise OSError("No space left on device")
+    def fail(model: Path, folder: Path, formats: tuple[str, ...]) -> Conversion:
+        (folder / "best.onnx").write_bytes(b"half")
+        raise error
 
-    monkeypatch.setattr("results.export._readme_text", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        export_best(copy, out)
-    assert (out / "best.yaml").read_bytes() == before
+    with pytest.raises(type(error)):
+        export_best(
+            copy, out, ExportOptions(formats=("keras", "onnx")), services=Services(convert=fail)
+        )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_other_formats_come_from_who_can_write_them(copy: Path, tmp_path: Path) -> None:
+    told = Conversion((FormatRow("ONNX", "best.onnx", 4, 1e-6, 1e-7, 1.0, 3.0),), "noise", 9.0, "x")
+    asked: list[object] = []
+
+    def write(model: Path, folder: Path, formats: tuple[str, ...]) -> Conversion:
+        asked.append((model.parent.name, formats))
+        (folder / "best.onnx").write_bytes(b"onnx")
+        (folder / "saved_model").mkdir()
+        (folder / "saved_model" / "saved_model.pb").write_bytes(b"12345")
+        return told
+
+    options = ExportOptions(formats=("onnx", "savedmodel"))
+    done = export_best(copy, tmp_path / "best", options, Services(convert=write))
+    best = load_study(copy).incumbent
+    assert best is not None
+    assert asked == [(f"{best.number:05d}", ("onnx", "savedmodel"))]
+    assert [name for name, _ in done.files] == ["MODEL_CARD.md", "best.onnx", "saved_model"]
+    assert dict(done.files)["saved_model"] == 5
+    assert done.conversion == told
+    assert done.next_command is None  # no config was exported
+    assert "best.onnx" in (done.out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    with pytest.raises(ExportError, match="what writes the formats onnx"):
+        export_best(copy, tmp_path / "other", ExportOptions(formats=("onnx",)))
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_references_config_and_what_it_loses(copy: Path, tmp_path: Path) -> None:
+    options = ExportOptions(formats=("flexunet",), images_root="../tiles", mask_format=".npz")
+    done = export_best(copy, tmp_path / "best", options)
+    text = (done.out / "train_eval_infer.config").read_text(encoding="utf-8")
+    assert "../tiles/train/images/" in text
+    assert '".npz"' in text or "'.npz'" in text
+    assert any(line.startswith("train.loss: 'cross_entropy_dice'; nearest: ") for line in done.lost)
+    card = (done.out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "cannot express everything" in card
+    assert done.next_command is not None
+    assert done.next_command.endswith("train_eval_infer.config OUT_DIR")
+
+    strict = ExportOptions(formats=("flexunet",), strict=True)
+    with pytest.raises(ExportError, match=f"received {len(done.lost)} that it cannot") as raised:
+        export_best(copy, tmp_path / "strict", strict)
+    assert all(line in str(raised.value) for line in done.lost)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_classes_without_colours_have_no_rgb_map(make_study: MakeStudy, tmp_path: Path) -> None:
+    path = make_study(trials=3, running=0, schema="first")
+    with pytest.raises(ExportError, match=r"a colour of each class in .*data\.json"):
+        export_best(path, tmp_path / "best", ExportOptions(formats=("flexunet",)))
+    config = exported(export_best(path, tmp_path / "best").out)
+    assert "classes" not in config["data"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +273,8 @@ def test_the_confirmed_config_is_preferred_with_its_best_model_by_validation(
     confirmed: Path, tmp_path: Path
 ) -> None:
     number = second_of(confirmed)
-    out = export_best(confirmed, tmp_path / "best")
+    done = export_best(confirmed, tmp_path / "best", ExportOptions(confirmed=True))
+    out = done.out
     provenance: Any = exported(out)["provenance"]
     assert provenance["trial"] == number
     name = Run(number, 1).name
@@ -202,11 +293,13 @@ def test_the_confirmed_config_is_preferred_with_its_best_model_by_validation(
     header = (out / "best.yaml").read_text(encoding="utf-8")
     assert f"that confirmed best: trial {number}, mean_foreground_dice 0.8889" in header
     assert "# (95 % interval 0.8889 to 0.8889, 2 seeds, test split).\n# Train it in full:" in header
-    readme = (out / "README.md").read_text(encoding="utf-8")
-    assert "**0.8889** (95 % interval 0.8889 to 0.8889, 2 seeds, test split)" in readme
-    assert "| hole | 0.8889 |" in readme
-    assert f"the checkpoint of {name}, the best of its trainings on validation" in readme
-    assert "the best of many" not in readme.lower()
+    assert done.choice.startswith(f"trial {number}, whose config confirmed best: mean_fore")
+    assert name in done.choice
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "**Mean foreground Dice: 0.889 (95 % interval 0.889 to 0.889)**" in card
+    assert "the mean over 2 seeds of training the config anew, on 2 images of 2 groups" in card
+    assert f"The model is the training {name}, the best by its validation score" in card
+    assert "the best of many" not in card.lower()
 
 
 def test_the_searchs_own_best_and_any_other_trial_can_be_asked_for(
@@ -214,17 +307,19 @@ def test_the_searchs_own_best_and_any_other_trial_can_be_asked_for(
 ) -> None:
     best = load_study(confirmed).incumbent
     assert best is not None
-    out = export_best(confirmed, tmp_path / "best", searched=True)
+    out = export_best(confirmed, tmp_path / "best", ExportOptions(searched=True)).out
     assert exported(out)["provenance"]["trial"] == best.number  # type: ignore[index]
     assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % best.number
     assert "confirmed" not in exported(out)["provenance"]  # type: ignore[operator]
 
     number = second_of(confirmed)
-    export_best(confirmed, out, trial=number)
+    export_best(confirmed, out, ExportOptions(trial=number))
     assert exported(out)["provenance"]["trial"] == number  # type: ignore[index]
     assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % number
     assert "as asked for" in (out / "best.yaml").read_text(encoding="utf-8").splitlines()[0]
-    assert "chosen by hand" in (out / "README.md").read_text(encoding="utf-8")
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "**Chosen:** by hand" in card
+    assert "Chosen by hand: another trial may be better" in card
     assert model_to_export(confirmed, number).parent.name == f"{number:05d}"
 
 
@@ -236,8 +331,15 @@ def test_before_all_trainings_have_ended_the_searchs_best_is_exported(
     (confirmed / "confirm" / "runs" / Run(number, 0).name / "evaluation.npz").unlink()
     best = load_study(confirmed).incumbent
     assert best is not None
-    out = export_best(confirmed, tmp_path / "best")
+    out = export_best(confirmed, tmp_path / "best").out
     assert exported(out)["provenance"]["trial"] == best.number  # type: ignore[index]
+    with pytest.raises(ExportError, match=r"a finished confirmation .*not finished: 3 of 4"):
+        export_best(confirmed, tmp_path / "best", ExportOptions(confirmed=True))
+
+
+def test_a_study_that_was_never_confirmed_has_nothing_confirmed(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"finished confirmation .*received none: flexunet-"):
+        export_best(copy, tmp_path / "best", ExportOptions(confirmed=True))
 
 
 def test_a_tie_and_a_cross_validation_are_said(confirmed: Path, tmp_path: Path) -> None:
@@ -254,21 +356,20 @@ def test_a_tie_and_a_cross_validation_are_said(confirmed: Path, tmp_path: Path) 
         write_run(
             confirmed, run, holes({f"i{run.fold}": (hits, 0, 10 - hits)}), validation=run.fold
         )
-    readme = (export_best(confirmed, tmp_path / "best") / "README.md").read_text(encoding="utf-8")
-    assert f"# magnetic-tile: trial {number}" in readme
-    assert f"Not distinguishable from trial {best.number}." in readme
-    assert "1 seed, all images, 3 folds), of images that chose no epoch;" in readme
-    assert "slightly" in readme
-    assert f"{Run(number, 0, 2).name} (of a part of the data)" in readme
+    card = (export_best(confirmed, tmp_path / "best").out / "MODEL_CARD.md").read_text("utf-8")
+    assert f"# Model card: magnetic-tile, trial {number}" in card
+    assert f"It is not distinguishable from trial {best.number}." in card
+    assert "the mean over 1 seed of training the config anew, on 3 images" in card
+    assert "(all images, 3 folds)" in card
+    assert "on images that chose no epoch;" in card
+    assert "slightly optimistic" in card
+    assert f"{Run(number, 0, 2).name}, of a part of the data" in card
+    assert "this model" not in card  # its fold's images alone are no other's
 
 
-def test_a_trial_that_is_not_there_or_two_wishes_are_refused(
-    confirmed: Path, tmp_path: Path
-) -> None:
+def test_a_trial_or_a_model_that_is_not_there_is_refused(confirmed: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"a trial with a value in .*, received 99; there are 0"):
-        export_best(confirmed, tmp_path / "best", trial=99)
-    with pytest.raises(ExportError, match="received both"):
-        export_best(confirmed, tmp_path / "best", trial=0, searched=True)
+        export_best(confirmed, tmp_path / "best", ExportOptions(trial=99))
     name = Run(second_of(confirmed), 1).name
     (confirmed / "confirm" / "runs" / name / "best.keras").unlink()
     with pytest.raises(ExportError, match=rf"the checkpoint of {name} at .*; it is missing"):

@@ -1,0 +1,116 @@
+"""What an export says of its choice: the head of its config, and a line for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from results.confirmation import FOLDS_CAVEAT, PREPARED_CAVEAT, interval_text, seeds_text, where
+from results.export_choice import Choice
+from results.markdown import one_line
+from results.records import StudyRecord
+from results.words import listed
+
+_SCHEMA = "# yaml-language-server: $schema={schema}\n"
+
+_COMMAND = """\
+# Train it in full:
+#
+#   flexunet-search train {config} OUT_DIR
+#
+"""
+
+_BEST = """\
+# The best trial of study {study}: trial {trial}, {objective} {value:.4f} on the validation split
+# (chosen as the best of many: optimistic). {command}"""
+
+_ANY = """\
+# Trial {trial} of study {study}, as asked for: {objective} {value:.4f} on the validation split.
+{command}"""
+
+_CONFIRMED = """\
+# The config of study {study} that confirmed best: trial {trial}, {objective} {mean}
+# ({confirmed}).
+{command}"""
+
+_BEST_LINE = (
+    "trial {trial}, the best of {trials} trials by {objective}: {value:.4f} on the validation "
+    "split, which chose it (optimistic)"
+)
+_ANY_LINE = "trial {trial}, as asked for: {objective} {value:.4f} on the validation split"
+_CONFIRMED_LINE = (
+    "trial {trial}, whose config confirmed best: {objective} {mean} ({confirmed}); the model of "
+    "{model}, its best training on the validation split"
+)
+
+
+def config_text(
+    study: StudyRecord,
+    choice: Choice,
+    config: Mapping[str, Any],
+    name: str,
+    schema: str | None = None,
+) -> str:
+    """The config as YAML with a head that says what it is and how to use it.
+
+    Args:
+        study: The study's records.
+        choice: What is exported.
+        config: Its config, of ``exported_config``.
+        name: The file's name.
+        schema: The name of the JSON schema beside it, for editors; None: there is none.
+    """
+    template = _ANY if choice.asked else _BEST if choice.confirmation is None else _CONFIRMED
+    command = _COMMAND.format(config=name)
+    if template is _BEST:
+        command = command.removeprefix("# ")  # it goes on in the line
+    head = template.format(command=command, **words(study, choice))
+    first = _SCHEMA.format(schema=schema) if schema else ""
+    return first + head + _yaml(config)
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    # None: what holds no further collections, such as a colour, stands in one line.
+    return yaml.safe_dump(
+        dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+
+
+def choice_line(study: StudyRecord, choice: Choice) -> str:
+    """What is exported and why, in a line."""
+    line = _CONFIRMED_LINE
+    if choice.confirmation is None:
+        line = _ANY_LINE if choice.asked else _BEST_LINE
+    return line.format(model=choice.run.name if choice.run else "", **words(study, choice))
+
+
+def words(study: StudyRecord, choice: Choice) -> dict[str, Any]:
+    """What texts say of a choice."""
+    trial, row, found = choice.trial, choice.row, choice.confirmation
+    told = {
+        "study": one_line(study.name),
+        "trial": trial.number,
+        "trials": len(study.trials),
+        "objective": one_line(study.objective),
+        "value": math.nan if trial.value is None else trial.value,
+        "epoch": trial.best_epoch,
+    }
+    if row is None or found is None:
+        return told
+    tied = found.ranking.loc[found.ranking["tied"], "trial"].astype(int).astype(str).tolist()
+    caveats = [f"Not distinguishable from trial {listed(tied)}."] if tied else []
+    if found.plan.folds is not None:
+        caveats.append(f"But {FOLDS_CAVEAT}.")
+    if found.resolution == "prepared":
+        caveats.append(f"It was {PREPARED_CAVEAT}.")
+    return told | {
+        "mean": f"{row['mean']:.4f}",
+        "unchosen": "no epoch" if found.plan.folds else "neither the candidates nor an epoch",
+        "candidates": len(found.plan.configs),
+        "confirmed": f"{interval_text(row['low'], row['high'])}, "
+        f"{seeds_text(int(row['seeds']))}, {where(found.plan)}",
+        "caveats": "".join(f" {caveat}" for caveat in caveats),
+    }

@@ -1,0 +1,238 @@
+"""An export with all that it can hold: the schema, the model in other formats, compared on images.
+
+``results`` writes the folder and loads no TensorFlow; here it is handed what does. TensorFlow is
+loaded when such a format is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from data_pipeline.config import SYNTHETIC, DataConfig
+from data_pipeline.prepare import try_open
+from data_pipeline.problems import DataError
+from data_pipeline.sources import resolve_source
+from data_pipeline.store import Store
+from results.export import Exported, ExportError, ExportOptions, Services, export_best
+from results.export_folder import FILES
+from results.model_card import Conversion, FormatRow
+from results.records import StudyRecord, load_study
+from search.config import json_schema
+from search.hardware import describe_machine
+from search.record import data_terms
+
+if TYPE_CHECKING:
+    from model.runtimes import FormatCheck
+
+IMAGES = 8
+
+Images = NDArray[np.uint8]
+_NOISE = (
+    "{count} images of seeded noise, for the prepared data are out of reach (on real images the "
+    "differences may be other ones)"
+)
+_NAMES = {
+    "saved_model": "SavedModel",
+    "best.onnx": "ONNX",
+    "best.tflite": "TFLite",
+    "best_int8.tflite": "TFLite int8",
+    "best_model.h5": "HDF5 weights",
+}
+
+
+def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Exported:
+    """Export from a study all that is asked for.
+
+    Args:
+        study_dir: The study directory.
+        out_dir: A new folder, an empty one or an earlier export.
+        options: What is asked for.
+
+    Raises:
+        model.inference.ModelError: for a format that the model cannot have, or whose packages are
+            not installed.
+        RecordError, ExportError, OSError: as :func:`results.export.export_best`.
+    """
+    study = load_study(study_dir)
+    data = _data_of(study)
+    services = Services(
+        schema=json_schema(),
+        convert=functools.partial(convert, study, data) if options.model_formats else None,
+        terms=data_terms(data) if data is not None else {},
+    )
+    return export_best(study_dir, out_dir, options, services)
+
+
+def _data_of(study: StudyRecord) -> DataConfig | None:
+    """The study's data as its record has them; None where that cannot be read."""
+    given = study.config.get("data")
+    try:
+        return DataConfig.model_validate(dict(given) if isinstance(given, Mapping) else given)
+    except ValidationError:
+        return None
+
+
+def convert(
+    study: StudyRecord,
+    data: DataConfig | None,
+    model_path: Path,
+    folder: Path,
+    formats: tuple[str, ...],
+) -> Conversion:
+    """Write a model in other formats, load each again by its own runtime, and compare.
+
+    Args:
+        study: The study, whose images to compare on.
+        data: Its data.
+        model_path: The ``.keras`` file.
+        folder: Where the files go.
+        formats: Of ``results.export_options.MODEL_FORMATS``.
+
+    Raises:
+        ExportError: where the study does not tell how its images were resized.
+        model.inference.ModelError: as :func:`export_study`.
+    """
+    from search.production import stderr_to
+
+    if data is None:
+        raise ExportError(
+            f"{study.path / 'study.yaml'}: expected a section data as a study has it, to know how "
+            "images were resized"
+        )
+    # TensorFlow and the runtimes tell there what devices they found.
+    with tempfile.TemporaryDirectory() as scratch, stderr_to(Path(scratch) / "stderr"):
+        return _converted(study, data, model_path, folder, formats)
+
+
+def _converted(
+    study: StudyRecord,
+    data: DataConfig,
+    model_path: Path,
+    folder: Path,
+    formats: tuple[str, ...],
+) -> Conversion:
+    from model.inference import load_model
+    from model.runtimes import compare, size_of
+
+    model = load_model(model_path)
+    for name in formats:
+        _WRITERS[name](model, folder, data)
+    files = {name: folder / name for each in formats for name in FILES[each]}
+    images, told = comparison_images(study, data, model.input_shape[1:])
+    with tempfile.TemporaryDirectory() as scratch:
+        runnable = {
+            name: _filled(model, path, Path(scratch)) if path.suffix == ".h5" else path
+            for name, path in files.items()
+        }
+        checks = compare(model_path, runnable, images)
+    rows = tuple(_row(check, size_of(files[check.name])) for check in checks)
+    return Conversion(rows, told, checks[0].keras_milliseconds, _machine())
+
+
+def _filled(model: Any, weights: Path, scratch: Path) -> Path:
+    """A model to compare in the place of weights alone: built anew, and filled with them."""
+    import keras
+
+    anew = keras.models.clone_model(model)
+    anew.load_weights(weights)
+    anew.save(scratch / f"{weights.name}.keras")
+    return scratch / f"{weights.name}.keras"
+
+
+def _row(check: FormatCheck, size: int) -> FormatRow:
+    weights = check.name.endswith(".h5")
+    return FormatRow(
+        name=_NAMES[check.name],
+        file=check.name,
+        size=size,
+        largest_difference=check.largest_difference,
+        mean_difference=check.mean_difference,
+        same_class=check.same_class,
+        milliseconds=None if weights else check.milliseconds,
+    )
+
+
+def _saved_model(model: Any, folder: Path, data: DataConfig) -> None:
+    from model.exporting import write_saved_model
+
+    write_saved_model(model, folder / "saved_model", resize=data.resize)
+
+
+def _onnx(model: Any, folder: Path, data: DataConfig) -> None:
+    from model.exporting import write_onnx
+
+    write_onnx(model, folder / "best.onnx")
+
+
+def _tflite(model: Any, folder: Path, data: DataConfig) -> None:
+    from model.exporting import write_tflite
+
+    write_tflite(model, folder / "best.tflite", quantize=False)
+    write_tflite(model, folder / "best_int8.tflite", quantize=True)
+
+
+def _h5(model: Any, folder: Path, data: DataConfig) -> None:
+    from model.exporting import write_legacy_h5
+
+    write_legacy_h5(model, folder / "best_model.h5")
+
+
+_WRITERS: dict[str, Callable[[Any, Path, DataConfig], None]] = {
+    "savedmodel": _saved_model,
+    "onnx": _onnx,
+    "tflite": _tflite,
+    "h5": _h5,
+}
+
+
+def comparison_images(
+    study: StudyRecord, data: DataConfig, shape: tuple[int, int, int]
+) -> tuple[Images, str]:
+    """Choose images to compare formats on: of the study's data, where they are in reach.
+
+    Args:
+        study: The study.
+        data: Its data.
+        shape: (height, width, channels) that the model takes.
+
+    Returns:
+        uint8 [N, H, W, C], at most 8, and what they are in words.
+    """
+    store = prepared_before(study, data)
+    if store is None or store.image_shape != tuple(shape):
+        drawn = np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
+        return drawn, _NOISE.format(count=IMAGES)
+    split = "valid" if "valid" in store.splits else next(iter(store.splits))
+    # Images with something to find tell more; evenly spaced, they are of many objects.
+    rows = np.flatnonzero(store.splits[split].pixels[:, 1:].sum(axis=1))
+    if not len(rows):
+        rows = np.arange(store.splits[split].count)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).round().astype(int))]
+    images = np.stack([store.read(split, int(row))[0] for row in rows])
+    return images, f"{len(rows)} images of the study's {split} split"
+
+
+def prepared_before(study: StudyRecord, data: DataConfig) -> Store | None:
+    """Return the prepared store of a study where it lies on the disk; nothing is prepared."""
+    try:
+        found = Path(data.source).expanduser()
+        source = (resolve_source(data) if data.source == SYNTHETIC else found).resolve()
+        root = data.store_path or source.with_name(f"{source.name}.prepared")
+        store = try_open(root.expanduser() / (study.data_fingerprint or "none")[:16])
+    except (DataError, OSError):
+        return None
+    return store if store is not None and store.fingerprint == study.data_fingerprint else None
+
+
+def _machine() -> str:
+    told = describe_machine()
+    gpus = told["gpus"] or ["no GPU"]
+    return f"{told['cpu'] or 'an unknown CPU'}, {told['cores']} cores, {', '.join(gpus)}"
