@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,8 @@ from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import DataConfig
 from data_pipeline.operations import COLOR_ONLY, FILLED, OPERATIONS
 from model.config import ModelConfig, TrainConfig
+from search.baseline_files import fill_baselines, with_recipe
+from search.flexunet_import import FlexUNetSource, read_source, search_around
 from search.limits import needs_latency
 from search.method_rules import method_problems
 from search.remote_store import RemoteFolder, copy_of, is_remote
@@ -32,7 +35,9 @@ from search.settings import (
 )
 from search.sharing_rules import sharing_problems
 from search.space import KINDS, Distribution, Scalar, distributions, searchable
-from search.yaml_source import YamlSource, parse_override, set_dotted
+from search.yaml_source import parse_override, set_dotted
+
+_log = logging.getLogger(__name__)
 
 SEARCHED: dict[str, type[BaseModel]] = {
     "model": ModelConfig,
@@ -166,26 +171,62 @@ class StudyConfig(Section):
         return cls.from_tree(_as_recorded(tree), source)
 
     @classmethod
-    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
-        """Read a YAML file and apply ``a.b=value`` overrides.
+    def load(cls, path: Path, overrides: Iterable[str] = (), *, around: bool = False) -> Self:
+        """Read a file and apply ``a.b=value`` overrides.
+
+        YAML, or by its suffix a config file of the reference, whose constants are taken; what of
+        it is not taken over exactly is logged.
+
+        Args:
+            path: The file.
+            overrides: Each ``a.b=value``.
+            around: Search around a file of the reference, itself the first baseline.
 
         Raises:
             ConfigError: listing every problem, each with its line in the file.
         """
-        source = YamlSource.read(path)
+        overrides, source = list(overrides), read_source(path)
+        around = around and isinstance(source, FlexUNetSource)
         problems = list(source.problems)
-        tree = source.tree
+        tree = search_around(source.tree) if around else source.tree
         problems += _override(tree, overrides)
         if "provenance" in tree:  # an export
             tree = _as_recorded(tree)
+        notes = list(source.notes) if isinstance(source, FlexUNetSource) else []
         try:
-            config = cls.from_tree(tree, str(path), source.line)
+            config = cls.from_tree(tree, str(path), source.line, path.parent)
+            if around and not problems:
+                config, more = with_recipe(
+                    config, cls.constants(path), path, config._baseline_value_problem
+                )
+                notes += more
         except ConfigError as error:
             # Of a file that cannot be read at all, nothing else is worth saying.
             problems += error.problems if tree else ()
         if problems:
             raise ConfigError(str(path), problems)
+        for note in notes:
+            _log.warning("%s: %s", path, note)
         return config
+
+    @classmethod
+    def constants(cls, path: Path) -> TrialConfig:
+        """Read a file of constants, such as best.yaml or a config file of the reference.
+
+        Raises:
+            ConfigError: listing every problem, such as fields that are searched.
+        """
+        source = read_source(path)
+        if source.problems:
+            raise ConfigError(str(path), source.problems)
+        tree = _as_recorded(source.tree) if "provenance" in source.tree else source.tree
+        if isinstance(tree.get("search"), Mapping):  # a point of a space knows no other points
+            dropped = ("baselines", "warm_start")
+            tree = {**tree, "search": {k: v for k, v in tree["search"].items() if k not in dropped}}
+        try:
+            return cls.from_tree(tree, str(path), source.line).at({})
+        except ConfigError as error:
+            raise ConfigError(str(path), error.problems) from None
 
     @classmethod
     def of(cls, overrides: Iterable[str]) -> Self:
@@ -206,7 +247,11 @@ class StudyConfig(Section):
 
     @classmethod
     def from_tree(
-        cls, tree: Mapping[str, Any], source: str = "config", line: Any = lambda _: None
+        cls,
+        tree: Mapping[str, Any],
+        source: str = "config",
+        line: Any = lambda _: None,
+        folder: Path | None = None,
     ) -> Self:
         """Build it from nested mappings.
 
@@ -214,6 +259,7 @@ class StudyConfig(Section):
             tree: The config as YAML reads it.
             source: Name for the error.
             line: Maps a field's path (tuple of str) to its line in the source, or None.
+            folder: What the files of baselines are relative to first; None: the working directory.
 
         Raises:
             ConfigError: listing every problem.
@@ -222,7 +268,9 @@ class StudyConfig(Section):
             config = cls.model_validate(tree)
         except ValidationError as error:
             raise ConfigError(source, list(_describe(error, line))) from None
-        problems = list(dict.fromkeys(config._rule_problems()))
+        config, unlike = fill_baselines(config, folder, cls.constants)
+        found = [*config._rule_problems(), *(("search.baselines", problem) for problem in unlike)]
+        problems = list(dict.fromkeys(found))
         if problems:
             raise ConfigError(
                 source, [_with_line(line, tuple(field.split(".")), p) for field, p in problems]

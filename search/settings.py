@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search.remote_store import is_remote, url_problem
 from search.space import Scalar
@@ -78,10 +78,23 @@ class Baseline(Section):
     """A known config that is tried before the sampler proposes, such as a hand-tuned recipe."""
 
     name: str = Field(description="How tables and report call it.")
-    params: dict[str, Scalar] = Field(
-        description="Dotted field to value, each inside its distribution or equal to the "
-        "constant. Searched fields left out are drawn by the sampler."
+    config: Path | None = Field(
+        None,
+        description="A config of constants, such as best.yaml, or a file of the reference, such as "
+        "train_eval_infer.config: its values become params as the study is loaded. Relative to "
+        "the study's file, else to the working directory. Constants of the study must be its own.",
     )
+    params: dict[str, Scalar] = Field(
+        {},
+        description="Dotted field to value, each inside its distribution or equal to the "
+        "constant; before what config says. Searched fields left out are drawn by the sampler.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Baseline:
+        if self.config is None and "params" not in self.model_fields_set:
+            raise ValueError("expected params, config or both, received neither")
+        return self
 
 
 class SearchSettings(Section):
