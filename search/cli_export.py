@@ -81,6 +81,7 @@ def export(
 
 def _show(console: Console, done: Exported) -> None:
     from results.model_card import bytes_text
+    from results.words import count
 
     def tell(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False)
@@ -91,7 +92,7 @@ def _show(console: Console, done: Exported) -> None:
     for name, size in done.files:
         tell(f"  {name:{width}}  {bytes_text(size)}")
     if done.lost:
-        tell(f"train_eval_infer.config cannot express {len(done.lost)} settings:")
+        tell(f"train_eval_infer.config cannot express {count(len(done.lost), 'setting')}:")
     for line in done.lost:
         tell(f"  - {line}")
     if done.conversion is not None:
