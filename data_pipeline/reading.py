@@ -14,6 +14,10 @@ from data_pipeline.problems import BadFileError
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
+LARGE = 2**26  # bytes of a file that is decoded from the disk
+MOST_PIXELS = 2**30  # OpenCV's own limit
+_ROWS = 256
+
 # What turns a stored picture upright, by EXIF orientation: transpose first, then flip.
 _TRANSPOSED = (5, 6, 7, 8)
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # cv2.flip codes: 1 left-right, 0 top-bottom
@@ -36,8 +40,11 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
         BadFileError: for an unreadable, truncated or damaged file, transparent pixels, CMYK,
             several pages, float samples, or 16 bit of which the top four bits are never used.
     """
-    data = read_bytes(path)
-    header = parse_header(data)
+    content = read_bytes(path)
+    header = parse_header(content)
+    # Of a large file not both its bytes and its pixels are in memory.
+    data = content if len(content) <= LARGE else path
+    del content
     if header.format == "jpeg" and channels == 1:
         pixels = _decode(data, header, cv2.IMREAD_GRAYSCALE)  # luma as stored: exact, and faster
     else:
@@ -47,9 +54,28 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
         if grey_or_bgr.ndim == 3:
             grey_or_bgr = cv2.cvtColor(grey_or_bgr, cv2.COLOR_BGR2GRAY)
         return grey_or_bgr[:, :, np.newaxis]
-    code = cv2.COLOR_BGR2RGB if grey_or_bgr.ndim == 3 else cv2.COLOR_GRAY2RGB
-    rgb: NDArray[np.uint8] = cv2.cvtColor(grey_or_bgr, code)
+    if grey_or_bgr.ndim == 3:
+        return _reversed_channels(grey_or_bgr)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(grey_or_bgr, cv2.COLOR_GRAY2RGB)
     return rgb
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """The height and width of a picture, upright, without decoding it.
+
+    Raises:
+        BadFileError: for a file that is unreadable, truncated or damaged.
+    """
+    header = parse_header(read_bytes(path))
+    size = header.height, header.width
+    return size[::-1] if header.orientation in _TRANSPOSED else size
+
+
+def _reversed_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turns BGR into RGB in place, some rows at a time: a large image fits memory once."""
+    for top in range(0, len(pixels), _ROWS):
+        pixels[top : top + _ROWS] = pixels[top : top + _ROWS, :, ::-1]
+    return pixels
 
 
 def read_pixels(data: bytes) -> tuple[Pixels, Header]:
@@ -80,13 +106,22 @@ def read_bytes(path: Path) -> bytes:
         raise BadFileError(f"cannot be read: {error.strerror}") from None
 
 
-def _decode(data: bytes, header: Header, flags: int | None = None) -> Pixels:
+def _decode(data: bytes | Path, header: Header, flags: int | None = None) -> Pixels:
     """Decodes, checks against the header, and drops an alpha channel that is opaque."""
+    if header.height * header.width > MOST_PIXELS:
+        raise BadFileError(
+            f"expected at most {MOST_PIXELS:,} pixels, which is what OpenCV decodes, received "
+            f"{header.height} x {header.width}"
+        )
     if flags is None:
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
     flags = cv2.IMREAD_UNCHANGED if header.alpha else flags | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels: Pixels | None = (
+            cv2.imread(str(data), flags)
+            if isinstance(data, Path)
+            else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        )
     except (cv2.error, MemoryError) as error:
         raise BadFileError(f"cannot be decoded: {error}") from None
     if pixels is None:

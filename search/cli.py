@@ -22,6 +22,7 @@ from search.cli_data import data_app
 from search.cli_evaluate import evaluate
 from search.cli_export import export
 from search.cli_options import Overrides, StudyDir, StudyDirs
+from search.cli_predict import predict
 from search.cli_review import score
 from search.cli_train import train
 
@@ -37,6 +38,7 @@ app.command()(confirm)
 app.command()(export)
 app.command()(train)
 app.command()(evaluate)
+app.command()(predict)
 
 BAD_INPUT = 2
 

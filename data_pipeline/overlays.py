@@ -1,0 +1,69 @@
+"""Predicted masks laid over their images, for looking at: small enough for a viewer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.config import Color
+
+Pixels = NDArray[np.uint8]
+
+LARGEST_SIDE = 4096
+_OPACITY = 0.4
+
+
+class Overlay:
+    """The picture of one image, whose mask comes band by band.
+
+    Args:
+        image: uint8 [h, w, C], C being 1 or 3 (RGB).
+        colors: Of the classes, RGB; of the background nothing is seen.
+    """
+
+    def __init__(self, image: Pixels, colors: Sequence[Color]) -> None:
+        self._image = image
+        self._colors = colors
+        # Pixels of the image a side of one of the picture.
+        self._step = math.ceil(max(image.shape[:2]) / LARGEST_SIDE)
+        height, width = (math.ceil(side / self._step) for side in image.shape[:2])
+        self._labels = np.zeros((height, width), np.uint8)
+        self._row = 0
+
+    def add(self, band: Pixels) -> None:
+        """Take the next rows of the mask, uint8 [n, w]; a pixel shows a class that any of its has.
+
+        A thin crack would be lost where one pixel stood for all.
+        """
+        if self._step == 1:
+            self._labels[self._row : self._row + len(band)] = band
+        else:
+            rows = (np.arange(len(band)) + self._row) // self._step
+            columns = np.arange(0, band.shape[1], self._step)
+            narrow = np.maximum.reduceat(band, columns, axis=1)
+            np.maximum.at(self._labels, rows, narrow)
+        self._row += len(band)
+
+    def picture(self) -> Pixels:
+        """Return the image under the classes' colours, outlined: uint8 [H, W, 3], RGB."""
+        size = (self._labels.shape[1], self._labels.shape[0])
+        picture = self._image
+        if self._step > 1:
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        if picture.ndim == 2 or picture.shape[2] == 1:
+            picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self._colors)] = self._colors
+        shown = self._labels > 0
+        blend = cv2.addWeighted(picture, 1 - _OPACITY, table[self._labels], _OPACITY, 0)
+        drawn: Pixels = np.where(shown[:, :, None], blend, picture)
+        thickness = max(1, round(max(size) / 800))
+        for label in np.unique(self._labels[shown]).tolist():
+            area = (self._labels == label).astype(np.uint8)
+            contours, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(drawn, contours, -1, self._colors[label], thickness)
+        return drawn
