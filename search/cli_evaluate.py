@@ -120,13 +120,14 @@ def _line(console: Console, text: str) -> None:
 def _table(done: Any) -> Table:
     from results.model_scores import text_rows
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("class", overflow="fold", min_width=12)
     for name in ("Dice", "95 %", "IoU", "precision", "recall", "images", "groups"):
         table.add_column(name, justify="right", no_wrap=True)
     rows = text_rows(done.table)
     for place, row in enumerate(rows):
         # Names are a user's: square brackets in them are no markup. The background, then the mean.
         style = {len(rows) - 2: "dim", len(rows) - 1: "bold"}.get(place)
-        table.add_row(Text(row[0]), *row[1:], style=style)
+        name, dice, interval, *others = row
+        table.add_row(Text(name), dice, interval.replace(" to ", "–"), *others, style=style)
     return table

@@ -22,6 +22,7 @@ from results.cautions.base import Caution
 from results.evaluation import Evaluation
 from results.intervals import REPLICATES
 from results.model_scores import ReferenceScores, scores_table, table_cautions
+from results.words import listed
 from search.counting import ImageCounts, count_image, decide
 from search.held_out import WHOLE, HeldOut
 from search.model_facts import ModelFacts
@@ -273,18 +274,18 @@ def _seen(held: HeldOut, facts: ModelFacts) -> Iterator[Caution]:
             "and config" + (", as they did with this one." if held.own else ".")
         )
         yield Caution("optimistic", text, action, bad=True)
-    elif facts.fingerprint is None:
+    elif held.copies:
         text = (
-            "Which data the model was trained on is not recorded: whether it has seen these "
-            "images cannot be told."
+            f"{len(held.copies)} of these images are, byte by byte, files of the data that the "
+            f"model was trained on, outside of its test split: {listed(held.copies)}."
         )
-        yield Caution("unknown training", text, "Keep training.yaml or best.yaml beside a model.")
-    elif not held.own:
-        text = (
-            "Not the data set that the model was trained on, as their fingerprints tell; whether "
-            "single images are in both cannot be told from them."
-        )
-        yield Caution("other data", text, "See that no image of these was in its training.")
+        yield Caution("trained on", text, "Take them out: the scores are too good.", bad=True)
+    elif held.copies is None and not held.own:
+        known = "not the data set that the model was trained on"
+        if facts.fingerprint is None:
+            known = "the data that the model was trained on are not recorded"
+        text = f"{known[0].upper()}{known[1:]}: whether it has seen these images cannot be told."
+        yield Caution("other data", text, "See that none of them was in its training.")
     if not facts.named:
         text = "The model's classes are recorded nowhere: taken are the data's, in their order."
         yield Caution("classes", text, "Name the file that says so with --config.")

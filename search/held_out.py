@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_pipeline.config import SPLITS, Color, DataConfig
+from data_pipeline.config import SPLITS, SYNTHETIC, Color, DataConfig
 from data_pipeline.dataset_yaml import DATASET_YAML, DatasetInfo, read_dataset_yaml
 from data_pipeline.fingerprint import fingerprint_of
 from data_pipeline.prepare import prepare, store_root
@@ -36,6 +37,8 @@ class HeldOut:
         fingerprint: Of the whole data set, prepared for the model.
         own: Whether the model was trained on this very data set, as its record says.
         problems: Files that form no item, where they are to be left out.
+        copies: Stems of images whose very files stand in the data that the model was trained on,
+            but in its test split; None where those data are out of reach, or are these.
     """
 
     root: Path
@@ -47,6 +50,7 @@ class HeldOut:
     fingerprint: str
     own: bool
     problems: tuple[Problem, ...] = ()
+    copies: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +105,7 @@ def find_held_out(
         fingerprint,
         own,
         problems,
+        None if own else _copies(items, facts),
     )
 
 
@@ -227,6 +232,25 @@ def _problems_of(dataset: Dataset, split: str) -> tuple[Problem, ...]:
         return dataset.problems
     within = f"{dataset.root / split}{os.sep}"
     return tuple(problem for problem in dataset.problems if problem.path.startswith(within))
+
+
+def _copies(items: Sequence[Item], facts: ModelFacts) -> tuple[str, ...] | None:
+    """Which of the images are, byte by byte, files of the data that the model was trained on."""
+    if facts.data is None or facts.data.source == SYNTHETIC:
+        return None
+    try:
+        known = [item.image for item in find_dataset(facts.data).items if item.split != "test"]
+        sizes = {item.image.stat().st_size for item in items}
+        # Files of other sizes are no copies: few are read.
+        digests = {_digest(path) for path in known if path.stat().st_size in sizes}
+        return tuple(item.stem for item in items if _digest(item.image) in digests)
+    except (DataError, OSError):
+        return None
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _fingerprint(dataset: Dataset, config: DataConfig, workers: int | None) -> str:

@@ -50,7 +50,7 @@ def test_a_model_is_scored_class_by_class_into_a_folder(place: Path) -> None:
     assert lines["crack"][1] == "1.000"
     assert "Mean foreground Dice 0.750" in text
     assert "Misleading: The reference's pooled metric is 0.9688" in text
-    assert "Not the data set that the model was trained on" in text
+    assert "Not the data set that the model was trained on: whether" in text
     assert (out / "evaluation.csv").read_text() == (
         "categorical_crossentropy,0.5037\ndice_coef_multiclass,0.9688\n"
     )

@@ -108,9 +108,25 @@ def test_it_is_told_loudly_where_the_model_may_know_the_images(data: Path) -> No
     other = facts(data / "m.keras", fingerprint="another", trained_on=("train",))
     assert kinds(done(other, data))["other data"] is False
     assert kinds(done(other, data, "valid"))["optimistic"] is True
-    unknown = kinds(done(facts(data / "m.keras", source=None, named=False), data))
-    assert unknown["unknown training"] is False
-    assert unknown["classes"] is False
+    unknown = done(facts(data / "m.keras", source=None, named=False, data=None), data)
+    assert {"other data": False, "classes": False}.items() <= kinds(unknown).items()
+    texts = " ".join(caution.text for caution in unknown.cautions)
+    assert "The data that the model was trained on are not recorded" in texts
+
+
+def test_copies_of_training_images_are_found_in_other_data(data: Path, tmp_path: Path) -> None:
+    other = write_data(tmp_path / "other")
+    write(other / "test", "c", square(1, 1, 1), square(1, 1, 1))
+    config = DataConfig(source=str(other), image_size=SIDE)
+    known = facts(data / "m.keras", data=config, fingerprint="another")
+    # The test images of both are the same files, which the model has never seen.
+    assert kinds(done(known, data)) == {"few groups": False}
+    copied = other / "train" / "images" / "t.png"
+    (data / "test" / "images" / "b.png").write_bytes(copied.read_bytes())
+    found = done(known, data)
+    assert kinds(found)["trained on"] is True
+    assert "1 of these images are" in found.cautions[0].text
+    assert found.cautions[0].text.endswith("split: b.")
 
 
 def test_every_bad_file_is_listed_and_nothing_is_asked_for_naught(data: Path) -> None:
