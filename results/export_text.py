@@ -72,11 +72,21 @@ def config_text(
     return first + head + _yaml(config)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a list of plain values, such as a colour, in one line, and the rest in several."""
+
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        nested = any(isinstance(each, Mapping | list | tuple) for each in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=not nested)
+
+
 def _yaml(config: Mapping[str, Any]) -> str:
-    # None: what holds no further collections, such as a colour, stands in one line.
-    return yaml.safe_dump(
-        dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    text: str = yaml.dump(
+        dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
     )
+    return text
 
 
 def choice_line(study: StudyRecord, choice: Choice) -> str:

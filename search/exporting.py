@@ -44,7 +44,7 @@ _NAMES = {
     "best.onnx": "ONNX",
     "best.tflite": "TFLite",
     "best_int8.tflite": "TFLite int8",
-    "best_model.h5": "HDF5 weights",
+    "best_model.h5": "HDF5",
 }
 
 

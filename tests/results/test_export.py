@@ -48,6 +48,9 @@ def test_the_config_is_the_studys_with_the_incumbents_constants(copy: Path, tmp_
     colors = load_study(copy).data["colors"]
     assert config["data"] == {**original["data"], "classes": colors}
     assert list(config["data"]["classes"]) == list(colors)  # type: ignore[index]
+    text = (tmp_path / "best" / "best.yaml").read_text(encoding="utf-8")
+    assert "    Blowhole: [255, 0, 0]\n" in text
+    assert "train:\n  epochs: 27\n" in text
     assert config["train"]["batch_size"] == 8  # type: ignore[index]
     assert "baselines" not in config["search"]  # type: ignore[operator]
     assert "baselines" in original["search"]
