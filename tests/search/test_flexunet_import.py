@@ -63,6 +63,13 @@ def test_overrides_work_on_top() -> None:
     assert (config.train.epochs, config.model.num_layers, config.study.name) == (5, 4, "x")
 
 
+def test_a_recipe_of_few_epochs_loads(tmp_path: Path) -> None:
+    path = changed(tmp_path, "epochs     = 100", "epochs     = 2")
+
+    assert StudyConfig.load(path).train.epochs == 2
+    assert StudyConfig.load(path, around=True).search.grace_epochs == 2
+
+
 def test_values_out_of_range_are_told_with_the_line_of_the_file(tmp_path: Path) -> None:
     path = changed(tmp_path, "num_layers      = 8", "num_layers      = 99")
     line = path.read_text(encoding="utf-8").splitlines().index("num_layers      = 99") + 1
