@@ -12,6 +12,9 @@ from data_pipeline.store import IGNORE
 
 Mode = Literal["stretch", "letterbox"]
 
+# OpenCV averages by area no more at once, unless the ratio is whole.
+_MOST_CHANNELS = 4
+
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], mode: Mode) -> NDArray[np.uint8]:
     """Resizes an image: a side that shrinks by area averaging, one that grows linearly.
@@ -94,4 +97,10 @@ def _layout(
 def _scale(picture: Any, shape: tuple[int, int], interpolation: int) -> Any:
     if picture.shape[:2] == shape:
         return picture
-    return cv2.resize(picture, (shape[1], shape[0]), interpolation=interpolation)
+    size = (shape[1], shape[0])
+    if interpolation != cv2.INTER_AREA or picture.shape[2] <= _MOST_CHANNELS:
+        return cv2.resize(picture, size, interpolation=interpolation)
+    starts = range(0, picture.shape[2], _MOST_CHANNELS)
+    parts = [np.ascontiguousarray(picture[..., i : i + _MOST_CHANNELS]) for i in starts]
+    scaled = [cv2.resize(part, size, interpolation=interpolation) for part in parts]
+    return np.concatenate([part.reshape(*shape, -1) for part in scaled], axis=2)

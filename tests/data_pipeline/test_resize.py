@@ -68,6 +68,16 @@ def test_a_constant_comes_back_as_it_was_in_every_class(mode: str, shape, size) 
     np.testing.assert_allclose(restored, np.broadcast_to(shares, (*shape, 6)), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(11, 13), (11, 40), (40, 11), (8, 8)])
+def test_many_classes_come_back_as_each_does_alone(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet([0.5] * 9, (16, 24)).astype(np.float32)
+    restored = restore(probabilities, shape, "stretch")
+
+    alone = [restore(probabilities[:, :, i : i + 1], shape, "stretch") for i in range(9)]
+    np.testing.assert_allclose(restored, np.concatenate(alone, axis=2), atol=1e-6)
+
+
 def test_what_shrinks_is_averaged_and_what_grows_is_read_linearly() -> None:
     row = np.array([[0, 0, 1, 1]], np.float32)[..., None]
     np.testing.assert_array_equal(restore(row, (1, 2), "stretch")[0, :, 0], [0, 1])
