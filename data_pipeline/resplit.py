@@ -136,5 +136,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
         part.mkdir()
         yield part
         os.replace(part, out)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # A disk that fills while a file is written is told without a name.
+        raise OSError(error.errno, error.strerror, str(out)) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from results import palette
 from results.figures.drawing import Drawing
+from results.staging import naming
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -83,6 +84,9 @@ def replace_file(target: Path, text: str) -> None:
             file.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+    except OSError as error:
+        os.unlink(temporary)
+        raise naming(error, target) from None
     except BaseException:
         os.unlink(temporary)
         raise

@@ -49,9 +49,19 @@ def staged(out: Path) -> Iterator[Path]:
         made.chmod(0o755)  # mkdtemp makes it private
         _sync(made)
         _move_into_place(made, out)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        raise naming(error, out) from None
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def naming(error: OSError, path: Path) -> OSError:
+    """Return the error with a path, where it tells none: a full disk is told by ``write`` alone."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def _sync(folder: Path) -> None:

@@ -6,6 +6,7 @@ state is mirrored to ``trials/<number>/trial.json``, from which the report reads
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from results.staging import naming
 from search.config import ConfigError, StudyConfig
 from search.database import open_database
 from search.journal import StudyJournal, StudyStorage
@@ -218,9 +220,14 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
         durable: Whether it must outlast a power cut from now on.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # gives a full disk its room back
+            temporary.unlink(missing_ok=True)
+        raise naming(error, path) from None

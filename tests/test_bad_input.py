@@ -1,0 +1,68 @@
+"""Bad input, as a person meets it: a clear error that names the file, and nothing half written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.resplit import whole_folder
+from results.page import replace_file
+from results.staging import naming, staged
+from search.study import write_text
+
+ROOM = 64 * 1024  # bytes
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+def a_folder(manager: Callable[[Path], contextlib.AbstractContextManager[Path]]) -> object:
+    def write(path: Path) -> None:
+        with manager(path) as folder:
+            (folder / "small").write_bytes(b"x")
+            (folder / "large").write_bytes(b"x" * 2 * ROOM)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: replace_file(path, "x" * 2 * ROOM),
+        lambda path: write_text(path, "x" * 2 * ROOM),
+        a_folder(staged),
+        a_folder(whole_folder),
+    ],
+    ids=["page", "record", "staged folder", "data set"],
+)
+def test_a_full_disk_is_told_with_the_file_and_leaves_nothing_half(
+    small_disk: Path, write: Callable[[Path], None]
+) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write(small_disk / "out")
+
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(small_disk / "out")
+    assert list(small_disk.iterdir()) == []
+
+
+def test_an_error_that_names_its_file_stays_as_it_is() -> None:
+    named = OSError(errno.EACCES, "Permission denied", "somewhere")
+    told = FileExistsError("out: expected a new folder, found notes.txt")
+
+    assert naming(named, Path("elsewhere")) is named
+    assert naming(told, Path("elsewhere")) is told
