@@ -129,7 +129,7 @@ def train_config(
             threads=threads_of(resources),
             on_epoch=on_epoch,
             note=note,
-            strategy=_strategy(options.gpus),
+            strategy=strategy_of(options.gpus),
         )
 
 
@@ -195,7 +195,7 @@ def _with_patience(config: TrialConfig, asked: int | None) -> TrialConfig:
     )
 
 
-def _strategy(gpus: int | None) -> Any:
+def strategy_of(gpus: int | None) -> Any:
     """Return the strategy for several GPUs of this machine; None for a single device."""
     if gpus is None:
         return None

@@ -15,7 +15,7 @@ from data_pipeline.sharing import Dispatcher, PipelineWorker
 from data_pipeline.store import Store
 from results import scores
 from search.config import TrialConfig
-from search.objective import Shared, SupersededError, TrialRun
+from search.objective import Shared, SupersededError, TrialRun, watched_epoch
 from tests.search.tiny import tiny_study
 
 POINT = {"model.num_layers": 2, "model.base_filters": 4, "train.learning_rate": 0.01}
@@ -316,3 +316,32 @@ def test_latency_is_measured_once_and_only_where_it_is_asked_for(
     assert run.costs["latency_ms"] == first
     assert run.costs["parameters"] == run.cost.parameters
     assert "latency_ms" not in TrialRun(trial, store, tmp_path / "not").costs
+
+
+def epochs_of(*pairs: tuple[float | None, float | None]) -> list[dict[str, Any]]:
+    """Records of epochs of these objectives and validation losses."""
+    return [
+        {"epoch": number, "objective": objective, "validation_loss": loss}
+        for number, (objective, loss) in enumerate(pairs, start=1)
+    ]
+
+
+def test_early_stopping_waits_for_its_own_metric(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    patient = with_train(trial, epochs=9, early_stopping_patience=2)
+    by_loss = with_train(patient, early_stopping_metric="validation_loss")
+    records = epochs_of((0.1, 3.0), (0.2, 1.0), (0.4, 1.0), (0.3, None))
+    assert [watched_epoch(records, config) for config in (patient, by_loss)] == [3, 2]
+    assert watched_epoch(epochs_of((None, None)), by_loss) == 0
+
+    run = TrialRun(by_loss, store, tmp_path)
+    run.records = records[:3]
+    assert not run.done
+    run.records = records
+    assert run.done
+    best = run.best  # of the model that is kept: by the objective, whatever stops the training
+    assert best is not None
+    assert best["epoch"] == 3
+    run.config = patient
+    assert not run.done
