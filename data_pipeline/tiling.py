@@ -137,11 +137,11 @@ def _alignment(side: int, shared: int) -> int:
     """Pixels whose multiples tiles begin at.
 
     A model halves its side once a level but one, so that 2**(levels - 1) divides the side. Which
-    power of two it is does not show in a model; the largest that leaves the overlap its size.
+    power of two it is does not show in a model: the largest that costs little overlap.
     """
     divides = side & -side
-    fits = 2 ** int(math.log2(shared)) if shared else side
-    return min(divides, fits, MOST_ALIGNED)
+    room = min(shared, side - shared) if shared else side
+    return min(divides, 2 ** int(math.log2(max(room, 1))), MOST_ALIGNED)
 
 
 def blended(

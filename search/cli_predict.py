@@ -76,23 +76,25 @@ def predict(
     Exit codes: 0 all are predicted; 1 some could not be read; 2 bad input, none could be read, or
     OUT cannot be written.
     """
-    from search.predict_folder import Folder
     from search.predict_inputs import find_images
+    from search.quiet import quiet_tensorflow
 
     console, workers = Console(), threads or os.cpu_count() or 1
     found = find_images(images)
-    _use(device, workers)
-    from model.runtimes import open_predictor
-    from search.model_facts import digest_of, facts_of
-    from search.predicting import Options
+    with quiet_tensorflow():
+        _use(device, workers)
+        from model.runtimes import open_predictor
+        from search.model_facts import digest_of, facts_of
+        from search.predict_folder import Folder
+        from search.predicting import Options
 
-    opened = open_predictor(model, threads=workers)
-    facts = facts_of(model, config, opened)
-    options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
-    folder = Folder(out, facts.classes, facts.colors)
-    folder.begin(_record(facts, options, images, digest_of(model)))
-    _describe(console, facts, found)
-    outcomes = _run(console, opened, facts, folder, found.inputs, options)
+        opened = open_predictor(model, threads=workers)
+        facts = facts_of(model, config, opened)
+        options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
+        folder = Folder(out, facts.classes, facts.colors)
+        folder.begin(_record(facts, options, images, digest_of(model)))
+        _describe(console, facts, found)
+        outcomes = _run(console, opened, facts, folder, found.inputs, options)
     failed = _summarise(console, outcomes, out)
     if failed:
         raise typer.Exit(2 if failed == len(outcomes) else 1)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipeline import reading
 from data_pipeline.headers import parse_header
 from data_pipeline.problems import BadFileError
 from data_pipeline.reading import read_image
@@ -228,3 +229,28 @@ def test_random_damage_never_raises_anything_else(tmp_path: Path) -> None:
                 assert read(tmp_path, bytes(broken)).dtype == np.uint8
             except BadFileError:
                 continue
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".bmp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_file_is_decoded_from_the_disk_to_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, channels: int
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encode(suffix, picture(300, 40)))
+    before = reading.read_image(path, channels)
+    monkeypatch.setattr(reading, "LARGE", 100)
+
+    assert (reading.read_image(path, channels) == before).all()
+    assert reading.read_size(path) == (300, 40)
+
+
+def test_more_pixels_than_opencv_decodes_are_refused_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(".png", picture(30, 40)))
+    monkeypatch.setattr(reading, "MOST_PIXELS", 1000)
+
+    with pytest.raises(BadFileError, match=r"at most 1,000 pixels.*received 30 x 40"):
+        reading.read_image(path, 1)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.problems import DataError
+from search.predict_inputs import find_images
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_a_folder_gives_its_images_and_their_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "deep/er/a.TIF", "notes.txt")
+
+    found = find_images(str(tmp_path))
+
+    assert [each.name for each in found.inputs] == ["b", "deep/er/a"]
+    assert not found.doubles
+
+
+def test_a_file_and_a_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a1.png", "x/b1.png", "y/a2.png")
+
+    single = find_images(str(tmp_path / "x" / "b1.png"))
+    several = find_images(str(tmp_path / "*" / "a*.png"))
+
+    assert [each.name for each in single.inputs] == ["b1"]
+    assert [each.name for each in several.inputs] == ["x/a1", "y/a2"]
+
+
+def test_images_of_one_name_keep_their_suffixes(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.jpg", "b.jpg")
+
+    found = find_images(str(tmp_path))
+
+    assert [each.name for each in found.inputs] == ["a.jpg", "a.png", "b"]
+    assert found.doubles == ("a",)
+
+
+@pytest.mark.parametrize("name", ["", "none.png", "*.png", "no/such/*.bmp"])
+def test_nothing_to_predict_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"expected images \(.jpg, .*\), found none"):
+        find_images(str(tmp_path / name))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from search.quiet import quiet_tensorflow
+
+
+def test_what_c_code_writes_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet_tensorflow():
+        os.write(2, b"no drivers\n")
+    os.write(2, b"after\n")
+
+    assert capfd.readouterr().err == "after\n"
+
+
+def fail(error: Exception) -> None:
+    with quiet_tensorflow():
+        os.write(2, b"a hint\n")
+        raise error
+
+
+def test_a_defect_shows_it_after_all(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError):
+        fail(RuntimeError())
+
+    assert capfd.readouterr().err == "a hint\n"
+
+
+def test_an_error_that_speaks_to_the_user_stands_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        fail(ValueError("expected a model"))
+
+    assert capfd.readouterr().err == ""
