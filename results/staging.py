@@ -40,7 +40,8 @@ def staged(out: Path) -> Iterator[Path]:
     """Yield a folder that takes the place of ``out`` when all is written; nothing changes before.
 
     Raises:
-        OSError: where it cannot be written; what stood at ``out`` stands.
+        OSError: where it cannot be written, naming ``out`` where the system names no file, as of a
+            disk that is full; what stood there stands.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
