@@ -84,7 +84,7 @@ def run_training(
             )
         if writes:
             record_result(out_dir, config.objective, run.best)
-            files.write_pages()
+            with_room(files.write_pages, out_dir, run.cost.parameters, note)
     finally:
         files.close()
         run.close()
