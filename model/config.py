@@ -152,7 +152,9 @@ class TrainConfig(BaseModel):
         description="Batches of one epoch. None: as many as it takes to see each training image "
         "once on average.",
     )
-    batch_size: int = Field(4, ge=1, description="Images a step.")
+    batch_size: int = Field(
+        4, ge=1, description="Images a step, shared out where several devices train together."
+    )
     loss: Loss = Field(
         "cross_entropy_dice",
         description="Formulas in model/losses.py. The *_dice losses are the sum of both parts.",
@@ -194,7 +196,9 @@ class TrainConfig(BaseModel):
         "plateau_factor after plateau_patience epochs without a lower validation loss.",
     )
     warmup_steps: int = Field(
-        0, ge=0, description="Steps of linear warm-up from zero to learning_rate, in any schedule."
+        0,
+        ge=0,
+        description="Updates of linear warm-up from zero to learning_rate, in any schedule.",
     )
     plateau_factor: float = Field(0.4, gt=0, lt=1, description="Factor of reduce_on_plateau.")
     plateau_patience: int = Field(4, ge=1, description="Patience of reduce_on_plateau in epochs.")
@@ -219,7 +223,8 @@ class TrainConfig(BaseModel):
         ge=1,
         description="Batches whose gradients are averaged for one update, where memory is too "
         "short for the batch wanted. Losses that divide by sums over the batch, as Dice does, are "
-        "then means over the parts.",
+        "then means over the parts. An epoch's last update may have fewer. Schedules count "
+        "updates.",
     )
 
     @model_validator(mode="after")

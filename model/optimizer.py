@@ -30,7 +30,8 @@ class Optimizer:
 
     Args:
         config: ``optimizer``, ``weight_decay``, ``clip_value``, ``clip_norm`` and ``precision``.
-        weights: Float32 variables to train.
+        weights: Float32 variables to train. Built under the strategy's scope where they are
+            copies on several devices; each replica then calls ``apply`` with the same gradients.
 
     Attributes:
         iterations: Updates done, int64 scalar variable.
@@ -104,7 +105,9 @@ class Optimizer:
         slots = zip(self._weights, gradients, self._first, self._second, strict=True)
         for weight, gradient, first, second in slots:
             if decay:
-                weight.assign_sub(weight * (rate * decay))
+                tf.raw_ops.AssignSubVariableOp(
+                    resource=weight.handle, value=weight * (rate * decay)
+                )
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=first.handle,
@@ -116,22 +119,27 @@ class Optimizer:
                 grad=gradient,
                 **powers,
             )
-        self.iterations.assign_add(1)
+        _assign(self.iterations, self.iterations + 1)
 
     def _good_update(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
         self._update(gradients, rate)
         good = self._good_steps + 1
         grow = good >= _GROWTH_STEPS
-        self._scale.assign(tf.where(grow, self._scale * 2.0, self._scale))
-        self._good_steps.assign(tf.where(grow, tf.zeros_like(good), good))
+        _assign(self._scale, tf.where(grow, self._scale * 2.0, self._scale))
+        _assign(self._good_steps, tf.where(grow, tf.zeros_like(good), good))
 
     def _scale_down(self) -> None:
-        self._scale.assign(self._scale * 0.5)
-        self._good_steps.assign(0)
+        _assign(self._scale, self._scale * 0.5)
+        _assign(self._good_steps, tf.zeros([], tf.int64))
 
 
 def _zeros(weight: tf.Variable, name: str) -> tf.Variable:
     return tf.Variable(tf.zeros(weight.shape, tf.float32), trainable=False, name=name)
+
+
+def _assign(variable: tf.Variable, value: tf.Tensor) -> None:
+    """Write by handle: within a replica of a strategy, that is the replica's own copy."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
 
 
 def _global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:

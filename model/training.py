@@ -26,6 +26,7 @@ from model.checkpoint import (
     write_checkpoint,
 )
 from model.config import TrainConfig
+from model.distribution import Devices, OneDevice, Replicas, scope_of
 from model.losses import class_weights_from, make_loss
 from model.metrics import Statistics, batch_statistics
 from model.optimizer import Optimizer
@@ -71,10 +72,10 @@ class TrainResult:
     """One epoch of training.
 
     Attributes:
-        loss: Mean over the steps.
-        images: Number of images seen.
+        loss: Mean over the batches.
+        images: Number of images seen, by all workers.
         seconds: Wall time, waiting for data and, in the first epoch, tracing included.
-        learning_rate: Of the epoch's last step.
+        learning_rate: Of the epoch's last update.
     """
 
     loss: float
@@ -117,7 +118,7 @@ class _Plateau:
 
 
 def learning_rate_at(config: TrainConfig, step: tf.Tensor, total_steps: int) -> tf.Tensor:
-    """Learning rate of a step, before any reduction on a plateau.
+    """Learning rate of an update, before any reduction on a plateau.
 
     Warm-up: linear, learning_rate * (step + 1) / warmup_steps. Cosine, from the end of the
     warm-up to total_steps: learning_rate * (1 + cos(pi * share done)) / 2, after Loshchilov and
@@ -125,8 +126,8 @@ def learning_rate_at(config: TrainConfig, step: tf.Tensor, total_steps: int) -> 
 
     Args:
         config: ``learning_rate``, ``schedule`` and ``warmup_steps``.
-        step: Steps done before, scalar.
-        total_steps: Steps of the whole training.
+        step: Updates done before, scalar.
+        total_steps: Updates of the whole training.
 
     Returns:
         A float32 scalar.
@@ -151,15 +152,18 @@ class Trainer:
         config: How to train.
         class_pixels: Pixels of each class in the training split, background first, for the class
             weights; two for a model with one sigmoid channel.
-        steps_per_epoch: Batches of one epoch.
+        steps_per_epoch: Batches of one epoch. With ``accumulation_steps`` k every k of them make
+            an update; an update never spans an epoch's end, so the last one may have fewer.
+        strategy: What shares each batch among devices; the model was built under its scope. None:
+            a single device.
 
     Attributes:
         epoch: Epochs trained, also before a restore.
         num_classes: Classes, the background included; 2 for one sigmoid channel.
 
     Raises:
-        ValueError: where the number of classes is not the model's, or a class has no pixels to
-            weigh it by.
+        ValueError: where the number of classes is not the model's, a class has no pixels to
+            weigh it by, or the devices cannot share a batch evenly.
     """
 
     def __init__(
@@ -169,6 +173,7 @@ class Trainer:
         *,
         class_pixels: Sequence[int],
         steps_per_epoch: int,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         self.num_classes = max(2, model.output_shape[-1])
         if len(class_pixels) != self.num_classes:
@@ -183,11 +188,18 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch
         self.epoch = 0
         self._plateau = _Plateau()
-        self._plateau_factor = tf.Variable(1.0, trainable=False, name="plateau_factor")
         self._loss = make_loss(config, list(class_weights_from(config, class_pixels)))
-        self._optimizer = Optimizer(config, model.trainable_variables)
+        self._devices: Devices = (
+            OneDevice(model) if strategy is None else Replicas(model, strategy, config.batch_size)
+        )
+        with scope_of(strategy):
+            self._plateau_factor = tf.Variable(1.0, trainable=False, name="plateau_factor")
+            self._optimizer = Optimizer(config, model.trainable_variables)
+            self._sums = _sums(config, model)
         # Autograph has nothing to convert here, and its search for it takes time.
         self._train_step = tf.function(self._train_batch, autograph=False)
+        self._add_step = tf.function(self._add_batch, autograph=False)
+        self._update_step = tf.function(self._update_by_sums, autograph=False)
         height, width, channels = model.input_shape[1:]
         self._evaluation_step = tf.function(
             self._evaluate_batch,
@@ -212,11 +224,12 @@ class Trainer:
         """
         start = time.perf_counter()
         losses, count = [], 0
+        self._clear_sums()  # of an epoch that failed
         for images, masks in itertools.islice(batches, self.steps_per_epoch):
             # Kept as a tensor: reading it would make the next step wait for this one.
-            loss, rate = self._train_step(images, masks)
+            loss, rate = self._step(images, masks, len(losses) + 1)
             losses.append(loss)
-            count += int(images.shape[0])
+            count += int(images.shape[0]) * self._devices.workers
         if len(losses) < self.steps_per_epoch:
             raise ValueError(
                 f"expected {self.steps_per_epoch} batches (steps_per_epoch), received "
@@ -236,17 +249,75 @@ class Trainer:
         # Not the optimizer's iterations, in which float16 leaves out the updates it skipped.
         return self.epoch * self.steps_per_epoch
 
+    def _step(
+        self, images: tf.Tensor, masks: tf.Tensor, number: int
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Train on the epoch's batch of a number, from 1; the rate is None before an update."""
+        steps = self.config.accumulation_steps
+        if steps == 1:
+            loss, rate = self._train_step(images, masks)
+            return loss, rate
+        loss = self._add_step(images, masks)
+        if number % steps and number < self.steps_per_epoch:
+            return loss, None
+        count = tf.constant(number % steps or steps, tf.float32)
+        return loss, self._update_step(count)
+
     def _train_batch(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        total_steps = self.config.epochs * self.steps_per_epoch
-        rate = learning_rate_at(self.config, self._optimizer.iterations, total_steps)
-        rate *= self._plateau_factor
-        weights = [weight.value for weight in self.model.trainable_variables]
-        with tf.GradientTape() as tape:
-            probabilities = self.model(tf.cast(images, tf.float32), training=True)
-            loss = self._loss(masks, probabilities)
-        scale = self._optimizer.loss_scale
-        self._optimizer.apply(tape.gradient(loss, weights, output_gradients=scale), rate)
+        def step(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rate = self._rate()
+            loss, gradients = self._gradients(images, masks)
+            loss, *gradients = self._devices.mean([loss, *gradients])
+            self._optimizer.apply(gradients, rate)
+            return loss, rate
+
+        loss, rate = self._devices.run(step, images, masks)
         return loss, rate
+
+    def _add_batch(self, images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+        """Add a batch's gradients to those that wait for an update."""
+
+        def step(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+            loss, gradients = self._gradients(images, masks)
+            for total, gradient in zip(self._sums, gradients, strict=True):
+                # By handle: each replica sums its own.
+                tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
+            return self._devices.mean([loss])[0]
+
+        return self._devices.run(step, images, masks)
+
+    def _update_by_sums(self, count: tf.Tensor) -> tf.Tensor:
+        """Do the update that count batches have waited for."""
+
+        def step(count: tf.Tensor) -> tf.Tensor:
+            rate = self._rate()
+            sums = [tf.convert_to_tensor(total) for total in self._sums]
+            self._optimizer.apply(self._devices.mean([total / count for total in sums]), rate)
+            for total in self._sums:
+                tf.raw_ops.AssignVariableOp(resource=total.handle, value=tf.zeros(total.shape))
+            return rate
+
+        return self._devices.run(step, count)
+
+    def _clear_sums(self) -> None:
+        for total in self._sums:
+            total.assign(tf.zeros(total.shape))
+
+    def _rate(self) -> tf.Tensor:
+        updates = self.config.epochs * -(-self.steps_per_epoch // self.config.accumulation_steps)
+        rate = learning_rate_at(self.config, self._optimizer.iterations, updates)
+        return rate * self._plateau_factor
+
+    def _gradients(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the loss, and the gradients of it times the loss scale."""
+        images, masks = self._devices.part(images), self._devices.part(masks)
+        with tf.GradientTape() as tape:
+            weights = self._devices.watch(tape)
+            probabilities, states = self._devices.forward(weights, tf.cast(images, tf.float32))
+            loss = self._loss(masks, probabilities)
+        self._devices.keep(states)
+        scale = self._optimizer.loss_scale
+        return loss, tape.gradient(loss, weights, output_gradients=scale)
 
     def evaluate(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> Evaluation:
         """Evaluate on all batches given; dropout off, the weights as they are.
@@ -332,6 +403,16 @@ class Trainer:
         """List the weights, the states of the dropout generators, and the optimizer's."""
         model = [variable.value for variable in self.model.variables]
         return [*model, *self._optimizer.variables]
+
+
+def _sums(config: TrainConfig, model: keras.Model) -> list[tf.Variable]:
+    """Make what gradients are summed in; none where every batch is an update."""
+    if config.accumulation_steps == 1:
+        return []
+    return [
+        tf.Variable(tf.zeros(weight.shape), trainable=False, name="gradient_sum")
+        for weight in model.trainable_variables
+    ]
 
 
 def _describe(model: keras.Model, optimizer: Optimizer) -> list[str]:

@@ -171,6 +171,64 @@ def test_epochs_are_traced_once() -> None:
     assert trainer._train_step.experimental_get_tracing_count() == 1
 
 
+def image_mean(masks: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """A mean over images: that of a batch is the mean of its parts'."""
+    truth = tf.one_hot(tf.cast(masks, tf.int32), CLASSES)
+    return -tf.reduce_mean(tf.reduce_sum(truth * tf.math.log(probabilities + 1e-7), axis=-1))
+
+
+def test_accumulated_batches_train_as_one_large_batch() -> None:
+    train = {"schedule": "cosine", "warmup_steps": 2, "clip_norm": 0.1, "learning_rate": 0.01}
+    results, ends = [], []
+    for factor in (1, 2):
+        trainer = make_trainer(
+            {**train, "accumulation_steps": factor}, steps=2 * factor, dropout_rate=0.0
+        )
+        trainer._loss = image_mean
+        data = iter(stream(*blobs(8, SIDE), 4 // factor))
+        results.append([trainer.train_epoch(data) for _ in range(2)])
+        ends.append(state(trainer))
+
+    for large, small in zip(*results, strict=True):
+        assert small.loss == pytest.approx(large.loss, rel=1e-5)
+        assert small.learning_rate == large.learning_rate
+        assert small.images == large.images
+    for x, y in zip(*ends, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_an_epochs_last_update_takes_what_is_left() -> None:
+    trainer = make_trainer({"accumulation_steps": 3, "epochs": 2}, steps=4, dropout_rate=0.0)
+    trainer._loss = image_mean
+    asked: list[float] = []
+    real = trainer._update_step
+    trainer._update_step = lambda count: asked.append(float(count)) or real(count)
+    data = batches()
+
+    rates = [trainer.train_epoch(data).learning_rate for _ in range(2)]
+
+    assert asked == [3, 1, 3, 1]
+    assert int(trainer._optimizer.iterations) == 4  # of 4: the cosine is done
+    expected = [float(learning_rate_at(trainer.config, step, 4)) for step in (1, 3)]
+    assert rates == pytest.approx(expected)
+    assert trainer._add_step.experimental_get_tracing_count() == 1
+    assert real.experimental_get_tracing_count() == 1
+    assert not any(sums.numpy().any() for sums in trainer._sums)
+
+
+def test_gradients_of_an_epoch_that_failed_are_forgotten() -> None:
+    trainers = [make_trainer({"accumulation_steps": 3}, dropout_rate=0.0) for _ in range(2)]
+    short = iter(stream(*blobs(7, SIDE, seed=9), BATCH).take(2))
+    with pytest.raises(ValueError, match="received 2"):
+        trainers[0].train_epoch(short)
+
+    for trainer in trainers:
+        trainer.train_epoch(batches())
+
+    for x, y in zip(*map(state, trainers), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def break_model(trainer: Trainer) -> None:
     for weight in trainer.model.trainable_variables:
         weight.assign(tf.fill(weight.shape, np.float32(np.nan)))
@@ -271,6 +329,7 @@ def test_the_rate_falls_where_the_validation_loss_does_not() -> None:
         {"warmup_steps": 5, "clip_norm": None, "clip_value": 0.1},
         {"precision": "float16"},
         {"optimizer": "adam", **PLATEAU},
+        {"accumulation_steps": 2},
     ],
     ids=str,
 )
