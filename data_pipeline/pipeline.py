@@ -37,6 +37,7 @@ def train_dataset(
     seed: int,
     start: int = 0,
     threads: int | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Builds the endless stream of augmented training batches.
 
@@ -47,20 +48,40 @@ def train_dataset(
         seed: With a sample's number, all that its content depends on.
         start: Samples already consumed; the stream goes on with the next one.
         threads: Threads of this stream alone. None: TensorFlow's shared pool, tuned as it runs.
+        shard: (r, n): of n readers that share each batch, the r-th, from 0. Together they read
+            what one would: reader r has the r-th of n equal parts of every batch.
 
     Returns:
-        Batches (uint8 [B, H, W, C], uint8 [B, H, W]), masks being class indices or 255.
+        Batches (uint8 [B/n, H, W, C], uint8 [B/n, H, W]), masks being class indices or 255.
 
     Raises:
-        ValueError: for a batch size, start or number of threads out of range, weights that do
-            not fit the store's classes, or quarter turns of images that are not square.
+        ValueError: for a batch size, start or number of threads out of range, a batch that cannot
+            be shared out, weights that do not fit the store's classes, or quarter turns of images
+            that are not square.
     """
     _check(batch_size=(batch_size, 1), start=(start, 0), threads=(threads, 1))
     sample = sampler(store, augment, seed)
-    dataset = tf.data.Dataset.range(start, _ENDLESS)
-    dataset = dataset.map(sample, num_parallel_calls=_parallel(threads), deterministic=True)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    part = _part_of(batch_size, shard)
+    numbers = tf.data.Dataset.range(start, _ENDLESS)
+    if shard[1] > 1:
+        first = start + shard[0] * part
+        numbers = tf.data.Dataset.range(_ENDLESS).map(
+            lambda place: first + place // part * batch_size + place % part
+        )
+    dataset = numbers.map(sample, num_parallel_calls=_parallel(threads), deterministic=True)
+    dataset = dataset.batch(part, drop_remainder=True)
     return finish(dataset, threads)
+
+
+def _part_of(batch_size: int, shard: tuple[int, int]) -> int:
+    """Samples of a batch that one of several readers has."""
+    reader, readers = shard
+    if readers < 1 or not 0 <= reader < readers or batch_size % readers:
+        raise ValueError(
+            f"expected a shard (r, n) with 0 <= r < n and a batch_size divisible by n, received "
+            f"{shard} and {batch_size}"
+        )
+    return batch_size // readers
 
 
 def sampler(

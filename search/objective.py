@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from data_pipeline.feed import Feed, Reading
@@ -29,6 +30,7 @@ from data_pipeline.pipeline import eval_dataset, train_dataset
 from data_pipeline.sharing import SharedStream, shared_dataset
 from data_pipeline.store import Store
 from model.cost import estimate_cost
+from model.distribution import scope_of, worker_of
 from model.flexunet import build_flexunet
 from model.inference import Predictor
 from model.latency import measure_latency
@@ -103,6 +105,9 @@ class TrialRun:
             stopping is off, and ``reduce_on_plateau`` goes by the training loss.
         last_epoch: The epoch to end with; None: ``train.epochs``, over which a schedule goes in
             any case.
+        strategy: What shares each batch among devices or workers. None: a single device.
+        writes: Whether this process writes the folder: of several workers one does, the others go
+            along with it.
 
     Attributes:
         notes: What of the folder could not be used, in words.
@@ -118,7 +123,11 @@ class TrialRun:
         shared: Shared | None = None,
         validate: bool = True,
         last_epoch: int | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+        writes: bool = True,
     ) -> None:
+        self._writes = writes
+        self._shard = worker_of(strategy)
         self.config = config
         self.folder = folder
         self.notes: list[str] = []
@@ -132,20 +141,23 @@ class TrialRun:
         self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
         images = store.splits["train"].count
         self._steps = config.train.steps_per_epoch or math.ceil(images / config.train.batch_size)
-        self._model = build_flexunet(
-            config.model,
-            store.image_shape,
-            len(store.classes),
-            seed=config.seed,
-            precision=config.train.precision,
-        )
+        with scope_of(strategy):
+            self._model = build_flexunet(
+                config.model,
+                store.image_shape,
+                len(store.classes),
+                seed=config.seed,
+                precision=config.train.precision,
+            )
         self._trainer = Trainer(
             self._model,
             config.train,
             class_pixels=store.class_pixels("train").tolist(),
             steps_per_epoch=self._steps,
+            strategy=strategy,
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
         if owner is not None:
             write_text(folder / OWNER, owner)
         self._restore()
@@ -236,6 +248,9 @@ class TrialRun:
         return record
 
     def _write(self, record: dict[str, Any], again: bool) -> None:
+        if not self._writes:
+            self.records = [*self.records, record]
+            return
         self.check_owner()
         if self.records[-1:] != [record]:
             records = [*self.records, record]
@@ -296,6 +311,7 @@ class TrialRun:
             seed=self.config.seed,
             start=len(self.records) * self._steps * batch_size,
             threads=self._threads,
+            shard=self._shard,
         )
 
     def close(self) -> None:
@@ -369,6 +385,9 @@ class TrialRun:
 
     def _restore(self) -> None:
         """Continue after the last whole checkpoint; the other files are brought back to it."""
+        if not self._writes:
+            self._follow()
+            return
         for unfinished in self.folder.glob(f".{LAST}.*"):
             unfinished.unlink()
         for name in (LAST, PREVIOUS):
@@ -377,6 +396,15 @@ class TrialRun:
                 break
         self._publish_best()
         write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+
+    def _follow(self) -> None:
+        """Restore what the worker that writes restores, whether or not it has put it right."""
+        for name in (LAST, PREVIOUS):
+            try:
+                self.records = self._trainer.restore(self.folder / name)["records"]
+            except CheckpointError:  # broken, or set aside by now
+                continue
+            return
 
     def _restore_from(self, checkpoint: Path) -> bool:
         try:

@@ -128,6 +128,23 @@ def test_start_goes_on_exactly(textured, sampling, start):
     assert same((images[start : start + 12], masks[start : start + 12]), resumed)
 
 
+def test_readers_that_share_batches_read_what_one_would(textured):
+    whole = take(train_dataset(textured, FULL, 6, seed=3, start=12), 3)
+
+    parts = [
+        take(train_dataset(textured, FULL, 6, seed=3, start=12, shard=(r, 3)), 3) for r in range(3)
+    ]
+
+    for one, *shares in zip(whole, *parts, strict=True):
+        assert same(one, [np.concatenate(arrays) for arrays in zip(*shares, strict=True)])
+
+
+@pytest.mark.parametrize("shard", [(0, 4), (3, 3), (-1, 3), (0, 0)])
+def test_a_batch_that_cannot_be_shared_out_is_refused(textured, shard):
+    with pytest.raises(ValueError, match="expected a shard"):
+        train_dataset(textured, PLAIN, 6, seed=0, shard=shard)
+
+
 def test_one_image_is_changed_differently_each_time(textured):
     config = FULL.model_copy(update={"sampling": "natural"})
     images, _ = samples(train_dataset(textured, config, 4, seed=0), 120)
