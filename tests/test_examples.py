@@ -79,10 +79,10 @@ def test_the_whole_way_on_demo_data_and_again(tmp_path: Path, synthetic_folder: 
         "TRAIN": "train.epochs=1 train.steps_per_epoch=2",
         "SEEDS": "1",
     }
-    for _ in range(2):
+    for formats in ({}, {"FORMATS": "yaml,keras"}):  # the second time goes on where it was
         done = subprocess.run(
             [SCRIPTS[0], tmp_path / "raw", out],
-            capture_output=True, text=True, check=False, env=environment,
+            capture_output=True, text=True, check=False, env=environment | formats,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
