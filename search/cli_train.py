@@ -48,7 +48,7 @@ def train(
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="GPUs of this machine, sharing each batch. Default: the first."),
+        typer.Option(min=1, help="GPUs that share each batch, a worker. Default: one, if any."),
     ] = None,
     workers: Annotated[
         int,

@@ -33,7 +33,8 @@ class TrainOptions:
             that is known, without validation.
         epochs: That number; None: what the config's provenance or ``epochs_from`` tells.
         epochs_from: An earlier training's folder, whose best epoch it is.
-        gpus: GPUs of this machine to train on at once; None: one where there is one.
+        gpus: GPUs to train on at once, of this machine or of each worker; None: one where there
+            is one.
         workers: Processes to train in, on one node each where there are as many.
         address: The Ray cluster of the workers; None: the config's.
         deterministic: Whether TensorFlow may use only operations that give the same bits again.
@@ -116,6 +117,7 @@ def train_config(
             address=options.address,
             on_epoch=on_epoch,
             progress=progress,
+            note=note,
         )
     training = plan_training(config, out_dir, options, progress)
     resources = config.resources.model_dump(mode="json") | {
@@ -177,6 +179,8 @@ def _check_options(config: TrialConfig, options: TrainOptions) -> None:
             "--epochs and --epochs-from: expected --final with them; without it the epochs are "
             "train.epochs, as by --set train.epochs=N"
         )
+    if options.address is not None and options.workers == 1:
+        problems.append("--address: expected --workers of 2 or more with it, received 1")
     parts = (options.gpus or 1) * options.workers
     if config.train.batch_size % parts:
         problems.append(

@@ -148,6 +148,8 @@ def test_options_that_do_not_fit_are_refused_together(
         plan_training(config, tmp_path / "out", options)
     assert "--epochs and --epochs-from: expected --final" in str(caught.value)
     assert "train.batch_size: expected a multiple of 6" in str(caught.value)
+    with pytest.raises(ConfigError, match="--address: expected --workers of 2 or more"):
+        plan_training(config, tmp_path / "out", TrainOptions(address="auto"))
     assert not (tmp_path / "out").exists()
 
 
