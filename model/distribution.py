@@ -79,7 +79,7 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 
 def scope_of(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which a model is built, so that each replica has a copy of it."""
-    return contextlib.nullcontext() if strategy is None else strategy.scope()  # type: ignore[no-any-return]
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def worker_of(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:

@@ -223,7 +223,8 @@ class Trainer:
             ValueError: where the data end before the epoch does.
         """
         start = time.perf_counter()
-        losses, count = [], 0
+        losses: list[tf.Tensor] = []
+        count, rate = 0, tf.constant(math.nan)
         self._clear_sums()  # of an epoch that failed
         for images, masks in itertools.islice(batches, self.steps_per_epoch):
             # Kept as a tensor: reading it would make the next step wait for this one.
@@ -251,15 +252,15 @@ class Trainer:
 
     def _step(
         self, images: tf.Tensor, masks: tf.Tensor, number: int
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Train on the epoch's batch of a number, from 1; the rate is None before an update."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on the epoch's batch of a number, from 1; the rate is NaN before an update."""
         steps = self.config.accumulation_steps
         if steps == 1:
             loss, rate = self._train_step(images, masks)
             return loss, rate
         loss = self._add_step(images, masks)
         if number % steps and number < self.steps_per_epoch:
-            return loss, None
+            return loss, math.nan
         count = tf.constant(number % steps or steps, tf.float32)
         return loss, self._update_step(count)
 
