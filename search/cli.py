@@ -32,13 +32,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(data_app, name="data")
-app.command()(score)
-app.command()(confirm)
-app.command()(export)
-app.command()(train)
-app.command()(evaluate)
-app.command()(predict)
 
 BAD_INPUT = 2
 
@@ -81,7 +74,6 @@ def _is_bad_input(error: Exception) -> bool:
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
-@app.command()
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
     set_: Overrides = None,
@@ -131,7 +123,6 @@ def run(
         raise typer.Exit(summary.exit_code)
 
 
-@app.command()
 def doctor(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
     set_: Overrides = None,
@@ -204,7 +195,6 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-@app.command()
 def status(
     study_dir: StudyDir,
     watch: Annotated[
@@ -222,7 +212,6 @@ def status(
         show_status(study_dir, Console(), watch, json_)
 
 
-@app.command()
 def report(
     study_dirs: StudyDirs,
     out: Annotated[
@@ -245,3 +234,9 @@ def report(
 
     for line in write_pages(study_dirs, out, csv=csv, json=json_):
         Console().print(line, soft_wrap=True, highlight=False)
+
+
+# In the order in which they are needed, which is that of the help.
+for _command in (run, doctor, status, report, score, confirm, export, train, evaluate, predict):
+    app.command()(_command)
+app.add_typer(data_app, name="data")
