@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 # Between the seeds of neighbouring replicas' dropout masks; a prime, far above any layer's count.
 _SEED_STRIDE = 1_000_003
@@ -91,7 +93,7 @@ def worker_of(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
 
 
 class Devices(Protocol):
-    """Where a train step runs. All but ``run`` is called within what ``run`` runs.
+    """Where a train step runs. All but ``run`` and ``agree`` is called within what ``run`` runs.
 
     Attributes:
         replicas: Devices that share a batch.
@@ -118,6 +120,12 @@ class Devices(Protocol):
 
     def keep(self, states: list[tf.Tensor]) -> None:
         """Write the states that a forward pass has left: averages, dropout generators."""
+
+    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the first worker's values, outside of ``run``.
+
+        What all decide by must be the same to the bit, and no two machines compute so.
+        """
 
 
 class OneDevice:
@@ -149,6 +157,9 @@ class OneDevice:
     def keep(self, states: list[tf.Tensor]) -> None:  # noqa: D102
         pass
 
+    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: D102
+        return values
+
 
 class Replicas:
     """A part of each batch on every replica of a strategy.
@@ -169,6 +180,7 @@ class Replicas:
         self.replicas = strategy.num_replicas_in_sync
         self._local = len(strategy.extended.worker_devices)
         self.workers = self.replicas // self._local
+        self._agree = tf.function(self._from_first, autograph=False)
         if batch_size % self.replicas:
             raise ValueError(
                 f"expected a batch_size divisible by the {self.replicas} devices that share it, "
@@ -215,6 +227,17 @@ class Replicas:
         for variable, state in pairs:
             if not state.dtype.is_floating:
                 _write(variable, state - self._offset(variable))
+
+    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: D102
+        return np.asarray(self._agree(tf.constant(values, tf.float64)))
+
+    def _from_first(self, values: tf.Tensor) -> tf.Tensor:
+        def step(values: tf.Tensor) -> tf.Tensor:
+            told = tf.where(self._replica == 0, values, tf.zeros_like(values))
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, told)
+
+        return self.run(step, values)
 
     @property
     def _replica(self) -> tf.Tensor:

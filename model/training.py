@@ -340,9 +340,19 @@ class Trainer:
             statistics += Statistics.from_batch(result)
         images = sum(int(result["images"]) for result in results)
         loss = sum(float(result["loss"]) * int(result["images"]) for result in results) / images
+        if self._devices.workers > 1:
+            loss, statistics = self._agreed(loss, statistics)
         if not math.isfinite(loss):
             raise NonFiniteLoss(self._steps_done, loss, "validation")
         return Evaluation(loss, statistics, time.perf_counter() - start)
+
+    def _agreed(self, loss: float, statistics: Statistics) -> tuple[float, Statistics]:
+        """Return the first worker's evaluation, since learning rates and the end follow from it."""
+        counts, soft = statistics.counts, statistics.soft
+        told = np.concatenate([[loss], counts.ravel(), soft.ravel()])
+        agreed = self._devices.agree(told)
+        counts, soft = agreed[1:].reshape(2, *counts.shape)
+        return float(agreed[0]), Statistics.from_batch({"counts": counts, "soft": soft})
 
     def _evaluate_batch(self, images: tf.Tensor, masks: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self.model(tf.cast(images, tf.float32), training=False)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.config import ModelConfig, TrainConfig
-from model.distribution import make_strategy, scope_of
+from model.distribution import Replicas, make_strategy, scope_of
 from model.flexunet import build_flexunet
 from model.training import Trainer
 from tests.model.blobs import CLASSES, blobs, class_pixels, dice, stream
@@ -66,7 +66,7 @@ def main(folder: Path, names: list[str]) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, two)
-    found: dict[str, Any] = {"odd": refusal()}
+    found: dict[str, Any] = {"odd": refusal(), "agreed": agreed()}
     for name in names:
         found[name] = train_full(folder) if name == "learnt" else compare(*CASES[name])
     (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
@@ -86,6 +86,17 @@ def compare(train: dict[str, Any], tolerance: float) -> dict[str, float]:
         "off": float(np.linalg.norm(alone - shared) / np.linalg.norm(alone - before)),
         "tolerance": tolerance,
     }
+
+
+def agreed() -> list[list[float]]:
+    """Return what two devices agree on: the first one's values."""
+    strategy = make_strategy(["CPU:0", "CPU:1"])
+    assert strategy is not None
+    with scope_of(strategy):
+        model = build_flexunet(ModelConfig(num_layers=1, base_filters=2), (8, 8, 1), CLASSES)
+    replicas = Replicas(model, strategy, 2)
+    told = ([0.1, 2.0**53, 0.0], [np.nan, 1.0, -1.0])
+    return [replicas.agree(np.array(values)).tolist() for values in told]
 
 
 def refusal() -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model.distribution import WorkerSpec, make_strategy, scope_of, worker_of
@@ -32,6 +33,10 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
 
     check_equal(found["float32"])
     assert "divisible by the 2 devices" in found["odd"]
+    first, second = found["agreed"]
+    assert first == [0.1, 2.0**53, 0.0]  # of one of them, not a sum
+    assert np.isnan(second[0])
+    assert second[1:] == [1.0, -1.0]
 
 
 @pytest.mark.soak
