@@ -113,3 +113,42 @@ def test_two_workers_train_as_one_and_a_lost_one_costs_an_epoch(
     end(train(config, alone))
     for x, y in zip(weights(out), weights(alone), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+@pytest.mark.soak
+def test_more_workers_than_there_is_room_for_are_refused(
+    address: str, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, synthetic_folder, batch_size=6)
+
+    text = end(train(config, tmp_path / "out", "--workers", "3", "--address", address), 2)
+
+    assert "expected nodes with room for 3 workers" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.soak
+def test_a_training_killed_within_an_epoch_ends_bit_for_bit_as_one_that_was_not(
+    synthetic_folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, synthetic_folder, steps_per_epoch=60, accumulation_steps=4)
+    tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    tree["model"] |= {"normalization": "batch", "dropout_rate": 0.2}
+    tree["augment"] = {}
+    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+
+    process = train(config, killed)
+    while len(epochs(killed)) < 1:
+        assert process.poll() is None, end(process)
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.kill()
+    end(process, -signal.SIGKILL)
+    assert len(epochs(killed)) < EPOCHS
+    end(train(config, killed))
+    end(train(config, whole))
+
+    assert epochs(killed) == epochs(whole) == list(range(1, EPOCHS + 1))
+    for x, y in zip(weights(killed), weights(whole), strict=True):
+        np.testing.assert_array_equal(x, y)
