@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -32,6 +33,11 @@ def load_model(
     """
     if not path.is_file():
         raise ModelError(f"{path}: expected a model, found no file")
+    if not zipfile.is_zipfile(path):  # Keras says of such a file that it is not there
+        raise ModelError(
+            f"{path}: expected a model that Keras can load, received a file that is damaged or "
+            "no .keras file"
+        )
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras, zip and HDF5 raise of a damaged file

@@ -6,6 +6,7 @@ What needs TensorFlow, the model's other formats, is handed in: see ``search/exp
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,12 +132,24 @@ def export_best(
         for name, text in texts.items():
             (made / name).write_text(text, encoding="utf-8")
         if "keras" in options.formats:
-            shutil.copyfile(choice.model, made / MODEL_NAME)
+            shutil.copyfile(_whole_model(choice.model), made / MODEL_NAME)
         conversion = _convert(choice, made, options, services)
         facts = replace(facts, files=_files(made), conversion=conversion)
         (made / CARD_NAME).write_text(model_card(facts), encoding="utf-8")
         files = _files(made)
     return Exported(out, choice_line(study, choice), files, lost, conversion)
+
+
+def _whole_model(path: Path) -> Path:
+    """The path of a model, which no other use of it would have shown to be damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            torn = file.testzip()
+    except zipfile.BadZipFile as error:
+        raise ExportError(f"{path}: expected a whole .keras file, received {error}") from None
+    if torn is not None:
+        raise ExportError(f"{path}: expected a whole .keras file, received a damaged {torn} in it")
+    return path
 
 
 def _texts(

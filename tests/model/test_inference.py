@@ -39,7 +39,7 @@ def test_what_is_no_such_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"gone.keras: expected a model, found no file"):
         load_model(tmp_path / "gone.keras")
     (tmp_path / "torn.keras").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(ModelError, match=r"torn.keras: expected a model that Keras can load"):
+    with pytest.raises(ModelError, match=r"torn.keras: expected a model .* damaged"):
         load_model(tmp_path / "torn.keras")
     path = write_lookup(tmp_path / "a.keras", SHAPE, 3)
     with pytest.raises(ModelError, match=r"images \(4, 4, 1\), received \(8, 4, 1\)") as caught:

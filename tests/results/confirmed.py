@@ -10,6 +10,7 @@ from typing import Any
 from results.confirmation import EVALUATION, FAILED, FOLDER, MODEL, PLAN, Plan, Run, run_folder
 from results.evaluation import Evaluation
 from tests.results.counted import counted
+from tests.results.simulated_trials import model_bytes
 
 CLASSES = ("background", "hole")
 Counts = Mapping[str, tuple[int, int, int]]
@@ -48,7 +49,7 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     line = {"epoch": 3, "objective": validation, "time": "2026-01-01T00:00:00+00:00"}
     (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    (folder / MODEL).write_bytes(f"model of {run.name}".encode())
+    (folder / MODEL).write_bytes(model_bytes(run.name))
     if failed:
         (folder / FAILED).write_text(json.dumps({"reason": failed}), encoding="utf-8")
     if scored is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from results.records import StudyRecord, TrialRecord, load_study
 from tests.results.simulated_evaluation import evaluate, levels_of, predict, tiles
 from tests.results.simulated_study import Simulation
+from tests.results.simulated_trials import model_bytes
 
 SPREAD = 0.06  # of a class's Dice over seeds, relative
 
@@ -118,7 +119,7 @@ def _write_run(
     (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
     if not done:
         return
-    (folder / "best.keras").write_bytes(b"keras model")
+    (folder / "best.keras").write_bytes(model_bytes("confirmation"))
     rng = np.random.default_rng((simulation.seed, trial.number, seed, fold or 0))
     levels = levels_of(trial)
     levels = (levels * (1 + SPREAD * rng.standard_normal(len(levels)))).clip(0.0, 1.0)

@@ -22,6 +22,7 @@ from results.searched import searched_fields
 from tests.results.confirmed import holes, write_plan, write_run
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import study_yaml
+from tests.results.simulated_trials import model_bytes
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_checkpoint_and_the_commands_come_along(copy: Path, tmp_path: Path) 
     assert sorted(path.name for path in out.iterdir()) == names
     assert [name for name, _ in done.files] == names
     assert dict(done.files)["best.keras"] == (out / "best.keras").stat().st_size
-    assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % best.number
+    assert (out / "best.keras").read_bytes() == model_bytes(f"trial {best.number}")
     assert done.choice.startswith(f"trial {best.number}, the best of 24 trials by mean_")
     assert done.next_command == f"flexunet-search train {out / 'best.yaml'} OUT_DIR"
     header = (out / "best.yaml").read_text(encoding="utf-8").splitlines()[:4]
@@ -146,6 +147,20 @@ def test_a_missing_checkpoint_is_refused(copy: Path, tmp_path: Path) -> None:
     (best.path / "best.keras").unlink()
     with pytest.raises(ExportError, match=r"checkpoint of trial \d+.*best\.keras; it is missing"):
         export_best(copy, tmp_path / "best")
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut short", "changed within"])
+def test_a_damaged_checkpoint_is_refused_and_nothing_is_written(
+    copy: Path, tmp_path: Path, cut: bool
+) -> None:
+    best = load_study(copy).incumbent
+    assert best is not None
+    path = best.path / "best.keras"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:30] if cut else whole.replace(b"model of", b"MODEL OF"))
+    with pytest.raises(ExportError, match=r"best\.keras: expected a whole \.keras file, received"):
+        export_best(copy, tmp_path / "best")
+    assert not (tmp_path / "best").exists()
 
 
 @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
@@ -281,7 +296,7 @@ def test_the_confirmed_config_is_preferred_with_its_best_model_by_validation(
     provenance: Any = exported(out)["provenance"]
     assert provenance["trial"] == number
     name = Run(number, 1).name
-    assert (out / "best.keras").read_bytes() == f"model of {name}".encode()
+    assert (out / "best.keras").read_bytes() == model_bytes(name)
     assert provenance["confirmed"] == {
         "mean": pytest.approx(16 / 18),
         "low": pytest.approx(16 / 18),
@@ -312,13 +327,13 @@ def test_the_searchs_own_best_and_any_other_trial_can_be_asked_for(
     assert best is not None
     out = export_best(confirmed, tmp_path / "best", ExportOptions(searched=True)).out
     assert exported(out)["provenance"]["trial"] == best.number  # type: ignore[index]
-    assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % best.number
+    assert (out / "best.keras").read_bytes() == model_bytes(f"trial {best.number}")
     assert "confirmed" not in exported(out)["provenance"]  # type: ignore[operator]
 
     number = second_of(confirmed)
     export_best(confirmed, out, ExportOptions(trial=number))
     assert exported(out)["provenance"]["trial"] == number  # type: ignore[index]
-    assert (out / "best.keras").read_bytes() == b"keras model of trial %d" % number
+    assert (out / "best.keras").read_bytes() == model_bytes(f"trial {number}")
     assert "as asked for" in (out / "best.yaml").read_text(encoding="utf-8").splitlines()[0]
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "**Chosen:** by hand" in card

@@ -18,6 +18,7 @@ from results.scores import background_only
 from tests.results.simulated_confirmation import write_confirmation
 from tests.results.simulated_evaluation import write_evaluations
 from tests.results.simulated_study import Simulation, write_study
+from tests.results.simulated_trials import model_bytes
 
 HOSTILE = "<img src=x onerror=alert(1)>|**Fray**"
 
@@ -49,7 +50,7 @@ def confirmed(scored: Path) -> Path:
     path = scored.with_name("confirmed")
     shutil.copytree(scored, path)
     for name in write_confirmation(path, Simulation(), seeds=2, top=2):
-        (path / "confirm" / "runs" / name / "best.keras").write_bytes(b"model")
+        (path / "confirm" / "runs" / name / "best.keras").write_bytes(model_bytes(name))
     return path
 
 
