@@ -63,11 +63,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes it private
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+        if error.errno is None or _is_other(error.filename, path):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _is_other(name: object, path: Path) -> bool:
+    """Tell a file that an error names from ``path`` and from what is written in its stead."""
+    return name is not None and not Path(os.fsdecode(str(name))).name.startswith(f".{path.name}.")

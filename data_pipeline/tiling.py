@@ -141,7 +141,7 @@ def _alignment(side: int, shared: int) -> int:
     """
     divides = side & -side
     room = min(shared, side - shared) if shared else side
-    return min(divides, 2 ** int(math.log2(max(room, 1))), MOST_ALIGNED)
+    return min(divides, 1 << int(math.log2(max(room, 1))), MOST_ALIGNED)
 
 
 def blended(
