@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,34 +39,58 @@ class Found:
     doubles: tuple[str, ...]
 
 
-def find_images(images: str) -> Found:
+def find_images(images: str, out: Path | None = None) -> Found:
     """Find images: below a folder, by a pattern such as ``'tiles/*.png'``, or a single file.
+
+    Hidden files of a folder are left out, as of a data set.
+
+    Args:
+        images: What is given.
+        out: The folder to write, maybe within the other: what lies there is no image to predict.
 
     Raises:
         DataError: where there is none.
     """
     root, paths = _listed(Path(images).expanduser())
-    paths = [path for path in paths if path.is_file()]
+    own = None if out is None else out.expanduser().resolve()
+    paths = [path for path in paths if path.is_file() and own not in path.resolve().parents]
     if not paths:
         expected = f"expected images ({', '.join(IMAGE_SUFFIXES)}), found none"
         raise DataError([Problem(images, expected)], "nothing to predict")
-    names = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
-    often = Counter(names)
-    inputs = [
-        Input(path, name if often[name] == 1 else path.relative_to(root).as_posix())
-        for path, name in zip(paths, names, strict=True)
-    ]
-    return Found(tuple(inputs), tuple(name for name, count in often.items() if count > 1))
+    files = [path.relative_to(root).as_posix() for path in paths]
+    stems = [path.relative_to(root).with_suffix("").as_posix() for path in paths]
+    names = _distinct(stems, files)
+    often = Counter(stems)
+    return Found(
+        tuple(Input(path, name) for path, name in zip(paths, names, strict=True)),
+        tuple(stem for stem, count in often.items() if count > 1),
+    )
+
+
+def _distinct(stems: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Name each by its stem, and those that would share a name by their whole file name.
+
+    That name may be another's stem, as of a.png, a.jpg and a.png.tif: then that one is long, too.
+    """
+    names = list(stems)
+    while shared := {name for name, count in Counter(names).items() if count > 1}:
+        names = [file if name in shared else name for name, file in zip(names, files, strict=True)]
+    return names
 
 
 def _listed(given: Path) -> tuple[Path, list[Path]]:
     """Return the folder that names count from, and the files."""
     if given.is_dir():
-        return given, [p for p in sorted(given.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+        return given, [path for path in sorted(given.rglob("*")) if _is_image(path, given)]
     if given.exists() or not _is_pattern(given):
         return given.parent, [given]
     root = next(folder for folder in given.parents if not _is_pattern(folder))
     return root, sorted(root.glob(str(given.relative_to(root))))
+
+
+def _is_image(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_pattern(path: Path) -> bool:

@@ -42,6 +42,22 @@ def test_images_of_one_name_keep_their_suffixes(tmp_path: Path) -> None:
     assert found.doubles == ("a",)
 
 
+def test_a_whole_file_name_that_is_another_ones_stem_is_kept_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.jpg", "a.png.tif")
+
+    names = [each.name for each in find_images(str(tmp_path)).inputs]
+
+    assert sorted(names) == ["a.jpg", "a.png", "a.png.tif"]
+
+
+def test_what_was_written_before_and_hidden_files_are_no_images(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/masks/a.png", "._a.png", ".cache/b.png")
+
+    found = find_images(str(tmp_path), tmp_path / "out")
+
+    assert [each.name for each in found.inputs] == ["a"]
+
+
 @pytest.mark.parametrize("name", ["", "none.png", "*.png", "no/such/*.bmp"])
 def test_nothing_to_predict_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"expected images \(.jpg, .*\), found none"):
