@@ -15,6 +15,7 @@ Pixels = NDArray[np.uint8]
 
 LARGEST_SIDE = 4096
 _OPACITY = 0.4
+_ROWS = 256
 
 
 class Overlay:
@@ -56,14 +57,23 @@ class Overlay:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         if picture.ndim == 2 or picture.shape[2] == 1:
             picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-        table = np.zeros((256, 3), np.uint8)
-        table[: len(self._colors)] = self._colors
-        shown = self._labels > 0
-        blend = cv2.addWeighted(picture, 1 - _OPACITY, table[self._labels], _OPACITY, 0)
-        drawn: Pixels = np.where(shown[:, :, None], blend, picture)
+        drawn = self._blended(picture)
         thickness = max(1, round(max(size) / 800))
-        for label in np.unique(self._labels[shown]).tolist():
+        there = np.bincount(self._labels.ravel(), minlength=1)
+        for label in (np.flatnonzero(there[1:]) + 1).tolist():
             area = (self._labels == label).astype(np.uint8)
             contours, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(drawn, contours, -1, self._colors[label], thickness)
+        return drawn
+
+    def _blended(self, picture: Pixels) -> Pixels:
+        """Lay the classes' colours over a picture, some rows at a time for the sake of memory."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self._colors)] = self._colors
+        drawn = np.empty_like(picture)
+        for top in range(0, len(picture), _ROWS):
+            rows = slice(top, top + _ROWS)
+            labels = self._labels[rows]
+            blend = cv2.addWeighted(picture[rows], 1 - _OPACITY, table[labels], _OPACITY, 0)
+            drawn[rows] = np.where(labels[:, :, None] > 0, blend, picture[rows])
         return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,7 +81,7 @@ def predict(
     from search.quiet import quiet_tensorflow
 
     console, workers = Console(), threads or os.cpu_count() or 1
-    found = find_images(images)
+    found = find_images(images, out)
     with quiet_tensorflow():
         _use(device, workers)
         from model.runtimes import open_predictor
@@ -94,8 +95,9 @@ def predict(
         folder = Folder(out, facts.classes, facts.colors)
         folder.begin(_record(facts, options, images, digest_of(model)))
         _describe(console, facts, found)
+        started = time.perf_counter()
         outcomes = _run(console, opened, facts, folder, found.inputs, options)
-    failed = _summarise(console, outcomes, out)
+    failed = _summarise(console, outcomes, out, time.perf_counter() - started)
     if failed:
         raise typer.Exit(2 if failed == len(outcomes) else 1)
 
@@ -157,14 +159,22 @@ def _run(
     outcomes: list[Any] = []
     with image_progress(console, "predicting") as progress:
         progress(0, len(inputs))
-        for outcome in predict_images(model.predict, facts, folder, inputs, options):
+        steps = predict_images(
+            model.predict,
+            facts,
+            folder,
+            inputs,
+            options,
+            lambda share: progress(len(outcomes) + share, len(inputs)),
+        )
+        for outcome in steps:
             outcomes.append(outcome)
             folder.note(outcome)
             progress(len(outcomes), len(inputs))
     return outcomes
 
 
-def _summarise(console: Console, outcomes: Sequence[Any], out: Path) -> int:
+def _summarise(console: Console, outcomes: Sequence[Any], out: Path, seconds: float) -> int:
     """Print what came of it; return how many images could not be read."""
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
@@ -172,7 +182,6 @@ def _summarise(console: Console, outcomes: Sequence[Any], out: Path) -> int:
         console.print(text, soft_wrap=True)
     done = [outcome for outcome in outcomes if not outcome.error]
     tiled = sum(outcome.how == "tiled" for outcome in done)
-    seconds = sum(outcome.seconds for outcome in outcomes)
     parts = [f"{len(done)} of {len(outcomes)} images predicted in {seconds:.1f} s"]
     if tiled:
         parts.append(f"{tiled} of them in tiles, at their own scale")

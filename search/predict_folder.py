@@ -37,7 +37,7 @@ class Outcome:
         shape: (height, width); 0 where it could not be read.
         how: whole or tiled; empty without a mask.
         pixels: Class name to pixels.
-        seconds: Of decoding, asking and writing; of a batch its share.
+        seconds: Of decoding, of the model (of a batch its share) and of writing.
         error: Why there is no mask; empty where there is one.
     """
 

@@ -1,13 +1,14 @@
 """Masks of images without masks: whole or tile by tile, at the images' own size.
 
-Small images are decoded and written in threads; of large ones there is one in memory at a time.
+Small images go in groups: while the model is asked for one, threads decode the next and write the
+one before. Of large images there is one in memory at a time.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.facts import decoding_threads, in_order
 from data_pipeline.problems import BadFileError
-from data_pipeline.reading import read_image, read_size
+from data_pipeline.reading import LARGE, read_image, read_size
 from data_pipeline.resize import resize_image, restore
 from data_pipeline.tiling import Tiling, blended, flipped
 from search.counting import decide
@@ -26,7 +27,7 @@ from search.predict_inputs import Input
 
 # An image of more than so many times the model's size, in either side, is not made that small.
 SHRUNK = 8
-_SMALL = 2**24  # pixels of an image of which several may be in memory
+_SMALL = 2**24  # pixels of a group; an image of more is large
 
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -68,7 +69,12 @@ def is_tiled(shape: tuple[int, int], size: tuple[int, int], tiles: str) -> bool:
 
 
 def predict(
-    ask: Ask, facts: ModelFacts, folder: Folder, inputs: Sequence[Input], options: Options
+    ask: Ask,
+    facts: ModelFacts,
+    folder: Folder,
+    inputs: Sequence[Input],
+    options: Options,
+    advance: Callable[[float], None] = lambda share: None,
 ) -> Iterator[Outcome]:
     """Predict images one after the other and write what is asked for; a bad file ends nothing.
 
@@ -78,6 +84,7 @@ def predict(
         folder: Where to write.
         inputs: The images.
         options: How.
+        advance: Called with the share, 0 to 1, of a tiled image that the model has seen.
 
     Yields:
         What came of each image, in their order.
@@ -86,15 +93,19 @@ def predict(
         OSError: naming the file, where one cannot be written; what was written before stays.
         ValueError: for options out of range.
     """
-    work = _Work(flipped(ask, options.flips), facts, folder, options)
+    work = _Work(flipped(ask, options.flips), facts, folder, options, advance)
     with decoding_threads(options.threads) as pool:
-        for group in work.groups(in_order(pool, _measured, inputs, 4 * options.threads)):
-            if isinstance(group, Outcome):
-                yield group
-            elif work.is_tiled(group[0]):
-                yield work.tiled(group[0])
-            else:
-                yield from work.whole(group, pool)
+        groups = work.groups(in_order(pool, _measured_ahead, inputs, 4 * options.threads))
+        yield from work.outcomes(groups, pool)
+
+
+def _measured_ahead(each: Input) -> Input | Outcome:
+    """Measure an image, but a large file, which is read when its turn comes: one at a time."""
+    try:
+        large = each.path.stat().st_size > LARGE
+    except OSError:  # reading it will tell
+        large = False
+    return each if large else _measured(each)
 
 
 def _measured(each: Input) -> Input | Outcome:
@@ -104,77 +115,147 @@ def _measured(each: Input) -> Input | Outcome:
         return Outcome(each.path, error=str(error))
 
 
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """An image, uint8 [h, w, C], what the model sees of it, uint8 [H, W, C], and the seconds."""
+
+    image: Pixels
+    record: Pixels
+    seconds: float
+
+
+_Decoding = list[tuple[Input, Future[_Decoded | Outcome]]]
+
+
 class _Work:
     """Predicts with one model into one folder."""
 
-    def __init__(self, ask: Ask, facts: ModelFacts, folder: Folder, options: Options) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        facts: ModelFacts,
+        folder: Folder,
+        options: Options,
+        advance: Callable[[float], None],
+    ) -> None:
         self._ask = ask
         self._folder = folder
         self._options = options
+        self._advance = advance
         self._channels = facts.image_shape[2]
         self._size = facts.image_shape[:2]
         self._mode = facts.resize
 
-    def is_tiled(self, each: Input) -> bool:
+    def _is_tiled(self, each: Input) -> bool:
         return is_tiled(each.shape, self._size, self._options.tiles)
 
-    def groups(self, measured: Iterator[Input | Outcome]) -> Iterator[list[Input] | Outcome]:
+    def groups(
+        self, measured: Iterator[Input | Outcome]
+    ) -> Iterator[list[Input] | Input | Outcome]:
         """Yield what is predicted together: a batch of small images, or one that is large."""
         waiting: list[Input] = []
+        pixels = 0
         for each in measured:
-            alone = isinstance(each, Outcome) or self._is_large(each)
-            if waiting and (alone or len(waiting) == self._options.batch_size):
+            if isinstance(each, Input) and not each.shape[0]:
+                each = _measured(each)
+            area = 0 if isinstance(each, Outcome) else each.shape[0] * each.shape[1]
+            alone = isinstance(each, Outcome) or self._is_tiled(each) or area > _SMALL
+            full = len(waiting) == self._options.batch_size or pixels + area > _SMALL
+            if waiting and (alone or full):
                 yield waiting
-                waiting = []
-            if isinstance(each, Outcome):
+                waiting, pixels = [], 0
+            if alone or isinstance(each, Outcome):
                 yield each
-            elif alone:
-                yield [each]
             else:
                 waiting.append(each)
+                pixels += area
         if waiting:
             yield waiting
 
-    def _is_large(self, each: Input) -> bool:
-        return self.is_tiled(each) or each.shape[0] * each.shape[1] > _SMALL
+    def outcomes(
+        self, groups: Iterator[list[Input] | Input | Outcome], pool: ThreadPoolExecutor
+    ) -> Iterator[Outcome]:
+        """Yield what came of each: a group is decoded ahead of the model, one written behind."""
+        behind: list[Future[Outcome] | Outcome] = []
+        for step in self._decoding(groups, pool):
+            if isinstance(step, list):
+                asked = self._asked(step, pool)
+                yield from _results(behind)
+                behind = asked
+                continue
+            yield from _results(behind)
+            behind = []
+            yield step if isinstance(step, Outcome) else self._alone(step)
+        yield from _results(behind)
 
-    def whole(self, group: Sequence[Input], pool: ThreadPoolExecutor) -> list[Outcome]:
+    def _decoding(
+        self, groups: Iterator[list[Input] | Input | Outcome], pool: ThreadPoolExecutor
+    ) -> Iterator[_Decoding | Input | Outcome]:
+        """Yield the groups, the one behind it being decoded already."""
+        before: _Decoding | Input | Outcome | None = None
+        for group in groups:
+            step: _Decoding | Input | Outcome = (
+                [(each, pool.submit(self._decode, each)) for each in group]
+                if isinstance(group, list)
+                else group
+            )
+            if before is not None:
+                yield before
+            before = step
+        if before is not None:
+            yield before
+
+    def _asked(self, group: _Decoding, pool: ThreadPoolExecutor) -> list[Future[Outcome] | Outcome]:
         """Predict images as they were seen in training: resized to the model's size."""
+        decoded = [(each, future.result()) for each, future in group]
+        records = [image.record for _, image in decoded if isinstance(image, _Decoded)]
         started = time.perf_counter()
-        decoded = list(pool.map(self._decode, group))
-        records = [image[1] for image in decoded if not isinstance(image, Outcome)]
         answers = iter(self._ask(np.stack(records)) if records else ())
-        tasks = [
-            image
-            if isinstance(image, Outcome)
-            else pool.submit(self._finish, each, image[0], next(answers))
-            for each, image in zip(group, decoded, strict=True)
+        share = (time.perf_counter() - started) / max(1, len(records))
+        return [
+            pool.submit(self._finish, each, image, next(answers), share)
+            if isinstance(image, _Decoded)
+            else image
+            for each, image in decoded
         ]
-        outcomes = [task if isinstance(task, Outcome) else task.result() for task in tasks]
-        for outcome in outcomes:
-            outcome.seconds = (time.perf_counter() - started) / len(group)
-        return outcomes
 
-    def _decode(self, each: Input) -> tuple[Pixels, Pixels] | Outcome:
-        """Return an image, uint8 [h, w, C], and what the model sees of it, uint8 [H, W, C]."""
+    def _decode(self, each: Input) -> _Decoded | Outcome:
+        started = time.perf_counter()
         try:
             image = read_image(each.path, self._channels)
         except BadFileError as error:
             return Outcome(each.path, each.shape, error=str(error))
-        return image, resize_image(image, self._size, self._mode)
+        record = resize_image(image, self._size, self._mode)
+        return _Decoded(image, record, time.perf_counter() - started)
 
-    def _finish(self, each: Input, image: Pixels, probabilities: Probabilities) -> Outcome:
-        shape = (image.shape[0], image.shape[1])
+    def _finish(
+        self, each: Input, decoded: _Decoded, probabilities: Probabilities, seconds: float
+    ) -> Outcome:
+        """Write what the model said of an image, after so many seconds of it."""
+        started = time.perf_counter()
+        shape = (decoded.image.shape[0], decoded.image.shape[1])
         # Scoring decides by the same function; here it is asked for a truth's size alone.
         labels, _ = decide(probabilities, np.zeros(shape, np.uint8), self._mode)
         if self._options.probabilities:
-            for _ in self._folder.keep(
-                each.name, shape, iter([restore(probabilities, shape, self._mode)])
-            ):
+            restored = iter([restore(probabilities, shape, self._mode)])
+            for _ in self._folder.keep(each.name, shape, restored):
                 pass
-        return self._write(each, image, iter([labels]), "whole")
+        outcome = self._write(each, decoded.image, iter([labels]), "whole")
+        outcome.seconds = decoded.seconds + seconds + time.perf_counter() - started
+        return outcome
 
-    def tiled(self, each: Input) -> Outcome:
+    def _alone(self, each: Input) -> Outcome:
+        """Predict a large image, with no other one in memory."""
+        if self._is_tiled(each):
+            return self._tiled(each)
+        decoded = self._decode(each)
+        if isinstance(decoded, Outcome):
+            return decoded
+        started = time.perf_counter()
+        found = self._ask(decoded.record[np.newaxis])[0]
+        return self._finish(each, decoded, found, time.perf_counter() - started)
+
+    def _tiled(self, each: Input) -> Outcome:
         """Predict an image at its own scale, tile by tile."""
         started = time.perf_counter()
         options = self._options
@@ -184,7 +265,14 @@ class _Work:
             return Outcome(each.path, each.shape, error=str(error))
         shape = (image.shape[0], image.shape[1])
         tiling = Tiling.plan(shape, self._size, options.overlap, options.scale)
-        bands = blended(image, tiling, self._ask, options.batch_size)
+        seen = 0
+
+        def advance(tiles: int) -> None:
+            nonlocal seen
+            seen += tiles
+            self._advance(seen / tiling.count)
+
+        bands = blended(image, tiling, self._ask, options.batch_size, advance)
         if options.probabilities:
             bands = self._folder.keep(each.name, shape, bands)
         labels = (band.argmax(axis=2).astype(np.uint8) for band in bands)
@@ -195,3 +283,8 @@ class _Work:
     def _write(self, each: Input, image: Pixels, bands: Iterator[Pixels], how: str) -> Outcome:
         pixels = self._folder.write_mask(each.name, image, bands, self._options.overlays)
         return Outcome(each.path, (image.shape[0], image.shape[1]), how, pixels)
+
+
+def _results(tasks: Sequence[Future[Outcome] | Outcome]) -> Iterator[Outcome]:
+    for task in tasks:
+        yield task if isinstance(task, Outcome) else task.result()

@@ -346,7 +346,7 @@ def display(board: Board, console: Console) -> Iterator[LiveTable | PlainLines]:
 
 
 @contextlib.contextmanager
-def image_progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+def image_progress(console: Console, title: str) -> Iterator[Callable[[float, int], None]]:
     """Yield a function of (done, total) that draws a bar; nothing but a line without a terminal.
 
     The bar begins with the first call and goes when all is done, or at the end of the block.
@@ -360,7 +360,7 @@ def image_progress(console: Console, title: str) -> Iterator[Callable[[int, int]
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(title, total=None)
 
-    def show(done: int, total: int) -> None:
+    def show(done: float, total: int) -> None:
         bar.update(task, completed=done, total=total)
         if done < total:
             bar.start()

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,12 +50,14 @@ def run(
     out: Path,
     ask: Callable[[np.ndarray], np.ndarray] = bright_or_dark,
     known: ModelFacts | None = None,
+    advance: Callable[[float], None] = lambda share: None,
     **options: object,
 ) -> list[Outcome]:
     known = known or facts()
     folder = Folder(out, known.classes, known.colors)
     folder.begin({})
-    return list(predict(ask, known, folder, find_images(str(images)).inputs, Options(**options)))
+    inputs = find_images(str(images)).inputs
+    return list(predict(ask, known, folder, inputs, Options(**options), advance))
 
 
 def mask_of(path: Path) -> np.ndarray:
@@ -121,6 +127,117 @@ def test_16_bit_tiff_and_colour_become_what_the_model_takes(tmp_path: Path) -> N
     assert not any(outcome.error for outcome in outcomes)
     assert (masks[0] == masks[1]).all()
     assert (masks[0] == masks[2]).all()
+
+
+def test_groups_large_images_and_bad_files_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.predicting._SMALL", 1000)
+    monkeypatch.setattr("search.predicting.LARGE", 700)
+    for number, size in enumerate([(20, 20), (20, 20), (20, 20), (40, 40), (9, 300), (8, 8)]):
+        write(tmp_path / "in" / f"{2 * number:02d}.png", *size, seed=number)
+    for number in (1, 9, 11):
+        (tmp_path / "in" / f"{number:02d}.png").write_bytes(b"no picture")
+    batches: list[int] = []
+    shares: list[float] = []
+
+    def ask(images: np.ndarray) -> np.ndarray:
+        batches.append(len(images))
+        return bright_or_dark(images)
+
+    outcomes = run(tmp_path / "in", tmp_path / "out", ask, advance=shares.append, batch_size=4)
+
+    found = [(each.image.stem, each.how) for each in outcomes]
+    whole = [(f"{number:02d}", "whole") for number in (0, 2, 4, 6)]
+    assert found == [
+        whole[0], ("01", ""), *whole[1:], ("08", "tiled"), ("09", ""), ("10", "whole"), ("11", "")
+    ]  # fmt: skip
+    assert batches[:3] == [1, 2, 1]
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+    for outcome in outcomes:
+        if outcome.how:
+            mask = mask_of(tmp_path / "out" / "masks" / f"{outcome.image.stem}.png")
+            assert mask.shape == outcome.shape
+            assert outcome.pixels["bright"] == mask.sum()
+
+
+def test_the_next_group_is_decoded_while_the_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write(tmp_path / "in" / f"{number}.png", 20, 20, seed=number)
+    decoded = [threading.Event() for _ in range(3)]
+
+    def read(path: Path, channels: int) -> np.ndarray:
+        image = read_image(path, channels)
+        decoded[int(path.stem)].set()
+        return image
+
+    def ask(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        if len(asked) < 3:
+            ahead.append(decoded[len(asked)].wait(10))
+        return bright_or_dark(images)
+
+    asked: list[int] = []
+    ahead: list[bool] = []
+    monkeypatch.setattr("search.predicting.read_image", read)
+
+    run(tmp_path / "in", tmp_path / "out", ask, batch_size=1)
+
+    assert ahead == [True, True]
+
+
+def test_a_disk_that_fills_names_the_probabilities_it_was_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "in.png", 70, 45)
+
+    def full(file: object, header: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+
+    with pytest.raises(OSError, match=r"No space left.*probabilities.*in\.npy"):
+        run(tmp_path / "in.png", tmp_path / "out", tiles="always", probabilities=True)
+
+    kept = [path for path in (tmp_path / "out").rglob("*.p*") if path.suffix in (".png", ".npy")]
+    assert not kept
+
+
+@pytest.mark.soak
+def test_a_large_image_is_in_memory_once(tmp_path: Path) -> None:
+    """Peak memory of a process of its own, above that of a small image in the same process."""
+    side = 6000
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from tests.search.test_predicting import bright_or_dark, facts, run
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+known = facts(side=256)
+options = dict(known=known, tiles="always", probabilities=True, overlays=False, batch_size=4)
+run(Path(sys.argv[1]), Path(sys.argv[3]), **options)
+before = peak()
+[outcome] = run(Path(sys.argv[2]), Path(sys.argv[3]), **options)
+print(peak() - before, outcome.shape)
+"""
+    small = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    for name, length in (("small", 600), ("large", side)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.resize(small, (length, length)))
+    paths = [tmp_path / name for name in ("small.png", "large.png", "out")]
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+
+    above = int(done.stdout.split()[0])
+    assert f"({side}, {side})" in done.stdout
+    # The image, 36 MB, and a band of 256 rows, 12 MB: 46 MB were measured. Twice the image would be
+    # 72 MB, all of its probabilities 288 MB.
+    assert above < 1.7 * side * side
 
 
 def test_tiles_equal_the_whole_away_from_the_border() -> None:
