@@ -81,6 +81,7 @@ def train_on_workers(
     job = Job.of(training)
     with _cluster(resources, workers), serving(training.store):
         bundle = _bundle(resources, options.gpus)
+        _check_shares(training.config.train.batch_size, workers, int(bundle.get("GPU", 0)))
         with _placed(bundle, workers, note) as group:
             crew = Crew(job, group, bundle, workers)
             try:
@@ -257,6 +258,16 @@ def _bundle(resources: ResourceSettings, gpus: int | None) -> Bundle:
     if asked:
         bundle["GPU"] = math.ceil(asked)
     return bundle
+
+
+def _check_shares(batch_size: int, workers: int, gpus: int) -> None:
+    devices = workers * max(gpus, 1)
+    if batch_size % devices:
+        each = f"{gpus} GPUs each" if gpus else "a CPU each"
+        raise RunError(
+            f"train.batch_size: expected a multiple of {devices}, since {workers} workers of "
+            f"{each} share each batch, received {batch_size}"
+        )
 
 
 @contextlib.contextmanager

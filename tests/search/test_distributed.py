@@ -17,6 +17,9 @@ import pytest
 import yaml
 
 from model.checkpoint import read_checkpoint
+from search.cluster import RunError
+from search.distributed import _bundle, _check_shares
+from search.settings import ResourceSettings
 from tests.search.nodes import ROOT, cluster_of
 from tests.search.tiny import tiny_tree
 
@@ -113,6 +116,30 @@ def test_two_workers_train_as_one_and_a_lost_one_costs_an_epoch(
     end(train(config, alone))
     for x, y in zip(weights(out), weights(alone), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "gpus", "message"),
+    [
+        (6, 4, 0, "multiple of 4, since 4 workers of a CPU each"),
+        (6, 2, 2, "multiple of 4, since 2 workers of 2 GPUs each"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share_is_refused(
+    batch_size: int, workers: int, gpus: int, message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        _check_shares(batch_size, workers, gpus)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "expected"),
+    [(0.5, None, {"CPU": 3, "GPU": 1}), (0, None, {"CPU": 3}), (0, 2, {"CPU": 3, "GPU": 2})],
+)
+def test_a_worker_gets_whole_gpus(
+    gpus: float, asked: int | None, expected: dict[str, float]
+) -> None:
+    assert _bundle(ResourceSettings(cpus_per_trial=3, gpus_per_trial=gpus), asked) == expected
 
 
 @pytest.mark.soak
