@@ -5,6 +5,7 @@ What needs TensorFlow, the model's other formats, is handed in: see ``search/exp
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -28,9 +29,12 @@ from results.export_folder import (
     FLEXUNET_NAME,
     SCHEMA_NAME,
     check_out,
+    keep_evaluations,
 )
 from results.export_options import ExportOptions
 from results.export_text import choice_line, config_text
+from results.flexunet_mapping import FlexUNetExport, to_flexunet
+from results.flexunet_places import images_root
 from results.model_card import CardFacts, Conversion, model_card
 from results.records import StudyRecord, load_study
 from results.staging import staged
@@ -74,6 +78,9 @@ class Exported:
         files: Name of each file, or folder, and its bytes.
         lost: Settings that the reference's config file cannot express, a sentence each.
         conversion: The model's other formats; None without one.
+        notes: What the reference's config file says that its trainer ignores, and which of the
+            data it names are not there, a sentence each.
+        kept: Evaluations that stood in the folder of an earlier export, and stand there still.
     """
 
     out: Path
@@ -81,6 +88,8 @@ class Exported:
     files: tuple[tuple[str, int], ...]
     lost: tuple[str, ...] = ()
     conversion: Conversion | None = None
+    notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def next_command(self) -> str | None:
@@ -88,7 +97,7 @@ class Exported:
         names = [name for name, _ in self.files]
         for name in (CONFIG_NAME, FLEXUNET_NAME):
             if name in names:
-                return f"flexunet-search train {self.out / name} OUT_DIR"
+                return f"flexunet-search train {shlex.quote(str(self.out / name))} OUT_DIR"
         return None
 
 
@@ -103,7 +112,7 @@ def export_best(
     Of a study that was confirmed it is the config that confirmed best, with the model of its
     training of the highest *validation* value: what it scored on the test split chooses nothing.
     Else it is the COMPLETE trial of the highest value. The folder appears in one step, whole; an
-    earlier export there is replaced.
+    earlier export there is replaced, but for the evaluations beside its model.
 
     Args:
         study_dir: the study directory.
@@ -126,7 +135,8 @@ def export_best(
     choice = choose(study, options.trial, options.searched, options.confirmed)
     config = exported_config(study, choice)
     check_out(out)
-    texts, lost = _texts(study, choice, config, options, services)
+    texts, reference = _texts(study, choice, config, options, services)
+    lost = tuple(map(str, reference.lost)) if reference else ()
     facts = CardFacts(study, choice, config, lost=lost, terms=_terms(study, services))
     with staged(out) as made:
         for name, text in texts.items():
@@ -137,7 +147,9 @@ def export_best(
         facts = replace(facts, files=_files(made), conversion=conversion)
         (made / CARD_NAME).write_text(model_card(facts), encoding="utf-8")
         files = _files(made)
-    return Exported(out, choice_line(study, choice), files, lost, conversion)
+        kept = keep_evaluations(out, made)
+    notes = reference.notes if reference else ()
+    return Exported(out, choice_line(study, choice), files, lost, conversion, notes, kept)
 
 
 def _whole_model(path: Path) -> Path:
@@ -158,56 +170,54 @@ def _texts(
     config: Mapping[str, Any],
     options: ExportOptions,
     services: Services,
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The config files by name, and the settings that are lost in the reference's."""
+) -> tuple[dict[str, str], FlexUNetExport | None]:
+    """The config files by name, and what came of the reference's."""
     texts: dict[str, str] = {}
-    lost: tuple[str, ...] = ()
+    reference = None
     if "yaml" in options.formats:
         schema = SCHEMA_NAME if services.schema is not None else None
         texts[CONFIG_NAME] = config_text(study, choice, config, CONFIG_NAME, schema)
         if services.schema is not None:
             texts[SCHEMA_NAME] = services.schema
     if "flexunet" in options.formats:
-        texts[FLEXUNET_NAME], lost = _flexunet(study, config, options)
-    return texts, lost
+        reference = _flexunet(study, config, options)
+        texts[FLEXUNET_NAME] = reference.text
+    return texts, reference
 
 
 def _flexunet(
     study: StudyRecord, config: Mapping[str, Any], options: ExportOptions
-) -> tuple[str, tuple[str, ...]]:
-    """The reference's config file, and what it cannot express.
+) -> FlexUNetExport:
+    """The reference's config file, what it cannot express, and what to mind.
 
     Raises:
         ExportError: for classes without colours, and of a strict export for each setting lost.
     """
-    from results.flexunet_mapping import to_flexunet
-
     colors = class_colors(study)
     if not colors:
         raise ExportError(
             f"expected a colour of each class in {study.path / 'data.json'}, which "
             f"{FLEXUNET_NAME} names, found none: it was recorded by an older version"
         )
-    data = config.get("data")
-    source = data.get("source") if isinstance(data, Mapping) else None
+    root, notes = images_root(config) if options.images_root is None else (options.images_root, ())
     try:
         made = to_flexunet(
             config,
             classes=colors,
-            images_root=options.images_root or str(source),
+            images_root=root,
             mask_format=options.mask_format or ".png",
             counts=_images(study),
+            notes=notes,
         )
     except ValueError as error:
         raise ExportError(f"{study.path / 'study.yaml'}: {error}") from None
-    lost = tuple(map(str, made.lost))
-    if options.strict and lost:
-        shown = "\n".join(f"  - {line}" for line in lost)
+    if options.strict and made.lost:
+        shown = "\n".join(f"  - {line}" for line in made.lost)
         raise ExportError(
-            f"--strict: expected settings that {FLEXUNET_NAME} can express, received {len(lost)} "
-            f"that it cannot:\n{shown}"
+            f"--strict: expected settings that {FLEXUNET_NAME} can express, received "
+            f"{len(made.lost)} that it cannot:\n{shown}"
         )
-    return made.text, lost
+    return made
 
 
 def _images(study: StudyRecord) -> dict[str, int]:

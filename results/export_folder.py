@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from results.export_choice import MODEL_NAME, ExportError
-from results.staging import check_replaceable
+from results.staging import check_movable, check_replaceable
 
 CONFIG_NAME = "best.yaml"
 SCHEMA_NAME = "best.schema.json"
@@ -26,8 +27,38 @@ _EARLIER = "README.md"  # of an export before there were model cards
 _OURS = {CARD_NAME, _EARLIER, *(name for files in FILES.values() for name in files)}
 
 
+EVALUATION = "evaluation.json"
+"""What tells the folder of an evaluation from others: `evaluate` puts it beside the model."""
+
+
+def evaluations(out: Path) -> list[Path]:
+    """The evaluations that stand in a folder."""
+    if not out.is_dir():
+        return []
+    return sorted(
+        path
+        for path in out.glob("evaluation-*")
+        if not path.is_symlink() and (path / EVALUATION).is_file()
+    )
+
+
+def keep_evaluations(out: Path, made: Path) -> tuple[str, ...]:
+    """Copy the evaluations of an earlier export to what takes its place.
+
+    Each names the model that it is of by its digest. They are copied, so that what stops the
+    export, a full disk too, loses none.
+
+    Returns:
+        Their names.
+    """
+    kept = evaluations(out)
+    for path in kept:
+        shutil.copytree(path, made / path.name, symlinks=True)
+    return tuple(path.name for path in kept)
+
+
 def check_out(out: Path) -> None:
-    """Refuse a folder that holds anything but an export.
+    """Refuse a folder that holds anything but an export, and evaluations of its model.
 
     Raises:
         ExportError: naming what it holds.
@@ -35,6 +66,8 @@ def check_out(out: Path) -> None:
     # An older export has no card, one of other formats no config.
     mark = CONFIG_NAME if (out / CONFIG_NAME).exists() else CARD_NAME
     try:
-        check_replaceable(out, _OURS, mark, "an earlier export")
+        names = _OURS | {path.name for path in evaluations(out)}
+        check_replaceable(out, names, mark, "an earlier export")
+        check_movable(out)
     except FileExistsError as error:
         raise ExportError(str(error)) from None

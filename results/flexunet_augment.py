@@ -108,18 +108,31 @@ def to_augmentor(augment: Mapping[str, Any]) -> Augmentor:
     sections = {name: dict(keys) for name, keys in DETAILS.items()}
     found = Augmentor({"augmentor": dict(OFF), **sections})
     for name in OPERATIONS:
-        amount = augment.get(name)
-        if amount and augment.get("probability", {}).get(name, 1) > 0:
-            _switch_on(found, name, amount)
+        if _is_on(augment, name):
+            _switch_on(found, name, augment[name])
     if found.used:
-        nearest = "each alone, on a copy of its own"
-        found.lost.append(("augment.probability", augment.get("probability", {}), nearest))
+        shares = {name: _share(augment, name) for name in OPERATIONS if _is_on(augment, name)}
+        nearest = "those that are on, each alone, on a copy of its own"
+        found.lost.append(("augment.probability", shares, nearest))
+        if any(name in shares for name in ("rotation", "scale", "shear")):
+            border = augment.get("border", "reflect")
+            found.lost.append(("augment.border", border, "what that trainer fills it with"))
     for name, natural in (("sampling", "natural"), ("oversample", None)):
         value = augment.get(name, natural)
         if value != natural:
             nearest = "every training image equally often"
             found.lost.append((f"augment.{name}", value, nearest))
     return found
+
+
+def _is_on(augment: Mapping[str, Any], name: str) -> bool:
+    return bool(augment.get(name)) and _share(augment, name) > 0
+
+
+def _share(augment: Mapping[str, Any], name: str) -> float:
+    """How often an operation is drawn, by ``AugmentConfig.share`` where the config says nothing."""
+    default = 0.5 if name in ("horizontal_flip", "vertical_flip") else 1.0
+    return float((augment.get("probability") or {}).get(name, default))
 
 
 def _switch_on(found: Augmentor, name: str, amount: Any) -> None:

@@ -49,12 +49,14 @@ class FlexUNetExport:
     Attributes:
         values: Section to key to value, every key that its trainer reads.
         lost: What it cannot express.
-        text: The file, with what is lost in its head.
+        text: The file, with what is lost and the notes in its head.
+        notes: What to mind, such as keys that that trainer ignores: no loss of the file.
     """
 
     values: Mapping[str, Mapping[str, Any]]
     lost: tuple[Lost, ...]
     text: str
+    notes: tuple[str, ...] = ()
 
 
 def to_flexunet(
@@ -64,6 +66,7 @@ def to_flexunet(
     images_root: str,
     mask_format: str = ".png",
     counts: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> FlexUNetExport:
     """Say a config of constants in the terms of the reference's trainer.
 
@@ -75,6 +78,7 @@ def to_flexunet(
             trains.
         mask_format: Suffix of the mask files: .png or .npz.
         counts: Split to its number of images, for the steps of an epoch with augmentation.
+        notes: More of them for its head, such as of data that are not there.
 
     Raises:
         ValueError: for another mask format, or a config that lacks a field without which nothing
@@ -93,11 +97,14 @@ def to_flexunet(
     writer = _Writer(config, counts or {})
     root = images_root.rstrip("/\\")
     values = writer.sections(root, classes, mask_format)
-    lost = tuple(writer.lost)
-    return FlexUNetExport(values, lost, write_flexunet(values, _head(lost, classes, root)))
+    lost, notes = tuple(writer.lost), (*writer.notes, *notes)
+    text = write_flexunet(values, _head(lost, notes, classes, root))
+    return FlexUNetExport(values, lost, text, notes)
 
 
-def _head(lost: Sequence[Lost], classes: Mapping[str, Any], root: str) -> list[str]:
+def _head(
+    lost: Sequence[Lost], notes: Sequence[str], classes: Mapping[str, Any], root: str
+) -> list[str]:
     lines = [
         f"{FILE_NAME}, written by flexunet-search for the trainer of the reference.",
         f"Expects <split>/images/ and <split>/masks/ in {root}, split = train, valid and test.",
@@ -107,6 +114,9 @@ def _head(lost: Sequence[Lost], classes: Mapping[str, Any], root: str) -> list[s
     if lost:
         lines += ["", "Lost: what that trainer cannot express, and the nearest, written here:"]
         lines += [f"- {' '.join(str(item).split())}" for item in lost]
+    if notes:
+        lines += ["", "Mind:"]
+        lines += [f"- {' '.join(note.split())}" for note in notes]
     return lines
 
 
@@ -120,6 +130,7 @@ class _Writer:
         self.augmentor = to_augmentor(config.get("augment", {}))
         self.counts = counts
         self.lost: list[Lost] = []
+        self.notes: list[str] = []
 
     def sections(
         self, root: str, classes: Mapping[str, Sequence[int]], mask_format: str
@@ -244,9 +255,11 @@ class _Writer:
         schedule, patience = train.get("schedule", "constant"), train.get("plateau_patience", 4)
         if schedule == "cosine":
             self.lose("train.schedule", schedule, "less on each plateau (learning_rate_reducer)")
-        if schedule != "constant":
-            nearest = "written as reducer_patience, which that trainer does not hand on"
-            self.lose("train.plateau_patience", patience, nearest)
+        if schedule == "reduce_on_plateau":
+            self.notes.append(
+                f"train.reducer_patience = {patience}: that trainer reads it, but does not hand "
+                "it to its callback"
+            )
         if train.get("warmup_steps", 0):
             self.lose("train.warmup_steps", train["warmup_steps"], "none")
         return {

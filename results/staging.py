@@ -43,6 +43,8 @@ def staged(out: Path) -> Iterator[Path]:
         OSError: where it cannot be written, naming ``out`` where the system names no file, as of a
             disk that is full; what stood there stands.
     """
+    check_movable(out)
+    out = out.resolve()  # of a link, the folder that it leads to
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
@@ -56,6 +58,19 @@ def staged(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def check_movable(out: Path) -> None:
+    """Refuse the working directory, or one around it: a shell would be left in a folder gone.
+
+    Raises:
+        FileExistsError: for one of these.
+    """
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise FileExistsError(
+            f"{out}: expected another folder than the working directory, since it is replaced as "
+            "a whole"
+        )
 
 
 def naming(error: OSError, path: Path) -> OSError:
@@ -78,7 +93,11 @@ def _move_into_place(made: Path, out: Path) -> None:
         os.rename(made, out)
         return
     aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    os.rename(out, aside)  # onto the empty folder just made
+    try:
+        os.rename(out, aside)  # onto the empty folder just made
+    except BaseException:
+        aside.rmdir()
+        raise
     try:
         os.rename(made, out)
     except BaseException:

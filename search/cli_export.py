@@ -95,6 +95,10 @@ def _show(console: Console, done: Exported) -> None:
         tell(f"train_eval_infer.config cannot express {count(len(done.lost), 'setting')}:")
     for line in done.lost:
         tell(f"  - {line}")
+    for line in done.notes:
+        tell(f"mind: {line}")
+    for name in done.kept:
+        tell(f"kept: {name}, measured on the model that was here before")
     if done.conversion is not None:
         _show_conversion(console, done.conversion)
     if done.next_command is not None:

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.facts import decoding_threads
+from results.export_folder import EVALUATION
 from results.gallery_page import Gallery, write_gallery
 from results.model_scores import class_rows, summary
 from results.pictures import Picture
-from results.staging import check_replaceable, staged
+from results.staging import check_movable, check_replaceable, staged
 from search.evaluating import Evaluated, Model, Reader, predicted
 from search.held_out import HeldOut
 from search.model_facts import ModelFacts, digest_of
 from search.pictures import picks, write_labels, write_photograph
 from search.record import git_revision, versions
 
-MARK = "evaluation.json"
+MARK = EVALUATION
 NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html")
 
 
@@ -35,6 +36,7 @@ def check_folder(out: Path) -> None:
         FileExistsError: naming what it holds.
     """
     check_replaceable(out, NAMES, MARK, "an earlier evaluation")
+    check_movable(out)
 
 
 def write_evaluation(

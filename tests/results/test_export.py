@@ -108,6 +108,31 @@ def test_an_earlier_export_is_replaced(copy: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_evaluations_beside_an_exported_model_are_kept(copy: Path, tmp_path: Path) -> None:
+    out = export_best(copy, tmp_path / "best").out
+    for name in ("evaluation-test-tiles", "evaluation-mine"):
+        (out / name).mkdir()
+    (out / "evaluation-test-tiles" / "evaluation.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"found evaluation-mine$"):  # no evaluation of ours
+        export_best(copy, out)
+    (out / "evaluation-mine").rmdir()
+
+    done = export_best(copy, out, ExportOptions(formats=("yaml",)))
+
+    assert done.kept == ("evaluation-test-tiles",)
+    held = sorted(path.name for path in out.iterdir())
+    assert held == ["MODEL_CARD.md", "best.yaml", "evaluation-test-tiles"]
+    assert (out / "evaluation-test-tiles" / "evaluation.json").read_text() == "{}"
+    assert "evaluation-test" not in (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_an_evaluation_alone_is_no_earlier_export(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "evaluation-test-tiles").mkdir(parents=True)
+    (tmp_path / "mine" / "evaluation-test-tiles" / "evaluation.json").touch()
+    with pytest.raises(ExportError, match="found evaluation-test-tiles"):
+        export_best(copy, tmp_path / "mine")
+
+
 def test_an_empty_folder_is_taken(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
     assert "provenance" in exported(export_best(copy, tmp_path / "best").out)
@@ -225,6 +250,29 @@ def test_the_references_config_and_what_it_loses(copy: Path, tmp_path: Path) -> 
         export_best(copy, tmp_path / "strict", strict)
     assert all(line in str(raised.value) for line in done.lost)
     assert not (tmp_path / "strict").exists()
+
+
+def test_the_reference_finds_the_images_where_the_study_did(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = yaml.safe_load((copy / "study.yaml").read_text(encoding="utf-8"))
+    header["config"]["data"]["source"] = "data/tiles"
+    (copy / "study.yaml").write_text(yaml.safe_dump(header), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    wanted = ExportOptions(formats=("flexunet",))
+
+    done = export_best(copy, tmp_path / "best", wanted)
+    assert [note for note in done.notes if "are not here" in note]
+
+    for split in ("train", "valid"):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / "tiles" / split / kind).mkdir(parents=True)
+    done = export_best(copy, tmp_path / "best", wanted)
+    text = (done.out / "train_eval_infer.config").read_text(encoding="utf-8")
+    assert f"'{tmp_path}/data/tiles/train/images/'" in text
+    (note,) = done.notes
+    assert "has no test/images, test/masks: " in note
+    assert f"; - {note}" in text
 
 
 def test_classes_without_colours_have_no_rgb_map(make_study: MakeStudy, tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_an_operation_that_never_happens_is_not_switched_on() -> None:
     assert (found.used, found.lost) == (False, [])
 
 
+@pytest.mark.parametrize("given", [{}, {"rotation": 0.3, "horizontal_flip": 0.7}])
+def test_shares_are_those_of_the_pipeline(given: dict[str, float]) -> None:
+    fields: dict[str, Any] = {"horizontal_flip": True, "rotation": 5.0, "probability": given}
+    ours = AugmentConfig(preset="none", **fields)
+
+    lost = {name: value for name, value, _ in to_augmentor(fields).lost}
+
+    assert lost["augment.probability"] == {
+        name: ours.share(name) for name in ("horizontal_flip", "rotation")
+    }
+
+
 def test_nothing_is_switched_on_by_an_empty_section() -> None:
     assert from_augmentor({}, square=True) == ({"preset": "none", "sampling": "natural"}, [])
 

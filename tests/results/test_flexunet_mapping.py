@@ -153,14 +153,6 @@ def test_what_that_trainer_can_express_is_written_and_nothing_is_lost() -> None:
             7,
         ),
         (
-            "train",
-            {"schedule": "reduce_on_plateau", "plateau_patience": 6},
-            "train.plateau_patience",
-            "train",
-            "reducer_patience",
-            6,
-        ),
-        (
             "model",
             {"normalization": "group"},
             "model.normalization",
@@ -237,7 +229,27 @@ def test_augmentation_is_switched_on_with_the_steps_of_an_epoch() -> None:
     assert found.values["augmentor"]["angles"] == [10.0, 350.0]
     assert found.values["train"]["steps_per_epoch"] == 26
     assert found.values["train"]["validation_steps"] == 3
-    assert [item.field for item in found.lost] == ["augment.rotation", "augment.probability"]
+    assert [(item.field, item.value) for item in found.lost] == [
+        ("augment.rotation", 10.0),
+        ("augment.probability", {"horizontal_flip": 0.5, "rotation": 1.0}),
+        ("augment.border", "reflect"),
+    ]
+
+
+def test_what_the_trainer_reads_and_ignores_is_a_note_and_no_loss() -> None:
+    found = export(changed("train", schedule="reduce_on_plateau", plateau_patience=3))
+
+    assert found.lost == ()
+    (note,) = found.notes
+    assert note.startswith("train.reducer_patience = 3: that trainer reads it, but does not hand")
+    assert f"; - {note}\n" in found.text
+    assert found.values["train"]["reducer_patience"] == 3
+
+
+def test_a_patience_that_no_schedule_has_is_not_spoken_of() -> None:
+    found = export(changed("train", schedule="cosine", plateau_patience=3))
+
+    assert ([item.field for item in found.lost], found.notes) == (["train.schedule"], ())
 
 
 def test_steps_that_cannot_be_known_are_told() -> None:

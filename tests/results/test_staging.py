@@ -37,6 +37,46 @@ def test_what_fails_changes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_link_stays_one_to_the_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    with staged(link) as made:
+        (made / "file").write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "file").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_a_folder_that_cannot_be_moved_stays_with_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_text("first")
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")  # a mount point
+
+    monkeypatch.setattr("results.staging.os.rename", busy)
+    with pytest.raises(OSError, match="busy"), staged(out) as made:
+        (made / "file").write_text("second")
+    assert (out / "file").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("out", [".", "..", "../here"])
+def test_the_working_directory_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    refused = pytest.raises(FileExistsError, match="another folder than the working directory")
+    with refused, staged(Path(out)):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     names, out = ("mark", "b"), tmp_path / "out"
 

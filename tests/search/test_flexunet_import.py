@@ -223,4 +223,5 @@ def test_the_recipe_survives_yaml() -> None:
     written = to_flexunet(tree, classes=tree["data"]["classes"], images_root=tree["data"]["source"])
 
     assert StudyConfig.from_tree(tree) == config
+    assert written.lost == ()  # --strict takes the published recipe
     assert written.values["model"]["base_kernels"] == (11, 11)
