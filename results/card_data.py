@@ -12,7 +12,10 @@ from results.tables.core import findings_table
 from results.tables.data import class_table
 from results.words import NONE
 
-_UNKNOWN = "not stated in dataset.yaml; ask the data's owner before using the model"
+_UNKNOWN = (
+    "not recorded (`license` in dataset.yaml states it); ask the data's owner before using the "
+    "model"
+)
 
 
 def leaks_of(study: StudyRecord) -> list[str]:
@@ -34,8 +37,8 @@ def data_section(study: StudyRecord, terms: Mapping[str, str]) -> Iterator[str]:
             f"**Source:** {plain(source) if source else 'not recorded'}",
             f"**Fingerprint:** {code(study.data_fingerprint or 'not recorded')}, of the files, "
             "their masks, classes and preparation",
-            f"**Licence:** {plain(terms.get('license') or _UNKNOWN)}",
-            f"**Cite:** {plain(terms.get('citation') or 'not stated in dataset.yaml')}",
+            f"**Licence:** {plain(terms['license']) if terms.get('license') else _UNKNOWN}",
+            f"**Cite:** {plain(terms.get('citation') or 'not recorded')}",
         ]
     )
     yield from _splits(study)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from results.export_choice import Choice
@@ -10,6 +10,7 @@ from results.markdown import block, bullets, code, plain, table
 from results.records import StudyRecord, TrialRecord
 from results.searched import searched_fields
 from results.sections.provenance import again_note, commands, hardware_rows
+from results.unread import unread_fields
 from results.words import magnitude, time_text, value_text
 
 _SECTIONS = ("model", "train", "augment")
@@ -24,17 +25,18 @@ def training_section(
     yield "## Training"
     fields = searched_fields(study.config)
     if fields:
-        yield "Searched, and what was found:"
+        yield f"Searched, and what trial {trial.number} has:"
         rows = [
             [code(name), code(value_text(trial.params.get(name))), plain(field.text)]
             for name, field in fields.items()
         ]
         yield table(["field", "value", "searched over"], rows, names=3)
-    yield "The rest, as all trials had it; what is off is left out:"
+    yield "The rest, as all trials had it; what is off or not used is left out:"
+    left_out = {*fields, *unread_fields(_dotted(config))}
     lines = [
         f"**{section}:** {told}"
         for section in _SECTIONS
-        if (told := _told(section, config, fields))
+        if (told := _told(section, config, left_out))
     ]
     yield bullets(lines or ["nothing"])
     cost = trial.cost
@@ -50,13 +52,22 @@ def training_section(
         )
 
 
-def _told(section: str, config: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
+def _dotted(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{section}.{name}": value
+        for section in _SECTIONS
+        if isinstance(fields := config.get(section), Mapping)
+        for name, value in fields.items()
+    }
+
+
+def _told(section: str, config: Mapping[str, Any], left_out: Collection[str]) -> str:
     """A section's constants that are on: "optimizer adamw, batch_size 8"."""
     fields = config.get(section)
     return ", ".join(
         f"{plain(name)} {plain(_value(value))}"
         for name, value in (fields.items() if isinstance(fields, Mapping) else ())
-        if f"{section}.{name}" not in searched and (name in _ALWAYS or value not in _OFF)
+        if f"{section}.{name}" not in left_out and (name in _ALWAYS or value not in _OFF)
     )
 
 
@@ -103,4 +114,6 @@ def _confirm(choice: Choice) -> Iterator[str]:
 
 def _export(study: StudyRecord, choice: Choice) -> str:
     asked = f" --trial {choice.trial.number}" if choice.asked else ""
+    if choice.confirmation is None and not choice.asked:
+        asked = " --searched"  # which a confirmation does not change
     return f"flexunet-search export STUDY_DIR OUT_DIR{asked}"

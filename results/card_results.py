@@ -9,13 +9,21 @@ import pandas as pd
 
 from results import scores
 from results.cautions import Findings, cautions
-from results.confirmation import FOLDS_CAVEAT, PREPARED_CAVEAT, seeds_text, where
+from results.confirmation import (
+    FOLDS_CAVEAT,
+    PREPARED_CAVEAT,
+    Confirmation,
+    seeds_text,
+    where,
+)
 from results.contest import Contest, Standing
 from results.convergence import convergence
 from results.evaluation import Evaluation
 from results.export_choice import Choice
+from results.export_text import among
 from results.figures.drawing import objective_name
 from results.markdown import plain, table
+from results.records import StudyRecord, TrialRecord, best_of
 from results.sections import judgement
 from results.tables.classes import class_scores
 from results.tables.verdict import Estimate, class_table, objective_estimate
@@ -26,13 +34,26 @@ _OF_THE_SEARCH = {"failures", "running", "not converged"}
 _FEW = "\\*"
 
 
-def summary(found: Contest, choice: Choice) -> Iterator[str]:
-    """What it is and how good, in a few lines of markdown."""
+def summary(found: Contest, choice: Choice, set_aside: Confirmation | None = None) -> Iterator[str]:
+    """What it is and how good, in a few lines of markdown.
+
+    Args:
+        found: The config against the baselines.
+        choice: What is exported.
+        set_aside: A confirmation of the study that it was chosen without.
+    """
     estimate = objective_estimate(found)
     name = plain(objective_name(found.study))
     yield f"**{name}: {_estimate(estimate)}**, {_how_measured(found, choice)}."
+    own = _own_dice(found, choice)
+    if own:
+        yield (
+            f"**This model alone:** mean foreground Dice {number(own['mean'])}, worst class "
+            f"{number(own['worst'])}, on the same images. It is one of the trainings that the mean "
+            "is over."
+        )
     yield f"**Weakest:** {plain(judgement.fails_on(class_table(found)))}"
-    yield f"**Chosen:** {_why(found, choice)}"
+    yield f"**Chosen:** {_why(found, choice, set_aside)}"
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -61,15 +82,18 @@ def _how_measured(found: Contest, choice: Choice) -> str:
     return f"the mean over {seeds} of training the config anew, on {images} ({what}) at {size}"
 
 
-def _why(found: Contest, choice: Choice) -> str:
+def _why(found: Contest, choice: Choice, set_aside: Confirmation | None) -> str:
     study, trial = found.study, choice.trial
     if choice.asked:
-        return "by hand, by the number of its trial."
+        stopped = ", which the search stopped early" if trial.state == "PRUNED" else ""
+        return f"by hand, by the number of its trial{stopped}."
     if choice.confirmation is None or choice.run is None:
-        total = sum(each.value is not None for each in study.trials)
+        then = "Confirm it on the untouched test split before quoting its score."
+        if set_aside is not None and set_aside.incumbent is not None:
+            then = "The study's confirmation is left aside, as asked: quote its scores instead."
         return (
-            f"the best of {count(total, 'validation score')}, each at its best epoch. Confirm it "
-            "on the untouched test split before quoting its score."
+            f"{among(study)}, by the validation split at its best epoch.{_higher(study, trial)} "
+            f"{then}"
         )
     candidates = len(choice.confirmation.plan.configs)
     folds = choice.confirmation.plan.folds is not None
@@ -92,6 +116,17 @@ def _why(found: Contest, choice: Choice) -> str:
             f"score. In the search trial {trial.number} had {number(trial.value)} on the "
             "validation split.",
         ]
+    )
+
+
+def _higher(study: StudyRecord, trial: TrialRecord) -> str:
+    """The trial that the pruner stopped although it had a higher score; nothing without one."""
+    best = best_of(study.with_state("PRUNED"))
+    if best is None or best.value is None or trial.value is None or best.value <= trial.value:
+        return ""
+    return (
+        f" Trial {best.number}, which the search stopped early, had a higher score there, "
+        f"{number(best.value)}, and is no candidate."
     )
 
 
@@ -215,7 +250,10 @@ def _background(found: Contest) -> float | None:
 
 
 def limits(
-    found: Contest, choice: Choice, scored: tuple[Sequence[Evaluation], Sequence[str]]
+    found: Contest,
+    choice: Choice,
+    scored: tuple[Sequence[Evaluation], Sequence[str]],
+    set_aside: Confirmation | None = None,
 ) -> list[str]:
     """What to mind before the model is trusted, a line each, worst first.
 
@@ -223,11 +261,13 @@ def limits(
         found: The config against the baselines.
         choice: What is exported.
         scored: The counts of ``evaluation/``, and what of it cannot be read.
+        set_aside: A confirmation of the study that it was chosen without.
     """
+    aside = set_aside is not None and set_aside.incumbent is not None
     findings = Findings(
         contest=found,
         converged=convergence(found.study),
-        confirmation=choice.confirmation,
+        confirmation=choice.confirmation if aside else choice.confirmation or set_aside,
         validation=next(
             (
                 each
@@ -238,14 +278,19 @@ def limits(
         ),
         unreadable=scored[1],
     )
-    skipped = _OF_THE_SEARCH | ({"not confirmed"} if choice.asked else set())
+    skipped = _OF_THE_SEARCH | ({"not confirmed"} if choice.asked or aside else set())
     told = [each for each in cautions(findings) if each.kind not in skipped]
     lines = [
         f"{f'**{plain(each.text)}**' if each.bad else plain(each.text)} {plain(each.action)}"
         for each in told
     ]
-    if choice.asked:
-        lines.insert(0, "Chosen by hand: another trial may be better, and it was not confirmed.")
+    if choice.asked or aside:
+        by_hand = "Chosen by hand: another trial may be better. " if choice.asked else ""
+        lines.insert(
+            0,
+            f"{by_hand}This training was measured on the images that chose its epoch: fresh ones "
+            "will show less.",
+        )
     return [*lines, *_undefined(found), *_few_in_mean(found), *_tied(choice), _always(found)]
 
 

@@ -24,8 +24,8 @@ _COMMAND = """\
 """
 
 _BEST = """\
-# The best trial of study {study}: trial {trial}, {objective} {value:.4f} on the validation split
-# (chosen as the best of many: optimistic). {command}"""
+# Of study {study} {among}: trial {trial}, {objective} {value:.4f}
+# on the validation split, which chose it (optimistic). {command}"""
 
 _ANY = """\
 # Trial {trial} of study {study}, as asked for: {objective} {value:.4f} on the validation split.
@@ -37,8 +37,8 @@ _CONFIRMED = """\
 {command}"""
 
 _BEST_LINE = (
-    "trial {trial}, the best of {trials} trials by {objective}: {value:.4f} on the validation "
-    "split, which chose it (optimistic)"
+    "trial {trial}, {among} by {objective}: {value:.4f} on the validation split, which chose it "
+    "(optimistic)"
 )
 _ANY_LINE = "trial {trial}, as asked for: {objective} {value:.4f} on the validation split"
 _CONFIRMED_LINE = (
@@ -97,13 +97,21 @@ def choice_line(study: StudyRecord, choice: Choice) -> str:
     return line.format(model=choice.run.name if choice.run else "", **words(study, choice))
 
 
+def among(study: StudyRecord) -> str:
+    """What the search's best is the best of; a trial that was stopped may have a higher value."""
+    complete = sum(trial.value is not None for trial in study.with_state("COMPLETE"))
+    total = f" (of {len(study.trials):,})" if len(study.trials) > complete else ""
+    best = "the only" if complete == 1 else f"the best of {complete:,}"
+    return f"{best} COMPLETE trial{'' if complete == 1 else 's'}{total}"
+
+
 def words(study: StudyRecord, choice: Choice) -> dict[str, Any]:
     """What texts say of a choice."""
     trial, row, found = choice.trial, choice.row, choice.confirmation
     told = {
         "study": one_line(study.name),
         "trial": trial.number,
-        "trials": len(study.trials),
+        "among": among(study),
         "objective": one_line(study.objective),
         "value": math.nan if trial.value is None else trial.value,
         "epoch": trial.best_epoch,

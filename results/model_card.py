@@ -14,12 +14,13 @@ from typing import Any
 from results.card_data import data_section, leaks_of
 from results.card_origin import origin_section, training_section
 from results.card_results import limits, results_section, summary
+from results.confirmation import Confirmation, load_confirmation
 from results.contest import Contest, contest
 from results.evaluation import load_evaluations
 from results.export_choice import MODEL_NAME, Choice, class_colors
 from results.export_folder import CONFIG_NAME, FLEXUNET_NAME
 from results.markdown import block, bullets, code, plain, table
-from results.records import StudyRecord
+from results.records import RecordError, StudyRecord
 from results.words import NONE, count
 
 
@@ -90,6 +91,16 @@ class CardFacts:
         return load_evaluations(self.study.path)
 
     @cached_property
+    def set_aside(self) -> Confirmation | None:
+        """The study's confirmation, finished or not, that the choice was made without."""
+        if self.choice.confirmation is not None:
+            return None
+        try:
+            return load_confirmation(self.study.path, self.study)
+        except RecordError:  # nothing of it is told here
+            return None
+
+    @cached_property
     def contest(self) -> Contest:
         """The config and the baselines, measured on the best images that there are."""
         choice = self.choice
@@ -107,7 +118,7 @@ def model_card(facts: CardFacts) -> str:
         *data_section(facts.study, facts.terms),
         *results_section(facts.contest, facts.choice),
         "## Limits",
-        bullets(limits(facts.contest, facts.choice, facts.scored)),
+        bullets(limits(facts.contest, facts.choice, facts.scored, facts.set_aside)),
         *training_section(facts.study, facts.choice.trial, facts.config),
         *_files(facts),
         *_formats(facts.conversion),
@@ -130,10 +141,17 @@ def _what(facts: CardFacts) -> Iterator[str]:
     yield (
         f"A FlexUNet, an encoder-decoder network with skip connections, that gives every pixel of "
         f"an image one of {count(len(names), 'class').replace('classs', 'classes')}: "
-        f"{', '.join(names)}. It was found by a search of {count(len(study.trials), 'trial')} with "
-        "flexunet-search."
+        f"{', '.join(names)}. {_found_by(facts)}"
     )
-    yield bullets([*summary(facts.contest, facts.choice)])
+    yield bullets([*summary(facts.contest, facts.choice, facts.set_aside)])
+
+
+def _found_by(facts: CardFacts) -> str:
+    trials = f"{count(len(facts.study.trials), 'trial')} with flexunet-search"
+    baseline = facts.choice.trial.baseline
+    if baseline is None:
+        return f"Its config was found by a search of {trials}."
+    return f"Its config is the baseline “{plain(baseline)}”, given to a search of {trials}."
 
 
 def _use(facts: CardFacts) -> Iterator[str]:
@@ -152,9 +170,14 @@ def _use(facts: CardFacts) -> Iterator[str]:
         "missed or invented stands in the study's report.",
     ]
     if facts.contest.source != "confirmed":
-        untested.insert(
-            0, "Images that chose nothing: the test split was not scored. `confirm` does."
-        )
+        aside = facts.set_aside
+        why = "the test split was not scored. `confirm` does."
+        if aside is not None and aside.incumbent is not None:
+            why = (
+                "this training was not scored on them. The study's confirmation, which trained its "
+                "candidates anew, is left aside here, as asked."
+            )
+        untested.insert(0, f"Images that chose nothing: {why}")
     yield "It was **not** tested for:"
     yield bullets(untested)
 

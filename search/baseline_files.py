@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_pipeline.operations import FILLED, OPERATIONS
+from results.unread import unread_fields
 from search.settings import Baseline
 
 if TYPE_CHECKING:
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
 Study = TypeVar("Study", bound="StudyConfig")
 SECTIONS = ("model", "train", "augment")
 Load = Callable[[Path], "TrialConfig"]
-
-# Fields that change nothing by the value of another: (field, other field, values that read it).
-_READ_BY = (
-    ("train.weight_decay", "train.optimizer", ("adamw",)),
-    ("train.plateau_factor", "train.schedule", ("reduce_on_plateau",)),
-    ("train.plateau_patience", "train.schedule", ("reduce_on_plateau",)),
-    ("train.focal_gamma", "train.loss", ("focal", "focal_dice")),
-    ("train.tversky_alpha", "train.loss", ("tversky", "focal_tversky")),
-    ("train.tversky_beta", "train.loss", ("tversky", "focal_tversky")),
-)
 
 
 def fill_baselines(config: Study, folder: Path | None, load: Load) -> tuple[Study, list[str]]:
@@ -96,8 +87,9 @@ def differences(
         path: The file.
     """
     values = _values(constants)
+    unread = unread_fields(values)
     for name, value in values.items():
-        if name in config.space or name in given or name in _unread(values):
+        if name in config.space or name in given or name in unread:
             continue
         section, field = name.split(".")
         own = getattr(getattr(config, section), field)
@@ -110,10 +102,6 @@ def differences(
                 f"{name}: the study has the constant {own!r}, {path} {value!r}; make it searched, "
                 "or give it in params"
             )
-
-
-def _unread(values: Mapping[str, Any]) -> set[str]:
-    return {name for name, other, readers in _READ_BY if values[other] not in readers}
 
 
 def _shares(probability: Mapping[str, float], values: Mapping[str, Any]) -> dict[str, float]:
@@ -143,7 +131,7 @@ def with_recipe(
     notes = [
         f"the baseline {path.name} has {name} {own[name]!r}, the file {value!r}"
         for name, value in values.items()
-        if own[name] != value and name not in _unread(values)
+        if own[name] != value and name not in unread_fields(values)
     ]
     others = [other for other in config.search.baselines if other.name != path.name]
     baselines = (Baseline(name=path.name, params=params), *others)

@@ -16,7 +16,7 @@ def chosen_by_validation(findings: Findings) -> list[Caution]:
         return [
             Caution(
                 "not confirmed",
-                f"Not confirmed: chosen as the best of {count(scored, 'validation score')} and "
+                f"Not confirmed: chosen among {count(scored, 'validation score')} and "
                 "measured on the same images, so fresh images will show less.",
                 f"{CONFIRM} retrains the best configs over several seeds and scores them on the "
                 "untouched test split.",

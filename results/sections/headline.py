@@ -135,7 +135,7 @@ def _caution(found: Contest) -> str:
             "chose. Confirm it on the untouched test split before quoting it."
         )
     return (
-        f"The best of {scored:,} validation scores, each at its best epoch, chosen and measured on "
+        f"Chosen among {scored:,} validation scores, each at its best epoch, and measured on "
         "the same images: fresh ones will show less. Confirm it on the untouched test split "
         "before quoting it."
     )

@@ -39,7 +39,7 @@ def of(study: StudyRecord, **changes: object) -> Mapping[str, Caution]:
 def test_an_unscored_short_search_is_told_as_such(make_study: MakeStudy) -> None:
     found = of(studied(make_study))
 
-    assert "chosen as the best of 3 validation scores" in found["not confirmed"].text
+    assert "chosen among 3 validation scores" in found["not confirmed"].text
     assert "flexunet-search confirm STUDY_DIR" in found["not confirmed"].action
     assert "flexunet-search score STUDY_DIR" in found["not scored"].action
     assert "2 scored trials for 6 searched fields" in found["few trials"].text

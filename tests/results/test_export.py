@@ -83,7 +83,9 @@ def test_the_checkpoint_and_the_commands_come_along(copy: Path, tmp_path: Path) 
     assert [name for name, _ in done.files] == names
     assert dict(done.files)["best.keras"] == (out / "best.keras").stat().st_size
     assert (out / "best.keras").read_bytes() == model_bytes(f"trial {best.number}")
-    assert done.choice.startswith(f"trial {best.number}, the best of 24 trials by mean_")
+    complete = len(load_study(copy).with_state("COMPLETE"))
+    among = f"the best of {complete} COMPLETE trials (of 24)"
+    assert done.choice.startswith(f"trial {best.number}, {among} by mean_")
     assert done.next_command == f"flexunet-search train {out / 'best.yaml'} OUT_DIR"
     header = (out / "best.yaml").read_text(encoding="utf-8").splitlines()[:4]
     assert "#   flexunet-search train best.yaml OUT_DIR" in header

@@ -124,6 +124,9 @@ def test_a_confirmed_config_is_measured_by_its_trainings(confirmed: Path) -> Non
     heads = rows_of(card, "class | Dice")["class"]
     place = heads.index("this model")
     assert rows_of(card, "class | Dice")["Fray"][place] == f"{alone['Fray']:.3f}"
+    means = class_intervals(own).set_index("class")["dice"]
+    own_mean = means["mean foreground"]
+    assert f"**This model alone:** mean foreground Dice {own_mean:.3f}, worst class" in card
     assert "Not confirmed" not in card
     assert "--top 2 --seeds 2" in card
 
@@ -140,6 +143,65 @@ def test_another_trial_is_measured_as_what_it_is(confirmed: Path) -> None:
     assert f"export STUDY_DIR OUT_DIR --trial {other.number}" in card
 
 
+def test_what_leaves_a_confirmation_aside_says_so(confirmed: Path) -> None:
+    study = load_study(confirmed)
+    searched = choose(study, searched=True)
+    card = model_card(CardFacts(study, searched, exported_config(study, searched)))
+    for card_of_it in (card, card_of(confirmed, searched.trial.number)):
+        assert "the test split was not scored" not in card_of_it
+        assert "this training was not scored on them. The study's confirmation" in card_of_it
+        assert "untouched test split" not in card_of_it
+        assert (
+            "measured on the images that chose its epoch: fresh ones will show less" in card_of_it
+        )
+    assert "left aside, as asked: quote its scores instead" in card
+    assert "export STUDY_DIR OUT_DIR --searched\n" in card
+
+
+def test_a_confirmation_that_is_not_finished_is_told(scored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "begun"
+    shutil.copytree(scored, path)
+    names = write_confirmation(path, Simulation(), seeds=2, top=2)
+    shutil.rmtree(path / "confirm" / "runs" / names[-1])
+    assert f"The confirmation is not finished: {len(names) - 1} of {len(names)}" in card_of(path)
+
+
+def test_a_trial_that_was_stopped_with_a_higher_score_is_told(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path / "stopped", Simulation(trials=24, running=0)))
+    best = study.incumbent
+    assert best is not None
+    pruned = study.with_state("PRUNED")[0]
+    (pruned.path / "best.keras").write_bytes(b"a model")
+    higher = replace(pruned, value=0.99)
+    trials = tuple(higher if trial is pruned else trial for trial in study.trials)
+    study = replace(study, trials=trials)
+    card = model_card(CardFacts(study, choose(study), exported_config(study, choose(study))))
+    assert f"Trial {pruned.number}, which the search stopped early, had a higher score" in card
+    assert "0.990, and is no candidate." in card
+    asked = choose(study, pruned.number)
+    card = model_card(CardFacts(study, asked, exported_config(study, asked)))
+    assert "by the number of its trial, which the search stopped early." in card
+
+
+def test_a_baseline_was_not_found_by_the_search(study_dir: Path) -> None:
+    study = load_study(study_dir)
+    baseline = next(trial for trial in study.baselines if trial.value is not None)
+    card = card_of(study_dir, baseline.number)
+    assert f"Its config is the baseline “{baseline.baseline}”, given to a search of" in card
+    assert "Its config was found by a search of" in card_of(study_dir)
+
+
+def test_settings_that_nothing_reads_are_left_out(study_dir: Path) -> None:
+    study = load_study(study_dir)
+    choice = choose(study)
+    config = exported_config(study, choice)
+    config["train"] |= {"loss": "cross_entropy", "schedule": "cosine"}
+    config["train"] |= {"focal_gamma": 2.5, "plateau_patience": 7, "warmup_steps": 3}
+    card = model_card(CardFacts(study, choice, config))
+    assert "warmup_steps 3" in card
+    assert not re.search(r"focal_gamma|plateau_patience", card)
+
+
 def test_a_leak_is_the_first_thing_that_it_says(tmp_path: Path) -> None:
     card = card_of(write_study(tmp_path / "leaking", Simulation(trials=4, running=0, leak=True)))
     top = card.split("## ")[0]
@@ -150,7 +212,10 @@ def test_a_leak_is_the_first_thing_that_it_says(tmp_path: Path) -> None:
 
 def test_terms_are_those_of_the_record_or_it_says_that_there_are_none(study_dir: Path) -> None:
     card = card_of(study_dir)
-    assert "**Licence:** not stated in dataset.yaml; ask the data's owner before using" in card
+    licence = (
+        "**Licence:** not recorded (`license` in dataset.yaml states it); ask the data's owner"
+    )
+    assert licence in card
     card = card_of(study_dir, terms={"license": "no_commercial *use*", "citation": "A & B"})
     assert "**Licence:** no_commercial \\*use\\*" in card
     assert "**Cite:** A &amp; B" in card

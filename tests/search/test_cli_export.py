@@ -20,7 +20,7 @@ def test_it_says_what_was_chosen_written_and_comes_next(
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].startswith("trial ")
-    assert "the best of 6 trials by mean_foreground_dice" in lines[0]
+    assert "the only COMPLETE trial (of 6) by mean_foreground_dice" in lines[0]
     assert lines[1] == f"exported: {out}"
     assert [line.split()[0] for line in lines[2:-1]] == [
         "MODEL_CARD.md",
