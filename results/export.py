@@ -209,8 +209,10 @@ def _flexunet(
             counts=_images(study),
             notes=notes,
         )
-    except ValueError as error:
-        raise ExportError(f"{study.path / 'study.yaml'}: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:  # what was written by hand, too
+        raise ExportError(
+            f"{study.path / 'study.yaml'}: expected a config as a study has it: {error}"
+        ) from None
     if options.strict and made.lost:
         shown = "\n".join(f"  - {line}" for line in made.lost)
         raise ExportError(

@@ -20,7 +20,15 @@ from pydantic import ValidationError
 
 from results.curves import Curve as Curve
 from results.curves import curve_of, parse_lines, unknown_classes
-from results.schemas import Cost, Failure, ParameterValue, StudyFile, TrialFile, TrialState
+from results.schemas import (
+    Cost,
+    DataFile,
+    Failure,
+    ParameterValue,
+    StudyFile,
+    TrialFile,
+    TrialState,
+)
 
 FORMAT = 1
 
@@ -262,6 +270,11 @@ def _read_data(reading: Reading) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         reading.problem(path, f"expected an object, received {type(data).__name__}")
+        return {}
+    try:
+        DataFile.model_validate(data)
+    except ValidationError as error:
+        reading.invalid(path, error)
         return {}
     return data
 

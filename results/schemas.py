@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -48,6 +48,42 @@ class StudyFile(BaseModel):
     hardware: dict[str, Any] = {}
     objective: str = "mean_foreground_dice"
     pruning_metric: str | None = None
+
+
+Count = Annotated[int, Field(ge=0)]
+Part = Annotated[int, Field(ge=0, le=255)]
+
+
+class SplitFacts(BaseModel):
+    """What data.json says of a split; the mappings are by class."""
+
+    images: Count = 0
+    groups: Count = 0
+    pixels: dict[str, Count] = {}
+    images_with: dict[str, Count] = {}
+    groups_with: dict[str, Count] = {}
+
+
+class FindingFacts(BaseModel):
+    """What data.json says of something that the audit found."""
+
+    severity: str = ""
+    message: str = ""
+    files: list[str] = []
+
+
+class DataFile(BaseModel):
+    """The contents of data.json, as far as they are read; older versions told less."""
+
+    source: str | None = None
+    classes: list[str] = []
+    colors: dict[str, tuple[Part, Part, Part]] | None = None
+    image_shape: tuple[Count, Count, Count] | None = None
+    splits: dict[str, SplitFacts] = {}
+    skipped: list[dict[str, Any]] = []
+    findings: list[FindingFacts] = []
+    license: str | None = None
+    citation: str | None = None
 
 
 class TrialFile(BaseModel):

@@ -277,6 +277,14 @@ def test_the_reference_finds_the_images_where_the_study_did(
     assert f"; - {note}" in text
 
 
+def test_a_config_that_was_broken_by_hand_is_told(copy: Path, tmp_path: Path) -> None:
+    header = yaml.safe_load((copy / "study.yaml").read_text(encoding="utf-8"))
+    header["config"]["train"]["batch_size"] = {}
+    (copy / "study.yaml").write_text(yaml.safe_dump(header), encoding="utf-8")
+    with pytest.raises(ExportError, match=r"study\.yaml: expected a config as a study has it"):
+        export_best(copy, tmp_path / "best", ExportOptions(formats=("flexunet",)))
+
+
 def test_classes_without_colours_have_no_rgb_map(make_study: MakeStudy, tmp_path: Path) -> None:
     path = make_study(trials=3, running=0, schema="first")
     with pytest.raises(ExportError, match=r"a colour of each class in .*data\.json"):

@@ -198,6 +198,27 @@ def test_python_objects_in_yaml_are_refused(copy: Path) -> None:
         load_study(copy)
 
 
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"splits": 5}, "splits: Input should be a valid dictionary, received 5"),
+        ({"splits": {"train": {"images": None}}}, "splits.train.images: Input should be a valid"),
+        ({"splits": {"train": {"pixels": {"Fray": "x"}}}}, "splits.train.pixels.Fray: "),
+        ({"colors": {"Fray": [0, 0, 256]}}, "colors.Fray.2: "),
+        ({"image_shape": [1e300]}, "image_shape.0: "),
+        ({"findings": [{"files": 3}]}, "findings.0.files: "),
+    ],
+)
+def test_a_record_of_the_data_of_other_types_is_told(
+    copy: Path, changed: dict[str, object], problem: str
+) -> None:
+    data = json.loads((copy / "data.json").read_text(encoding="utf-8"))
+    (copy / "data.json").write_text(json.dumps(data | changed), encoding="utf-8")
+    with pytest.raises(RecordError) as caught:
+        load_study(copy)
+    assert caught.value.problems[0].startswith(f"data.json: {problem}")
+
+
 def test_all_problems_are_told_at_once(copy: Path) -> None:
     (copy / "data.json").write_text("{", encoding="utf-8")
     (copy / "trials" / "00001" / "trial.json").write_text("[", encoding="utf-8")
