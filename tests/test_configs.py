@@ -45,6 +45,26 @@ def test_its_header_states_command_time_and_score(path: Path) -> None:
         assert re.search(r"\d", text), f"expected a number after {promise}"
 
 
+def test_the_gpu_configs_reference_recipe_is_the_published_one_but_for_what_it_names() -> None:
+    folder = CONFIGS[0].parent
+    recipe = StudyConfig.constants(folder / "magnetic_tile_reference.config")
+    config = StudyConfig.load(folder / "magnetic_tile.yaml")
+    baseline = next(each for each in config.search.baselines if each.name == "reference recipe")
+    trial = config.at(baseline.params)
+
+    unlike = {
+        f"{section}.{name}"
+        for section in ("model", "train", "augment")
+        for name, value in getattr(trial, section)
+        if value != getattr(getattr(recipe, section), name)
+    }
+    text = (folder / "magnetic_tile.yaml").read_text(encoding="utf-8")
+    named = text.partition("config: magnetic_tile_reference.config")[2].partition("- name:")[0]
+    assert trial.model == recipe.model
+    assert unlike
+    assert [name for name in unlike if f"{name}: " not in named] == []
+
+
 def test_its_baselines_are_whole_points_of_the_space(path: Path) -> None:
     config = StudyConfig.load(path)
     for baseline in config.search.baselines:
