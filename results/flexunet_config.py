@@ -296,12 +296,17 @@ def _again(entry: _Entry, lines: Mapping[tuple[str, str], int]) -> str | None:
 def _literal(entry: _Entry) -> tuple[Any, str | None]:
     """Return the value, or None and what is wrong with it."""
     kind = SECTIONS[entry.section][entry.key]
+    text = entry.text.replace("%%", "%")  # as configparser's interpolation does
     try:
         with warnings.catch_warnings():  # of a path such as "C:\data", which is read as meant
             warnings.simplefilter("ignore")
-            value = ast.literal_eval(entry.text)
+            value = ast.literal_eval(text)
+            again = _key_again(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        value = _NOTHING
+        value, again = _NOTHING, None
+    if again is not None:
+        where = f"{entry.section}.{entry.key}"
+        return None, f"{where}: expected each key once, received {again!r} again"
     if value is not _NOTHING and kind.accepts(value):
         return value, None
     literal = "" if value is not _NOTHING else ", as a Python literal"
@@ -312,6 +317,13 @@ def _literal(entry: _Entry) -> tuple[Any, str | None]:
 
 
 _NOTHING = object()
+
+
+def _key_again(text: str) -> Any:
+    """Return a key that a dict names twice, of which Python takes the last; None without one."""
+    root = ast.parse(text.strip(), mode="eval").body
+    keys = [ast.literal_eval(key) for key in root.keys if key] if isinstance(root, ast.Dict) else []
+    return next((key for index, key in enumerate(keys) if key in keys[:index]), None)
 
 
 def _short(text: str, bare: bool = False) -> str:

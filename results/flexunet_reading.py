@@ -169,6 +169,8 @@ class _Reader:
 
     def _classes(self, source: Path | None) -> dict[str, list[int]] | None:
         """Return the classes that rgb_map names by colour alone; None: dataset.yaml names them."""
+        masks = self.file.values.get("mask", {}).get("mask_file_format")
+        self.choose("mask", "mask_file_format", masks, (".png", ".npz"))
         count = self.take("model", "num_classes", "data.classes")
         if count == 1:
             self.notes.append("model.num_classes: 1 (sigmoid) becomes 2 classes with softmax")

@@ -47,6 +47,23 @@ def test_a_value_may_go_on_in_indented_lines(tmp_path: Path) -> None:
     assert read(tmp_path, text)["mask"]["rgb_map"] == {(0, 0, 0): 0, (255, 0, 0): 1}
 
 
+def test_a_doubled_percent_sign_is_one_as_configparser_has_it(tmp_path: Path) -> None:
+    text = "[test]\nimages_dir = './100%%/test/images/'\n"
+    reference = configparser.ConfigParser()
+    reference.read_string(text)
+
+    assert read(tmp_path, text)["test"]["images_dir"] == "./100%/test/images/"
+    assert ast.literal_eval(reference["test"]["images_dir"]) == "./100%/test/images/"
+
+
+def test_a_colour_twice_is_an_error(tmp_path: Path) -> None:
+    text = "[mask]\nrgb_map = {(0,0,0): 0, (9,9,9): 2, (9, 9, 9): 1}\n"
+
+    assert problems_of(tmp_path, text) == (
+        "line 2: mask.rgb_map: expected each key once, received (9, 9, 9) again",
+    )
+
+
 def test_the_lines_of_keys_are_known(tmp_path: Path) -> None:
     path = tmp_path / "a.config"
     path.write_text("[model]\n\nnum_layers = 3\n[train]\nepochs = 1\n", encoding="utf-8")

@@ -207,6 +207,7 @@ def test_what_is_left_out_and_harmless_is_noted(tmp_path: Path) -> None:
         ("model", {"clipvalue": None}, "model.clipvalue: expected a value, received none"),
         ("model", {"num_classes": 5}, "expected each index of 0 to num_classes - 1 = 4 once"),
         ("mask", {"rgb_map": {(0, 0, 0): 0, (1, 1, 1): 0}}, "received [0, 0]"),
+        ("mask", {"mask_file_format": ".gif"}, "mask_file_format: expected '.png' or '.npz'"),
         ("mask", {"rgb_map": None}, "mask.rgb_map: expected a value, received none"),
         (
             "valid",
