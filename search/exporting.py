@@ -66,7 +66,7 @@ def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Expo
     services = Services(
         schema=json_schema(),
         convert=functools.partial(convert, study, data) if options.model_formats else None,
-        terms=data_terms(data) if data is not None else {},
+        terms=data_terms(data, study.data.get("source")) if data is not None else {},
     )
     return export_best(study_dir, out_dir, options, services)
 

@@ -82,15 +82,21 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
     return Recorded(str(record["identity"]), leaks)
 
 
-def data_terms(data: DataConfig) -> dict[str, str]:
-    """Return what dataset.yaml states of license and citation, by field; empty without it."""
+def data_terms(data: DataConfig, source: str | None = None) -> dict[str, str]:
+    """Return what dataset.yaml states of license and citation, by field; empty without it.
+
+    Args:
+        data: The data.
+        source: Where a study says that its data come from: a folder that by now holds others has
+            terms of its own. None: whatever is there.
+    """
     if data.source == SYNTHETIC:  # a folder that was drawn earlier may not state it
         return {"license": SYNTHETIC_LICENSE}
     try:
         info = read_dataset_yaml(Path(data.source).expanduser())
     except DataError:
         return {}
-    return info.terms if info else {}
+    return info.terms if info and source in (None, info.source) else {}
 
 
 @dataclass(frozen=True)

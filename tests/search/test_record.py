@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from data_pipeline.config import DataConfig
+from data_pipeline.dataset_yaml import DatasetInfo, write_dataset_yaml
 from data_pipeline.prepare import prepare
 from search.config import StudyConfig
 from search.record import data_terms, record_study
@@ -27,3 +28,11 @@ def test_terms_that_nothing_states_are_none(tmp_path: Path) -> None:
     assert data_terms(DataConfig(source=str(tmp_path / "nowhere"))) == {}
     (tmp_path / "dataset.yaml").write_text("[", encoding="utf-8")
     assert data_terms(DataConfig(source=str(tmp_path))) == {}
+
+
+def test_terms_of_other_data_in_the_same_folder_are_none(tmp_path: Path) -> None:
+    classes = {"background": (0, 0, 0), "Crack": (9, 9, 9)}
+    write_dataset_yaml(tmp_path, DatasetInfo("tiles", "the tiles", classes, license="free"))
+    data = DataConfig(source=str(tmp_path))
+    assert data_terms(data) == data_terms(data, "the tiles") == {"license": "free"}
+    assert data_terms(data, "other tiles") == {}
