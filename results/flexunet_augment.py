@@ -78,6 +78,16 @@ _REFUSED = {
     "brightness": _MASKS,
     "contrast": _MASKS,
 }
+_WRITTEN = (
+    "horizontal_flip",
+    "vertical_flip",
+    "quarter_turns",
+    "rotation",
+    "scale",
+    "shear",
+    "barrel",
+    "pincushion",
+)
 ELASTIC = 0.03
 """What a [deformation] becomes: its strength depends on code, not on its numbers alone."""
 _PHOTOMETRIC = ("sharpening", "brightening")
@@ -111,8 +121,8 @@ def to_augmentor(augment: Mapping[str, Any]) -> Augmentor:
         if _is_on(augment, name):
             _switch_on(found, name, augment[name])
     if found.used:
-        shares = {name: _share(augment, name) for name in OPERATIONS if _is_on(augment, name)}
-        nearest = "those that are on, each alone, on a copy of its own"
+        shares = {name: _share(augment, name) for name in _WRITTEN if _is_on(augment, name)}
+        nearest = "each alone, on a copy of its own"
         found.lost.append(("augment.probability", shares, nearest))
         if any(name in shares for name in ("rotation", "scale", "shear")):
             border = augment.get("border", "reflect")

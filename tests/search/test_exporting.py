@@ -47,6 +47,7 @@ def study(tmp_path: Path, synthetic_folder: Path) -> Path:
     (path / "study.yaml").write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
     data = json.loads((path / "data.json").read_text(encoding="utf-8"))
     data |= {"image_shape": [SIZE, SIZE, 1], "fingerprint": store.fingerprint}
+    data["source"] = store.source
     (path / "data.json").write_text(json.dumps(data), encoding="utf-8")
     return path
 
