@@ -25,7 +25,6 @@ from results.flexunet_mapping import (
     rgb,
 )
 
-_GRACE_EPOCHS = 5  # a search's own, which a shorter recipe cannot wait for
 _ACTIVATIONS = ("relu", "mish", "gelu", "silu", "elu", "leaky_relu")
 
 
@@ -61,9 +60,6 @@ def from_flexunet(file: FlexUNetFile, folder: Path) -> Imported:
         "train": reader.train(),
         "augment": reader.augment(),
     }
-    epochs = tree["train"].get("epochs")
-    if epochs is not None and epochs < _GRACE_EPOCHS:
-        tree["search"] = {"grace_epochs": epochs}
     return Imported(tree, reader.notes, reader.problems, reader.lines)
 
 

@@ -21,7 +21,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.operations import COLOR_ONLY, FILLED, OPERATIONS
 from model.config import ModelConfig, TrainConfig
 from search.baseline_files import fill_baselines, with_recipe
-from search.flexunet_import import FlexUNetSource, read_source, search_around
+from search.flexunet_import import FlexUNetSource, read_source, search_around, with_first_rung
 from search.limits import needs_latency
 from search.method_rules import method_problems
 from search.remote_store import RemoteFolder, copy_of, is_remote
@@ -192,7 +192,9 @@ class StudyConfig(Section):
         problems += _override(tree, overrides)
         if "provenance" in tree:  # an export
             tree = _as_recorded(tree)
-        notes = list(source.notes) if isinstance(source, FlexUNetSource) else []
+        notes: list[str] = []
+        if isinstance(source, FlexUNetSource):
+            tree, notes = with_first_rung(tree), list(source.notes)
         try:
             config = cls.from_tree(tree, str(path), source.line, path.parent)
             if around and not problems:
@@ -220,6 +222,8 @@ class StudyConfig(Section):
         if source.problems:
             raise ConfigError(str(path), source.problems)
         tree = _as_recorded(source.tree) if "provenance" in source.tree else source.tree
+        if isinstance(source, FlexUNetSource):
+            tree = with_first_rung(tree)
         if isinstance(tree.get("search"), Mapping):  # a point of a space knows no other points
             dropped = ("baselines", "warm_start")
             tree = {**tree, "search": {k: v for k, v in tree["search"].items() if k not in dropped}}

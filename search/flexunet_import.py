@@ -14,6 +14,7 @@ from typing import Any
 
 from results.flexunet_config import FlexUNetFileError, read_flexunet
 from results.flexunet_reading import from_flexunet
+from search.settings import SearchSettings
 from search.yaml_source import YamlSource
 
 SUFFIXES = (".config", ".cfg", ".ini")
@@ -56,6 +57,21 @@ def read_source(path: Path) -> YamlSource | FlexUNetSource:
     """Read a config by its suffix: a file of the reference, or YAML."""
     reader = FlexUNetSource if path.suffix.lower() in SUFFIXES else YamlSource
     return reader.read(path)
+
+
+def with_first_rung(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree whose search stops no trial before its epochs end, where these are few.
+
+    Args:
+        tree: A config read from a file of the reference, overrides applied: what it says of the
+            search stays.
+    """
+    train, search = tree.get("train"), tree.get("search") or {}
+    epochs = train.get("epochs") if isinstance(train, Mapping) else None
+    first = SearchSettings.model_fields["grace_epochs"].default
+    if not isinstance(epochs, int) or not isinstance(search, Mapping) or not 0 < epochs < first:
+        return dict(tree)
+    return {**tree, "search": {"grace_epochs": epochs, **search}}
 
 
 def search_around(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,19 @@ def test_a_recipe_of_few_epochs_loads(tmp_path: Path) -> None:
 
     assert StudyConfig.load(path).train.epochs == 2
     assert StudyConfig.load(path, around=True).search.grace_epochs == 2
+    assert StudyConfig.constants(path).train.epochs == 2
+
+
+def test_epochs_may_be_few_on_top(tmp_path: Path) -> None:
+    for around in (False, True):
+        config = StudyConfig.load(RECIPE, ["train.epochs=3"], around=around)
+        assert (config.train.epochs, config.search.grace_epochs) == (3, 3)
+    path = changed(tmp_path, "epochs     = 100", "epochs     = 2")
+    assert StudyConfig.load(path, ["train.epochs=30"]).search.grace_epochs == 5
+    with pytest.raises(ConfigError, match="grace_epochs: expected at most"):
+        StudyConfig.load(RECIPE, ["train.epochs=3", "search.grace_epochs=4"])
+    with pytest.raises(ConfigError, match=r"train\.epochs: "):
+        StudyConfig.load(RECIPE, ["train.epochs=0"])
 
 
 def test_values_out_of_range_are_told_with_the_line_of_the_file(tmp_path: Path) -> None:
