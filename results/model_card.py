@@ -130,8 +130,8 @@ def model_card(facts: CardFacts) -> str:
 def _warning(facts: CardFacts) -> Iterator[str]:
     for leak in leaks_of(facts.study):
         yield (
-            f"> **The data leak: do not trust the scores below.** {plain(leak.rstrip('.'))}. They "
-            "are of images that the model has seen in training."
+            f"> **The data leak: do not trust the scores below.** {plain(leak.rstrip('.'))}. Some "
+            "of them are of objects that the model or its choice has seen."
         )
 
 
