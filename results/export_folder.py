@@ -50,10 +50,17 @@ def keep_evaluations(out: Path, made: Path) -> tuple[str, ...]:
 
     Returns:
         Their names.
+
+    Raises:
+        OSError: where one cannot be copied, naming the first file of it.
     """
     kept = evaluations(out)
     for path in kept:
-        shutil.copytree(path, made / path.name, symlinks=True)
+        try:
+            shutil.copytree(path, made / path.name, symlinks=True, copy_function=shutil.copyfile)
+        except shutil.Error as error:  # a list of (from, to, why)
+            name, _, why = error.args[0][0]
+            raise OSError(f"{name}: cannot be kept: {why}") from None
     return tuple(path.name for path in kept)
 
 

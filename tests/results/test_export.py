@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,25 @@ def test_evaluations_beside_an_exported_model_are_kept(copy: Path, tmp_path: Pat
     assert held == ["MODEL_CARD.md", "best.yaml", "evaluation-test-tiles"]
     assert (out / "evaluation-test-tiles" / "evaluation.json").read_text() == "{}"
     assert "evaluation-test" not in (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_no_room_for_an_evaluation_leaves_all_as_it_was(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = export_best(copy, tmp_path / "best", ExportOptions(formats=("yaml",))).out
+    (out / "evaluation-test-tiles").mkdir()
+    (out / "evaluation-test-tiles" / "evaluation.json").write_text("{}", encoding="utf-8")
+    (out / "best.yaml").write_text("old", encoding="utf-8")
+
+    def full(source: str, target: str, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("results.export_folder.shutil.copyfile", full)
+    with pytest.raises(OSError, match=r"evaluation\.json: cannot be kept: .*No space left"):
+        export_best(copy, out, ExportOptions(formats=("yaml",)))
+    assert (out / "best.yaml").read_text(encoding="utf-8") == "old"
+    assert (out / "evaluation-test-tiles" / "evaluation.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_an_evaluation_alone_is_no_earlier_export(copy: Path, tmp_path: Path) -> None:
