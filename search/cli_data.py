@@ -206,6 +206,9 @@ def offline_augment(
     ] = "train",
 ) -> None:
     """Copy a data set with augmented training images, for a trainer that cannot augment."""
+    from search.quiet import start_tensorflow
+
+    start_tensorflow()
     from data_pipeline.offline import offline_augment as augment
     from search.config import StudyConfig
     from search.progress import image_progress
@@ -290,6 +293,9 @@ def preview(
     ),
 ) -> None:
     """Show what a config's augmentation does to the training images, masks outlined."""
+    from search.quiet import start_tensorflow
+
+    start_tensorflow()
     from data_pipeline.prepare import prepare
     from data_pipeline.preview import preview as augmented
     from data_pipeline.preview import write_preview

@@ -78,25 +78,27 @@ def predict(
     OUT cannot be written.
     """
     from search.predict_inputs import find_images
-    from search.quiet import quiet_tensorflow
+    from search.quiet import start_tensorflow
 
     console, workers = Console(), threads or os.cpu_count() or 1
     found = find_images(images, out)
-    with quiet_tensorflow():
-        _use(device, workers)
-        from model.runtimes import open_predictor
-        from search.model_facts import digest_of, facts_of
-        from search.predict_folder import Folder
-        from search.predicting import Options
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    start_tensorflow()
+    _use(device, workers)
+    from model.runtimes import open_predictor
+    from search.model_facts import digest_of, facts_of
+    from search.predict_folder import Folder
+    from search.predicting import Options
 
-        opened = open_predictor(model, threads=workers)
-        facts = facts_of(model, config, opened)
-        options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
-        folder = Folder(out, facts.classes, facts.colors)
-        folder.begin(_record(facts, options, images, digest_of(model)))
-        _describe(console, facts, found)
-        started = time.perf_counter()
-        outcomes = _run(console, opened, facts, folder, found.inputs, options)
+    opened = open_predictor(model, threads=workers)
+    facts = facts_of(model, config, opened)
+    options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
+    folder = Folder(out, facts.classes, facts.colors)
+    folder.begin(_record(facts, options, images, digest_of(model)))
+    _describe(console, facts, found)
+    started = time.perf_counter()
+    outcomes = _run(console, opened, facts, folder, found.inputs, options)
     failed = _summarise(console, outcomes, out, time.perf_counter() - started)
     if failed:
         raise typer.Exit(2 if failed == len(outcomes) else 1)
@@ -111,8 +113,6 @@ def _use(device: str, threads: int) -> None:
     from search.config import ConfigError
     from search.worker import set_up_process
 
-    if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     set_up_process({"cpus_per_trial": threads, "gpus_per_trial": 1})
     if device == "gpu":
         import tensorflow as tf

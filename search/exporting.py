@@ -100,7 +100,7 @@ def convert(
         ExportError: where the study does not tell how its images were resized.
         model.inference.ModelError: as :func:`export_study`.
     """
-    from search.production import stderr_to
+    from search.quiet import quiet_tensorflow
 
     if data is None:
         raise ExportError(
@@ -108,7 +108,7 @@ def convert(
             "images were resized"
         )
     # TensorFlow and the runtimes tell there what devices they found.
-    with tempfile.TemporaryDirectory() as scratch, stderr_to(Path(scratch) / "stderr"):
+    with quiet_tensorflow():
         return _converted(study, data, model_path, folder, formats)
 
 

@@ -34,6 +34,17 @@ def quiet_tensorflow() -> Iterator[None]:
             os.close(terminal)
 
 
+def start_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices: that is when it tells of drivers.
+
+    What it writes later is shown, as nothing could show it after a crash of its own.
+    """
+    with quiet_tensorflow():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
 def _give_back(terminal: int) -> None:
     sys.stderr.flush()
     os.dup2(terminal, 2)

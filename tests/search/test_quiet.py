@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +35,13 @@ def test_an_error_that_speaks_to_the_user_stands_alone(capfd: pytest.CaptureFixt
         fail(ValueError("expected a model"))
 
     assert capfd.readouterr().err == ""
+
+
+def test_tensorflow_starts_quietly_where_it_would_tell_of_drivers() -> None:
+    """In a process of its own: it tells once, on import."""
+    code = "import os; from search.quiet import start_tensorflow; start_tensorflow(); "
+    code += "import tensorflow as tf; tf.constant(1) + 1; os.write(2, b'after')"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert done.stderr == b"after"
