@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.sources import IMAGE_SUFFIXES
+from search.predict_folder import MARK
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,20 @@ def find_images(images: str, out: Path | None = None) -> Found:
 
     Args:
         images: What is given.
-        out: The folder to write, maybe within the other: what lies there is no image to predict.
+        out: The folder to write, maybe within the other: what lies there is no image to predict,
+            nor is what lies in a folder of earlier predictions.
 
     Raises:
-        DataError: where there is none.
+        DataError: where there is none, or where ``out`` is the folder itself.
     """
     root, paths = _listed(Path(images).expanduser())
     own = None if out is None else out.expanduser().resolve()
-    paths = [path for path in paths if path.is_file() and own not in path.resolve().parents]
+    if Path(images).expanduser().resolve() == own:
+        expected = "expected a folder of its own for what is written, received that of the images"
+        raise DataError([Problem(images, expected)], "nothing to predict")
+    # A link that leads nowhere is reported with the bad files.
+    there = [path for path in paths if path.is_file() or _leads_nowhere(path)]
+    paths = [path for path in there if own not in path.resolve().parents]
     if not paths:
         expected = f"expected images ({', '.join(IMAGE_SUFFIXES)}), found none"
         raise DataError([Problem(images, expected)], "nothing to predict")
@@ -81,11 +88,17 @@ def _distinct(stems: Sequence[str], files: Sequence[str]) -> list[str]:
 def _listed(given: Path) -> tuple[Path, list[Path]]:
     """Return the folder that names count from, and the files."""
     if given.is_dir():
-        return given, [path for path in sorted(given.rglob("*")) if _is_image(path, given)]
+        found = [path for path in sorted(given.rglob("*")) if _is_image(path, given)]
+        written = {path.parent for path in given.rglob(MARK)} - {given}
+        return given, [path for path in found if written.isdisjoint(path.parents)]
     if given.exists() or not _is_pattern(given):
         return given.parent, [given]
     root = next(folder for folder in given.parents if not _is_pattern(folder))
     return root, sorted(root.glob(str(given.relative_to(root))))
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _is_image(path: Path, root: Path) -> bool:

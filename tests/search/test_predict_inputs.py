@@ -62,3 +62,29 @@ def test_what_was_written_before_and_hidden_files_are_no_images(tmp_path: Path) 
 def test_nothing_to_predict_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"expected images \(.jpg, .*\), found none"):
         find_images(str(tmp_path / name))
+
+
+def test_folders_of_earlier_predictions_are_no_images(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "first/predict.json", "first/masks/a.png", "first/overlays/b/a.jpg")
+
+    assert [each.name for each in find_images(str(tmp_path)).inputs] == ["a"]
+    masks = find_images(str(tmp_path / "first" / "masks"))  # asked for by name
+    assert [each.name for each in masks.inputs] == ["a"]
+    earlier = find_images(str(tmp_path / "first"))
+    assert [each.name for each in earlier.inputs] == ["masks/a", "overlays/b/a"]
+
+
+def test_the_images_folder_is_not_the_one_to_write(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+
+    with pytest.raises(DataError, match="expected a folder of its own for what is written"):
+        find_images(str(tmp_path), tmp_path)
+
+
+def test_links_are_followed_and_one_that_leads_nowhere_is_kept_to_be_told(tmp_path: Path) -> None:
+    touch(tmp_path, "far/a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "far" / "a.png")
+    (tmp_path / "in" / "c.png").symlink_to(tmp_path / "far" / "gone.png")
+
+    assert [each.name for each in find_images(str(tmp_path / "in")).inputs] == ["b", "c"]
