@@ -12,7 +12,7 @@ from pathlib import Path
 from data_pipeline.config import SPLITS, SYNTHETIC, Color, DataConfig
 from data_pipeline.dataset_yaml import DATASET_YAML, DatasetInfo, read_dataset_yaml
 from data_pipeline.fingerprint import fingerprint_of
-from data_pipeline.prepare import prepare, store_root
+from data_pipeline.prepare import prepare, store_root, try_open
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.sources import Dataset, Item, find_dataset, resolve_source
 from data_pipeline.splits import group_names
@@ -239,13 +239,30 @@ def _copies(items: Sequence[Item], facts: ModelFacts) -> tuple[str, ...] | None:
     if facts.data is None or facts.data.source == SYNTHETIC:
         return None
     try:
-        known = [item.image for item in find_dataset(facts.data).items if item.split != "test"]
-        sizes = {item.image.stat().st_size for item in items}
-        # Files of other sizes are no copies: few are read.
-        digests = {_digest(path) for path in known if path.stat().st_size in sizes}
-        return tuple(item.stem for item in items if _digest(item.image) in digests)
+        dataset = find_dataset(facts.data)
+        seen = _seen(dataset, facts.data, facts.fingerprint)
+        copies = _alike(items, dataset.items if seen is None else seen)
     except (DataError, OSError):
         return None
+    return None if seen is None and copies else copies
+
+
+def _seen(dataset: Dataset, config: DataConfig, fingerprint: str | None) -> tuple[Item, ...] | None:
+    """What is not for the test; None where splits were dealt, and how is not at hand any more."""
+    if dataset.divided:
+        return tuple(item for item in dataset.items if item.split != "test")
+    store = try_open(store_root(config, dataset) / (fingerprint or "none")[:16])
+    if store is None or store.fingerprint != fingerprint:
+        return None
+    tested = set(store.splits["test"].stems) if "test" in store.splits else set()
+    return tuple(item for item in dataset.items if item.stem not in tested)
+
+
+def _alike(items: Sequence[Item], known: Sequence[Item]) -> tuple[str, ...]:
+    sizes = {item.image.stat().st_size for item in items}
+    # Files of other sizes are no copies: few are read.
+    digests = {_digest(each.image) for each in known if each.image.stat().st_size in sizes}
+    return tuple(item.stem for item in items if _digest(item.image) in digests)
 
 
 def _digest(path: Path) -> bytes:

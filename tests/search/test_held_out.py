@@ -123,3 +123,20 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
         found(tmp_path / "data")
     write(tmp_path / "data" / "test", "a", square(0, 0, 1), square(0, 0, 1))
     assert found(tmp_path / "data") == ["test/a"]
+
+
+def test_copies_in_the_test_split_that_was_dealt_are_no_training_images(tmp_path: Path) -> None:
+    theirs = write_undivided(tmp_path / "theirs", 12)
+    config = DataConfig(source=str(theirs), image_size=SIDE)
+    store = prepare(config)
+    seen, tested = store.splits["train"].stems[0], store.splits["test"].stems
+    known = facts(tmp_path / "m.keras", data=config, fingerprint=store.fingerprint)
+    ours = tmp_path / "ours"
+    for stem in (seen, *tested):
+        for kind in ("images", "masks"):
+            (ours / kind).mkdir(parents=True, exist_ok=True)
+            [path] = (theirs / kind).glob(f"{stem}.*")
+            shutil.copy(path, ours / kind)
+    assert find_held_out(str(ours), known).copies == (seen,)
+    shutil.rmtree(tmp_path / "theirs.prepared")
+    assert find_held_out(str(ours), known).copies is None
