@@ -30,7 +30,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder to write. Default: evaluation-SPLIT-DATA beside the model.",
+            help="Folder to write. Default: evaluation-SPLIT-DATA beside the model, with "
+            "its name at the end unless it is best.keras.",
         ),
     ] = None,
     split: Annotated[
@@ -61,6 +62,9 @@ def evaluate(
     DIR gets evaluation.csv (the reference's two lines), evaluation.json, evaluation.npz,
     classes.csv and gallery.html.
     """
+    from search.quiet import start_tensorflow
+
+    start_tensorflow()
     from model.runtimes import open_predictor
     from search import evaluating, evaluation_folder
     from search.held_out import find_held_out

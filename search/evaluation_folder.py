@@ -20,13 +20,40 @@ from search.pictures import picks, write_labels, write_photograph
 from search.record import git_revision, versions
 
 MARK = EVALUATION
+PLAIN = "best.keras"
 NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html")
 
 
 def default_folder(facts: ModelFacts, held: HeldOut) -> Path:
-    """Where an evaluation goes unless told otherwise: beside the model."""
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in held.name)
-    return facts.path.absolute().parent / f"evaluation-{held.split}-{name}"
+    """Where an evaluation goes unless told otherwise: beside the model.
+
+    Each file of a model has a folder of its own: a best_int8.tflite must not replace what
+    best.keras scored.
+
+    Raises:
+        FileExistsError: where data of the same name, but from elsewhere, were evaluated there.
+    """
+    parts = ["evaluation", held.split, held.name]
+    if facts.path.name != PLAIN:
+        parts.append(facts.path.name)
+    name = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in "-".join(parts))
+    folder = facts.path.absolute().parent / name
+    earlier, now = _data_of(folder), str(held.root.absolute())
+    if earlier not in (None, now):
+        raise FileExistsError(
+            f"{folder}: expected an evaluation of {now} to replace, found one of {earlier}; "
+            "--out names another folder"
+        )
+    return folder
+
+
+def _data_of(folder: Path) -> str | None:
+    """The data of an earlier evaluation; None without one that can be read."""
+    try:
+        told = json.loads((folder / MARK).read_text(encoding="utf-8"))["data"]["path"]
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    return told if isinstance(told, str) else None
 
 
 def check_folder(out: Path) -> None:

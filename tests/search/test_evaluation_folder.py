@@ -4,6 +4,7 @@ import csv
 import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -105,3 +106,16 @@ def test_pictures_are_of_the_images_they_are_named_after(done: Evaluated, tmp_pa
         hit = int(((truth == seen) & (truth > 0)).sum())
         assert hit == int(done.evaluation.counts[image, 1:, 0].sum())
         assert np.unique(truth).tolist() == [0, 1 if name == "test/a" else 2]
+
+
+def test_each_file_of_a_model_has_a_folder_of_its_own_and_other_data_replace_none(
+    done: Evaluated, tmp_path: Path
+) -> None:
+    path = tmp_path / "best_int8.tflite"
+    out = default_folder(replace(done.facts, path=path), done.held)
+    assert out == tmp_path / "evaluation-test-my_data-best_int8.tflite"
+    write_evaluation(done, Lookup(), default_folder(done.facts, done.held))
+    assert default_folder(done.facts, done.held) == tmp_path / "evaluation-test-my_data"
+    elsewhere = replace(done.held, root=tmp_path / "elsewhere" / "my data")
+    with pytest.raises(FileExistsError, match=r"elsewhere/my data to replace, found one of "):
+        default_folder(done.facts, elsewhere)
