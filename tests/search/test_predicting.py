@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from data_pipeline.tiling import Tiling, blended
 from model.config import ModelConfig
 from model.flexunet import build_flexunet
 from model.inference import Predictor
+from model.runtimes import open_predictor
 from search.counting import decide
 from search.model_facts import ModelFacts
 from search.predict_folder import Folder, Outcome
@@ -212,6 +214,7 @@ def test_a_large_image_is_in_memory_once(tmp_path: Path) -> None:
     side = 6000
     code = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from tests.search.test_predicting import bright_or_dark, facts, run
@@ -255,3 +258,43 @@ def test_tiles_equal_the_whole_away_from_the_border() -> None:
 
     assert difference(0.0) > 1e-3
     assert difference(0.65) < 1e-5
+
+
+def test_a_saved_model_in_colour_is_asked_for_images_of_every_kind(tmp_path: Path) -> None:
+    """Grey ones become RGB, 16 bit become 8, of one pixel or more: as a study would count them."""
+    shape = (16, 16, 3)
+    config = ModelConfig(num_layers=2, base_filters=4)
+    path = tmp_path / "best.keras"
+    build_flexunet(config, shape, 3).save(path)
+    model = open_predictor(path)
+    images = tmp_path / "in"
+    images.mkdir()
+    random = np.random.default_rng(0)
+    written = {
+        "one.png": random.integers(0, 256, (1, 1), np.uint8),
+        "line.bmp": random.integers(0, 256, (1, 90), np.uint8),
+        "deep.tif": random.integers(0, 65536, (20, 31), np.uint16),
+        "colour.png": random.integers(0, 256, (33, 18, 3), np.uint8),
+    }
+    for name, pixels in written.items():
+        cv2.imwrite(str(images / name), pixels)
+    known = replace(
+        facts(), image_shape=shape, num_classes=3, classes=("a", "b, [c]", "ü"),
+        colors=((0, 0, 0), (250, 0, 0), (0, 250, 0)),
+    )  # fmt: skip
+
+    for tiles in ("never", "always"):
+        outcomes = run(images, tmp_path / "out", model.predict, known, tiles=tiles)
+        assert [each.error for each in outcomes] == [""] * 4
+        for outcome in outcomes:
+            mask = cv2.imread(str(tmp_path / "out" / "masks" / f"{outcome.image.stem}.png"))
+            assert mask.shape[:2] == written[outcome.image.name].shape[:2] == outcome.shape
+            if tiles == "never":
+                image = read_image(outcome.image, 3)
+                found = model.predict(resize_image(image, (16, 16), "stretch")[None])[0]
+                labels, _ = decide(found, np.zeros(outcome.shape, np.uint8), "stretch")
+                assert (mask[:, :, ::-1] == np.array(known.colors)[labels]).all()
+                assert (
+                    list(outcome.pixels.values())
+                    == np.bincount(labels.ravel(), minlength=3).tolist()
+                )
