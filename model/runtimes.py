@@ -6,9 +6,10 @@ All are asked in one way: uint8 images in, float32 probabilities out.
 from __future__ import annotations
 
 import importlib
+import re
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +26,10 @@ WARM_UP = 2
 ROUNDS = 10
 
 _FILES = "expected a .keras, .onnx or .tflite file or the folder of a SavedModel"
-# Operations of a SavedModel that reach beyond its own numbers. TensorFlow would run them.
-_OUTSIDE = frozenset(
-    {"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc"}
-)
+# Operations of a SavedModel that reach beyond its own numbers, by what their names hold. TensorFlow
+# would run them.
+_OUTSIDE = re.compile("File|PyFunc|Reader|Dataset|Print|Summary|Debug|^Save$|^SaveSlices$")
+_INSIDE = frozenset({"ShardedFilename"})  # every SavedModel has it, to restore its own weights
 
 
 class Runtime(Protocol):
@@ -52,6 +53,7 @@ class Runtime(Protocol):
             float32 [B, H, W, classes]; of a sigmoid [1 - p, p].
 
         Raises:
+            ModelError: for an answer that is no number, as of damaged weights.
             ValueError: for images of another type or shape.
         """
 
@@ -70,6 +72,10 @@ def open_predictor(path: Path, threads: int | None = None) -> Runtime:
             is not installed.
     """
     path = Path(path)
+    return _opened(path, threads)
+
+
+def _opened(path: Path, threads: int | None) -> _Base:
     if path.is_dir():
         return _SavedModel(path)
     match path.suffix.lower():
@@ -133,11 +139,23 @@ class _Base:
             problems.append(f"expected an output [B, H, W, classes], received {list(given)}")
         if problems:
             raise ModelError(f"{path}: {'; '.join(problems)}")
+        self._path = path
         height, width, channels = (int(side) for side in taken[1:])
         self.image_shape = (height, width, channels)
         self.num_classes = max(2, int(given[-1]))
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities = self.answer(images)
+        # The largest of NaNs would be the background, everywhere.
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                f"{self._path}: expected probabilities, received NaN: its weights are damaged, or "
+                "its training did not converge"
+            )
+        return probabilities
+
+    def answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict, and give back NaN too."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image_shape:
             raise ValueError(
                 f"expected images uint8 [B, {', '.join(map(str, self.image_shape))}], "
@@ -205,7 +223,8 @@ def _refuse_outside_operations(path: Path) -> None:
     nodes += [
         n for graph in graphs for function in graph.library.function for n in function.node_def
     ]
-    if found := sorted(_OUTSIDE & {node.op for node in nodes}):
+    used = {node.op for node in nodes} - _INSIDE
+    if found := sorted(name for name in used if _OUTSIDE.search(name)):
         raise ModelError(
             f"{path}: expected a model that computes from its images alone, received one with "
             f"the operations {', '.join(found)}"
@@ -328,8 +347,8 @@ def compare(
     """
     if not len(images):
         raise ValueError("expected at least one image to compare by, received none")
-    reference = open_predictor(model_path)
-    runtimes = {name: open_predictor(path, threads) for name, path in files.items()}
+    reference = _opened(model_path, None)
+    runtimes = {name: _opened(path, threads) for name, path in files.items()}
     for name, runtime in runtimes.items():
         _expect_alike(files[name], reference, runtime)
     differences = {
@@ -367,13 +386,13 @@ def _expect_alike(path: Path, expected: Runtime, received: Runtime) -> None:
 
 
 def _differences(
-    reference: Runtime, runtime: Runtime, images: NDArray[np.uint8]
+    reference: _Base, runtime: _Base, images: NDArray[np.uint8]
 ) -> tuple[float, float, float]:
     """Largest and mean absolute difference, and the share of pixels of the same class."""
     largest, total, same = 0.0, 0.0, 0.0
     # One by one, so that many large images fit memory.
     for image in images:
-        ours, theirs = reference.predict(image[None]), runtime.predict(image[None])
+        ours, theirs = reference.answer(image[None]), runtime.answer(image[None])
         difference = np.abs(ours - theirs)
         # Not Python's max, which passes over a NaN.
         largest = float(np.maximum(largest, difference.max()))
@@ -382,13 +401,13 @@ def _differences(
     return largest, total / len(images), same / len(images)
 
 
-def _milliseconds(runtimes: list[Runtime], images: NDArray[np.uint8]) -> list[float]:
+def _milliseconds(runtimes: Sequence[_Base], images: NDArray[np.uint8]) -> list[float]:
     """Median time of each for one image. Taking turns, all meet the same machine."""
     seconds: list[list[float]] = [[] for _ in runtimes]
     for turn in range(WARM_UP + ROUNDS):
         image = images[turn % len(images)][None]
         for runtime, times in zip(runtimes, seconds, strict=True):
             started = time.perf_counter()
-            runtime.predict(image)
+            runtime.answer(image)
             times.append(time.perf_counter() - started)
     return [1e3 * statistics.median(times[WARM_UP:]) for times in seconds]

@@ -111,11 +111,20 @@ def test_a_saved_model_must_be_ours_and_keep_to_itself(tmp_path: Path) -> None:
     tf.saved_model.save(module, tmp_path / "plain", {"other": module.plain})
     module.nosy = tf.function(lambda images: {"out": tf.io.read_file("/etc/passwd")}, [spec])
     tf.saved_model.save(module, tmp_path / "nosy", {"network": module.nosy})
+    module.loud = tf.function(_print_to_a_file, [spec])
+    tf.saved_model.save(module, tmp_path / "loud", {"network": module.loud})
 
     with pytest.raises(ModelError, match=r"signature 'network', received the signatures \['other'"):
         open_predictor(tmp_path / "plain")
     with pytest.raises(ModelError, match=r"from its images alone, .* the operations ReadFile"):
         open_predictor(tmp_path / "nosy")
+    with pytest.raises(ModelError, match=r"from its images alone, .* the operations PrintV2"):
+        open_predictor(tmp_path / "loud")
+
+
+def _print_to_a_file(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    tf.raw_ops.PrintV2(input="grown", output_stream="file:///tmp/grown")
+    return {"out": images}
 
 
 def test_a_model_by_other_hands_is_asked_for_floats(tmp_path: Path) -> None:
@@ -185,6 +194,8 @@ def test_a_difference_is_measured(tmp_path: Path) -> None:
     assert check.same_class == 0
     assert math.isnan(lost.largest_difference)
     assert math.isnan(lost.mean_difference)
+    with pytest.raises(ModelError, match=r"broken\.keras: expected probabilities, received NaN"):
+        open_predictor(broken).predict(images)
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
