@@ -79,7 +79,8 @@ def render_gallery(gallery: Gallery) -> str:
         swatches,
         MOST_CLASSES,
     )
-    pictures = {"reason": "", "command": "", "problem": "", **view}
+    lead = "What the model sees, image by image: where its score comes from."
+    pictures = {"reason": "", "command": "", "problem": "", **view, "lead": lead}
     mean = mean_row(gallery.table)
     return render(
         "gallery.html.j2",

@@ -74,7 +74,9 @@ class Folder:
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / MARK, facts)
         with open(self.out / TABLE, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow([*_COLUMNS, *self._classes])
+            # A class may have any name, that of a column too.
+            classes = [f"{name} (class)" if name in _COLUMNS else name for name in self._classes]
+            csv.writer(file).writerow([*_COLUMNS, *classes])
 
     def note(self, outcome: Outcome) -> None:
         """Add a line to predictions.csv."""

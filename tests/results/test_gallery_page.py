@@ -99,6 +99,7 @@ def test_each_class_has_its_row_and_its_images(gallery: Gallery) -> None:
     assert "Mean foreground" in rows[4]
     assert html.count("<figure>") == 2 * 4  # image, truth, prediction, errors
     assert "8 px missed" in html
+    assert "What the model sees" in html
 
 
 def test_a_command_reads_as_one_types_it() -> None:

@@ -53,6 +53,17 @@ def test_each_image_gets_a_line(tmp_path: Path) -> None:
     assert (second["error"], second["a, b"]) == ("damaged, or not", "")
 
 
+def test_a_class_called_as_a_column_is_told_from_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, ("background", "error"), COLORS)
+    folder.begin({})
+    folder.note(Outcome(Path("a.png"), (6, 8), "whole", {"background": 42, "error": 6}, 0.5))
+
+    with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
+        [line] = csv.DictReader(file)
+
+    assert (line["error"], line["error (class)"]) == ("", "6")
+
+
 def test_a_folder_of_other_things_is_refused_and_an_earlier_one_taken(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
