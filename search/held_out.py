@@ -124,13 +124,14 @@ def _agreed(
 ) -> dict[str, Color]:
     """The classes of model and data, where they are the same."""
     of_model = dict(zip(facts.classes, facts.colors, strict=True))
-    if facts.named and (believed or info is None):
+    # Colours that are made up read no mask.
+    if facts.named and facts.colored and (believed or info is None):
         return of_model
     path = str(root / DATASET_YAML)
     if info is None:
         message = (
-            "expected the classes here, or in a file that tells what the model is for "
-            f"(--config), found neither; the model tells {facts.num_classes} classes apart"
+            "expected the classes and their colours here, or in a file that tells what the model "
+            f"is for (--config), found neither; the model tells {facts.num_classes} classes apart"
         )
         raise DataError([Problem(path, message)])
     problems = [Problem(path, message) for message in _differences(info.classes, facts)]

@@ -93,6 +93,14 @@ def test_a_config_that_is_given_overrules_the_data(data: Path) -> None:
     assert list(held.classes) == ["nothing", "dent", "crack"]
 
 
+def test_colours_that_are_made_up_read_no_masks(data: Path) -> None:
+    known = facts(data / "m.keras", colored=False, colors=((0, 0, 0), (1, 2, 3), (4, 5, 6)))
+    assert find_held_out(str(data), known, believed=True).classes == CLASSES
+    (data / "dataset.yaml").unlink()
+    with pytest.raises(DataError, match="expected the classes and their colours here"):
+        find_held_out(str(data), known)
+
+
 def test_classes_must_stand_somewhere(data: Path) -> None:
     (data / "dataset.yaml").unlink()
     assert found(data) == ["test/a", "test/b"]
