@@ -62,7 +62,7 @@ def evaluate(
     DIR gets evaluation.csv (the reference's two lines), evaluation.json, evaluation.npz,
     classes.csv and gallery.html.
     """
-    from search.quiet import start_tensorflow
+    from search.quiet import quiet_tensorflow, start_tensorflow
 
     start_tensorflow()
     from model.runtimes import open_predictor
@@ -72,7 +72,8 @@ def evaluate(
     from search.progress import image_progress
 
     console, workers = Console(), threads or os.cpu_count() or 1
-    opened = open_predictor(model, threads=workers)
+    with quiet_tensorflow():  # LiteRT tells of what it computes by
+        opened = open_predictor(model, threads=workers)
     facts = facts_of(model, config, opened)
     held = find_held_out(data, facts, split, believed=config is not None, workers=workers)
     folder = out or evaluation_folder.default_folder(facts, held)

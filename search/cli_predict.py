@@ -78,7 +78,7 @@ def predict(
     OUT cannot be written.
     """
     from search.predict_inputs import find_images
-    from search.quiet import start_tensorflow
+    from search.quiet import quiet_tensorflow, start_tensorflow
 
     console, workers = Console(), threads or os.cpu_count() or 1
     found = find_images(images, out)
@@ -91,7 +91,8 @@ def predict(
     from search.predict_folder import Folder
     from search.predicting import Options
 
-    opened = open_predictor(model, threads=workers)
+    with quiet_tensorflow():  # LiteRT tells of what it computes by
+        opened = open_predictor(model, threads=workers)
     facts = facts_of(model, config, opened)
     options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
     folder = Folder(out, facts.classes, facts.colors)
