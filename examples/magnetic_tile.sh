@@ -82,6 +82,7 @@ flexunet evaluate "$out/model/best.keras" "$data" --split test --out "$out/evalu
 step "predict: masks at the images' own size, and overlays"
 flexunet predict "$out/model/best.keras" "$data/test/images" "$out/predictions"
 
-printf '\n%s\n' "report:      $study/report.html" "export:      $out/best" \
+printf '\n'
+printf '%s\n' "report:      $study/report.html" "export:      $out/best" \
     "model:       $out/model/best.keras" "evaluation:  $out/evaluation" \
     "predictions: $out/predictions"
