@@ -23,7 +23,7 @@ from search.settings import ResourceSettings
 from tests.search.nodes import ROOT, cluster_of
 from tests.search.tiny import tiny_tree
 
-EPOCHS = 3
+EPOCHS, MANY = 3, 15
 
 
 @pytest.fixture(scope="module")
@@ -92,27 +92,29 @@ def weights(out: Path) -> list[np.ndarray]:
 def test_two_workers_train_as_one_and_a_lost_one_costs_an_epoch(
     address: str, synthetic_folder: Path, tmp_path: Path
 ) -> None:
-    config, out, alone = config_of(tmp_path, synthetic_folder), tmp_path / "out", tmp_path / "one"
+    # Epochs enough that the training is not over when the worker is killed.
+    config = config_of(tmp_path, synthetic_folder, epochs=MANY, early_stopping_patience=MANY)
+    out, alone = tmp_path / "out", tmp_path / "one"
     two = ("--workers", "2", "--address", address)
 
     process = train(config, out, *two)
-    began = time.monotonic()
+    began, log = time.monotonic(), out / "train.worker-1.log"
     while len(epochs(out)) < 1:
         assert process.poll() is None, end(process)
         assert time.monotonic() - began < 120
-        time.sleep(0.05)
-    os.kill(process_of(out / "train.worker-1.log"), signal.SIGKILL)
+        time.sleep(0.02)
+    os.kill(process_of(log), signal.SIGKILL)
 
     text = end(process, 75)
     assert "lost one" in text
     assert "run the same command again" in text
     before = epochs(out)
     assert before == list(range(1, len(before) + 1))
-    assert 1 <= len(before) < EPOCHS
+    assert 1 <= len(before) < MANY
 
     text = end(train(config, out, *two))
-    assert f"epoch {len(before)}/" not in text
-    assert epochs(out) == list(range(1, EPOCHS + 1))
+    assert f"epoch {len(before)}/{MANY}:" not in text
+    assert epochs(out) == list(range(1, MANY + 1))
     end(train(config, alone))
     for x, y in zip(weights(out), weights(alone), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
