@@ -57,16 +57,19 @@ class Overlay:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         if picture.ndim == 2 or picture.shape[2] == 1:
             picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-        drawn = self._blended(picture)
-        thickness = max(1, round(max(size) / 800))
-        there = np.bincount(self._labels.ravel(), minlength=1)
-        for label in (np.flatnonzero(there[1:]) + 1).tolist():
-            area = (self._labels == label).astype(np.uint8)
-            contours, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(drawn, contours, -1, self._colors[label], thickness)
-        return drawn
+        return self._blended(picture, self._edges(max(1, round(max(size) / 800))))
 
-    def _blended(self, picture: Pixels) -> Pixels:
+    def _edges(self, thickness: int) -> NDArray[np.bool_]:
+        """Where a pixel of a class is so near to another class, bool [H, W].
+
+        By neighbourhoods, not by contours: of a noisy mask those took gigabytes.
+        """
+        window = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
+        lowest, highest = cv2.erode(self._labels, window), cv2.dilate(self._labels, window)
+        edges: NDArray[np.bool_] = (lowest != highest) & (self._labels > 0)
+        return edges
+
+    def _blended(self, picture: Pixels, edges: NDArray[np.bool_]) -> Pixels:
         """Lay the classes' colours over a picture, some rows at a time for the sake of memory."""
         table = np.zeros((256, 3), np.uint8)
         table[: len(self._colors)] = self._colors
@@ -74,6 +77,8 @@ class Overlay:
         for top in range(0, len(picture), _ROWS):
             rows = slice(top, top + _ROWS)
             labels = self._labels[rows]
-            blend = cv2.addWeighted(picture[rows], 1 - _OPACITY, table[labels], _OPACITY, 0)
+            colors = table[labels]
+            blend = cv2.addWeighted(picture[rows], 1 - _OPACITY, colors, _OPACITY, 0)
             drawn[rows] = np.where(labels[:, :, None] > 0, blend, picture[rows])
+            drawn[rows][edges[rows]] = colors[edges[rows]]
         return drawn

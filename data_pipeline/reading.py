@@ -14,7 +14,7 @@ from data_pipeline.problems import BadFileError
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
-LARGE = 2**26  # bytes of a file that is decoded from the disk
+LARGE = 2**25  # bytes, or pixels, of a file that is decoded from the disk
 MOST_PIXELS = 2**30  # OpenCV's own limit
 _ROWS = 256
 
@@ -42,8 +42,9 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
     """
     content = read_bytes(path)
     header = parse_header(content)
-    # Of a large file not both its bytes and its pixels are in memory.
-    data = content if len(content) <= LARGE else path
+    # Of a large file not both its bytes and its pixels are in memory, and the pixels once.
+    large = max(len(content), header.height * header.width) > LARGE
+    data = path if large else content
     del content
     if header.format == "jpeg" and channels == 1:
         pixels = _decode(data, header, cv2.IMREAD_GRAYSCALE)  # luma as stored: exact, and faster
@@ -118,7 +119,7 @@ def _decode(data: bytes | Path, header: Header, flags: int | None = None) -> Pix
     flags = cv2.IMREAD_UNCHANGED if header.alpha else flags | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels: Pixels | None = (
-            cv2.imread(str(data), flags)
+            _read_once(data, flags)
             if isinstance(data, Path)
             else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         )
@@ -134,6 +135,14 @@ def _decode(data: bytes | Path, header: Header, flags: int | None = None) -> Pix
     if pixels.dtype not in (np.uint8, np.uint16):
         raise BadFileError(f"expected samples of 8 or 16 bit, received {pixels.dtype}")
     return _without_alpha(pixels) if header.alpha else pixels
+
+
+def _read_once(path: Path, flags: int) -> Pixels | None:
+    """Decodes a file into the array that is returned; what OpenCV returns by itself is a copy."""
+    pixels: Pixels | None = cv2.imread(str(path), None, flags)
+    if pixels is None or not pixels.size:  # damaged, or OpenCV 4.10, which left it empty
+        pixels = cv2.imread(str(path), flags)
+    return pixels
 
 
 def _without_alpha(pixels: Pixels) -> Pixels:

@@ -41,3 +41,17 @@ def test_a_large_image_is_shown_smaller_with_every_thin_crack(
     assert picture.shape == (9, 6, 3)
     assert (picture[:, 3] == (0, 0, 255)).all()
     assert (picture[:, [0, 1, 2, 4, 5]] == 0).all()
+
+
+def test_only_the_inside_of_an_area_is_tinted_its_edges_have_the_colour_itself() -> None:
+    overlay = Overlay(np.full((20, 30, 1), 100, np.uint8), COLORS)
+    labels = np.zeros((20, 30), np.uint8)
+    labels[5:15, 10:15], labels[5:15, 15:20] = 1, 2
+    overlay.add(labels)
+
+    picture = overlay.picture()
+
+    assert (picture[10, [10, 14]] == (255, 0, 0)).all()
+    assert (picture[10, [15, 19]] == (0, 0, 255)).all()
+    assert tuple(picture[10, 12]) == pytest.approx((162, 60, 60), abs=1)
+    assert (picture[10, [9, 20]] == 100).all()

@@ -211,16 +211,17 @@ def test_a_disk_that_fills_names_the_probabilities_it_was_writing(
 @pytest.mark.soak
 def test_a_large_image_is_in_memory_once(tmp_path: Path) -> None:
     """Peak memory of a process of its own, above that of a small image in the same process."""
-    side = 6000
+    side = 8000
     code = """
-import resource, sys
+import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from tests.search.test_predicting import bright_or_dark, facts, run
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-known = facts(side=256)
+    status = Path("/proc/self/status").read_text()  # getrusage begins with the parent's memory
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+known = facts(side=128)
 options = dict(known=known, tiles="always", probabilities=True, overlays=False, batch_size=4)
 run(Path(sys.argv[1]), Path(sys.argv[3]), **options)
 before = peak()
@@ -238,9 +239,9 @@ print(peak() - before, outcome.shape)
 
     above = int(done.stdout.split()[0])
     assert f"({side}, {side})" in done.stdout
-    # The image, 36 MB, and a band of 256 rows, 12 MB: 46 MB were measured. Twice the image would be
-    # 72 MB, all of its probabilities 288 MB.
-    assert above < 1.7 * side * side
+    # The image, 64 MB, and of a band of 128 rows its probabilities, what is done and its argmax.
+    # 94 to 99 MB were measured, 138 MB with a copy made by the decoder.
+    assert above < 1.85 * side * side
 
 
 def test_tiles_equal_the_whole_away_from_the_border() -> None:
