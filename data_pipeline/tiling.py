@@ -24,6 +24,7 @@ Probabilities = NDArray[np.float32]
 Ask = Callable[[Pixels], Probabilities]
 
 MOST_ALIGNED = 32
+_ROWS = 32  # of a band that are passed on together
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,10 @@ def blended(
             return
         last = number + 1 == len(rows.starts)
         done = rows.length - start if last else rows.starts[number + 1] - start
-        yield band[:done, : columns.length].copy()
+        for top in range(0, done, _ROWS):  # few at a time: a copy of all is as large as the band
+            yield band[top : min(top + _ROWS, done), : columns.length].copy()
         if not last:
-            band[: rows.window - done] = band[done:].copy()
+            band[: rows.window - done] = band[done:]  # NumPy minds that they may overlap
             band[rows.window - done :] = 0
 
 
