@@ -40,6 +40,7 @@ LIMITS: Mapping[str, Limit] = {
     "model.dropout_rate": _below(1),
     "train.epochs": Limit(1),
     "train.steps_per_epoch": Limit(1),
+    "train.accumulation_steps": Limit(1),
     "train.batch_size": Limit(1),
     "train.focal_gamma": Limit(0, 10),
     "train.tversky_alpha": Limit(0, 1),
