@@ -115,6 +115,7 @@ def all_complete(driver: Driver, trials: int) -> None:
         assert trial.curve.epoch.tolist() == list(range(1, len(trial.curve) + 1))
 
 
+@pytest.mark.soak
 def test_nodes_that_die_come_back_and_are_added_neither_lose_nor_idle_trials(
     tmp_path: Path, synthetic_folder: Path, drive: Drive
 ) -> None:
