@@ -81,7 +81,7 @@ def train(
     from search.progress import preparation
 
     console = Console()
-    study = StudyConfig.load(config, set_ or ())
+    study = StudyConfig.load(config, set_ or (), alone=True)
     options = TrainOptions(
         patience=patience,
         final=final,

@@ -35,7 +35,7 @@ from search.settings import (
 )
 from search.sharing_rules import sharing_problems
 from search.space import KINDS, Distribution, Scalar, distributions, searchable
-from search.yaml_source import parse_override, set_dotted
+from search.yaml_source import apply_overrides, set_dotted
 
 _log = logging.getLogger(__name__)
 
@@ -103,17 +103,6 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (bool, int, float, Mapping))
 
 
-def _override(tree: dict[str, Any], overrides: Iterable[str]) -> list[str]:
-    """Apply ``a.b=value`` to a tree; return what is wrong with any."""
-    problems = []
-    for override in overrides:
-        try:
-            set_dotted(tree, *parse_override(override))
-        except ValueError as error:
-            problems.append(f"--set {override}: {error}")
-    return problems
-
-
 def _as_recorded(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a record of an older version does not name it did not do."""
     augment = tree.get("augment") or {}
@@ -171,7 +160,14 @@ class StudyConfig(Section):
         return cls.from_tree(_as_recorded(tree), source)
 
     @classmethod
-    def load(cls, path: Path, overrides: Iterable[str] = (), *, around: bool = False) -> Self:
+    def load(
+        cls,
+        path: Path,
+        overrides: Iterable[str] = (),
+        *,
+        around: bool = False,
+        alone: bool = False,
+    ) -> Self:
         """Read a file and apply ``a.b=value`` overrides.
 
         YAML, or by its suffix a config file of the reference, whose constants are taken; what of
@@ -181,6 +177,7 @@ class StudyConfig(Section):
             path: The file.
             overrides: Each ``a.b=value``.
             around: Search around a file of the reference, itself the first baseline.
+            alone: For one training, which no pruner stops, however few its epochs are.
 
         Raises:
             ConfigError: listing every problem, each with its line in the file.
@@ -189,12 +186,14 @@ class StudyConfig(Section):
         around = around and isinstance(source, FlexUNetSource)
         problems = list(source.problems)
         tree = search_around(source.tree) if around else source.tree
-        problems += _override(tree, overrides)
+        problems += apply_overrides(tree, overrides)
         if "provenance" in tree:  # an export
             tree = _as_recorded(tree)
         notes: list[str] = []
         if isinstance(source, FlexUNetSource):
-            tree, notes = with_first_rung(tree), list(source.notes)
+            notes = list(source.notes)
+        if alone or isinstance(source, FlexUNetSource):
+            tree = with_first_rung(tree, stated=alone)
         try:
             config = cls.from_tree(tree, str(path), source.line, path.parent)
             if around and not problems:
@@ -240,7 +239,7 @@ class StudyConfig(Section):
             ConfigError: listing every problem.
         """
         tree: dict[str, Any] = {}
-        problems = _override(tree, overrides)
+        problems = apply_overrides(tree, overrides)
         try:
             config = cls.from_tree(tree, "--set")
         except ConfigError as error:

@@ -59,19 +59,22 @@ def read_source(path: Path) -> YamlSource | FlexUNetSource:
     return reader.read(path)
 
 
-def with_first_rung(tree: Mapping[str, Any]) -> dict[str, Any]:
+def with_first_rung(tree: Mapping[str, Any], *, stated: bool = False) -> dict[str, Any]:
     """Return a tree whose search stops no trial before its epochs end, where these are few.
 
     Args:
-        tree: A config read from a file of the reference, overrides applied: what it says of the
-            search stays.
+        tree: A config, overrides applied.
+        stated: Whether that also counts against a first rung which the tree states.
     """
     train, search = tree.get("train"), tree.get("search") or {}
     epochs = train.get("epochs") if isinstance(train, Mapping) else None
-    first = SearchSettings.model_fields["grace_epochs"].default
-    if not isinstance(epochs, int) or not isinstance(search, Mapping) or not 0 < epochs < first:
+    if not isinstance(epochs, int) or not isinstance(search, Mapping) or epochs < 1:
         return dict(tree)
-    return {**tree, "search": {"grace_epochs": epochs, **search}}
+    first = search.get("grace_epochs", SearchSettings.model_fields["grace_epochs"].default)
+    free = stated or "grace_epochs" not in search
+    if not free or not isinstance(first, int) or epochs >= first:
+        return dict(tree)
+    return {**tree, "search": {**search, "grace_epochs": epochs}}
 
 
 def search_around(tree: Mapping[str, Any]) -> dict[str, Any]:

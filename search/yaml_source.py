@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,3 +116,14 @@ def set_dotted(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
             raise ValueError(f"expected a section at {'.'.join(path[: depth + 1])}")
         tree = child
     tree[path[-1]] = value
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> list[str]:
+    """Apply ``a.b=value`` to a tree; return what is wrong with any."""
+    problems = []
+    for override in overrides:
+        try:
+            set_dotted(tree, *parse_override(override))
+        except ValueError as error:
+            problems.append(f"--set {override}: {error}")
+    return problems

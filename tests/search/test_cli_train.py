@@ -66,7 +66,8 @@ def test_every_option_reaches_the_training(tmp_path: Path, monkeypatch: pytest.M
     words += " --deterministic --pictures 0 --pictures-every 7 --no-tensorboard"
     constants = ["num_layers=2", "base_filters=4", "base_kernel=3", "dropout_rate=0.0"]
     sets = [word for field in constants for word in ("--set", f"model.{field}")]
-    sets += ["--set", "train.epochs=9"]
+    # Fewer than a search's first rung, which a training alone does not mind.
+    sets += ["--set", "train.epochs=3", "--set", "search.grace_epochs=5"]
     result = CliRunner().invoke(
         app,
         ["train", str(config), str(tmp_path / "out"), *words.split(), *sets],
@@ -75,7 +76,7 @@ def test_every_option_reaches_the_training(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 0, result.output
     (found,) = asked
     assert found == (
-        9,
+        3,
         tmp_path / "out",
         TrainOptions(3, True, 5, Path("d"), 2, 4, "auto", True, 0, 7, False),
     )
