@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 
 BAD_INPUT = 2
+CONFIG_HELP = "A study's YAML file, or the reference's .config to search around."
 
 Address = Annotated[
     str | None,
@@ -75,7 +76,7 @@ def _is_bad_input(error: Exception) -> bool:
 
 
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
     set_: Overrides = None,
     take_over: Annotated[
         bool,
@@ -124,7 +125,7 @@ def run(
 
 
 def doctor(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A study's YAML file.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
     set_: Overrides = None,
     address: Address = None,
     timeout: Annotated[
