@@ -19,29 +19,15 @@ def final_epochs(config: StudyConfig, asked: int | None = None, earlier: Path | 
         earlier: Folder of a training that was validated, whose best epoch is taken.
 
     Raises:
-        ConfigError: where nothing tells the number, or the schedule's ``train.epochs`` is less.
+        ConfigError: where nothing tells the number.
     """
-    most = config.at({}).train.epochs
-    epochs, source = _told(config, asked, earlier)
-    if epochs > most:
-        raise ConfigError(
-            source,
-            [
-                f"train.epochs: expected at least the {epochs} epochs to train, since the "
-                f"learning-rate schedule goes over all of them, received {most}"
-            ],
-        )
-    return epochs
-
-
-def _told(config: StudyConfig, asked: int | None, earlier: Path | None) -> tuple[int, str]:
     if asked is not None:
-        return asked, "--epochs"
+        return asked
     if earlier is not None:
-        return _best_epoch(earlier), str(earlier)
+        return _best_epoch(earlier)
     found = (config.provenance or {}).get("best_epoch")
     if isinstance(found, int) and found > 0:
-        return found, "provenance.best_epoch"
+        return found
     raise ConfigError(
         "--final",
         [

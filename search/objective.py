@@ -103,8 +103,6 @@ class TrialRun:
         shared: The pipeline that is shared with other trials. None: one of its own, seeded.
         validate: Whether each epoch is validated. If not, ``best`` is the last epoch, early
             stopping is off, and ``reduce_on_plateau`` goes by the training loss.
-        last_epoch: The epoch to end with; None: ``train.epochs``, over which a schedule goes in
-            any case.
         strategy: What shares each batch among devices or workers. None: a single device.
         writes: Whether this process writes the folder: of several workers one does, the others go
             along with it.
@@ -122,7 +120,6 @@ class TrialRun:
         owner: str | None = None,
         shared: Shared | None = None,
         validate: bool = True,
-        last_epoch: int | None = None,
         strategy: tf.distribute.Strategy | None = None,
         writes: bool = True,
     ) -> None:
@@ -132,7 +129,6 @@ class TrialRun:
         self.folder = folder
         self.notes: list[str] = []
         self._validate = validate
-        self._last_epoch = last_epoch or config.train.epochs
         self.records: list[dict[str, Any]] = []
         self._owner = owner
         self._unwritten: dict[str, Any] | None = None
@@ -195,10 +191,10 @@ class TrialRun:
     @property
     def done(self) -> bool:
         """Whether all epochs are trained, or early stopping has had its patience."""
-        epoch = len(self.records)
-        patience = self.config.train.early_stopping_patience
-        if epoch >= self._last_epoch or patience is None or not self._validate:
-            return epoch >= self._last_epoch
+        epoch, train = len(self.records), self.config.train
+        patience = train.early_stopping_patience
+        if epoch >= train.epochs or patience is None or not self._validate:
+            return epoch >= train.epochs
         return epoch - watched_epoch(self.records, self.config) >= patience
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

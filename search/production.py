@@ -64,14 +64,12 @@ class Training:
         config: The constants, the options' patience among them.
         store: The data it is trained on.
         out_dir: Its folder.
-        last_epoch: The epoch that it ends with at the latest.
         options: What it was asked for.
     """
 
     config: TrialConfig
     store: Store
     out_dir: Path
-    last_epoch: int
     options: TrainOptions
 
 
@@ -148,9 +146,11 @@ def plan_training(
     """
     constants = config.at({})
     _check_options(constants, options)
-    last_epoch = constants.train.epochs
     if options.final:
-        last_epoch = final_epochs(config, options.epochs, options.epochs_from)
+        # Schedules go over them, so that the learning rate is at its end when the training is.
+        epochs = final_epochs(config, options.epochs, options.epochs_from)
+        train = constants.train.model_copy(update={"epochs": epochs})
+        constants = constants.model_copy(update={"train": train})
     check_folder(out_dir)
     store = prepare(config.data, progress=progress)
     check_data(config, store)
@@ -158,7 +158,7 @@ def plan_training(
         config,
         store,
         out_dir,
-        final_epochs=last_epoch if options.final else None,
+        final_epochs=constants.train.epochs if options.final else None,
         deterministic=options.deterministic,
     )
     cost = estimate_cost(constants.model, store.image_shape, len(store.classes))
@@ -167,7 +167,6 @@ def plan_training(
         _with_patience(constants, options.patience),
         join_store(store) if options.final else store,
         out_dir,
-        last_epoch,
         options,
     )
 

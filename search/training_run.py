@@ -66,7 +66,6 @@ def run_training(
         out_dir,
         threads=threads,
         validate=not options.final,
-        last_epoch=training.last_epoch,
         **({} if strategy is None else {"strategy": strategy, "writes": writes}),
     )
     for message in run.notes:

@@ -39,33 +39,27 @@ class Job:
         config: The constants.
         store: Where the driver sees the prepared data.
         out_dir: The training's folder, absolute.
-        last_epoch, options: As :class:`search.production.Training` has them.
+        options: As :class:`search.production.Training` has them.
     """
 
     config: TrialConfig
     store: Path
     out_dir: Path
-    last_epoch: int
     options: TrainOptions
 
     @classmethod
     def of(cls, training: Training) -> Job:
         """Pack a training."""
         out_dir = training.out_dir.absolute()
-        return cls(
-            training.config,
-            training.store.path.absolute(),
-            out_dir,
-            training.last_epoch,
-            training.options,
-        )
+        store = training.store.path.absolute()
+        return cls(training.config, store, out_dir, training.options)
 
     def open(self) -> Training:
         """Unpack it where it is trained; the data are copied there where it has none."""
         store = Store.open(store_here(self.store))
         if self.options.final:
             store = join_store(store)
-        return Training(self.config, store, self.out_dir, self.last_epoch, self.options)
+        return Training(self.config, store, self.out_dir, self.options)
 
 
 @dataclass(frozen=True)

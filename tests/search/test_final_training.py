@@ -56,9 +56,3 @@ def test_where_nothing_tells_the_epochs_it_says_what_would(
     final = write_training(tmp_path / "final", final=True)
     with pytest.raises(ConfigError, match="received no epoch with scores"):
         final_epochs(constants, earlier=final)
-
-
-def test_more_epochs_than_the_schedule_has_are_refused(constants: StudyConfig) -> None:
-    assert final_epochs(constants, asked=9) == 9
-    with pytest.raises(ConfigError, match=r"train.epochs: expected at least the 10 epochs"):
-        final_epochs(constants, asked=10)

@@ -51,14 +51,14 @@ def test_a_job_is_a_training_by_its_places(synthetic_folder: Path, tmp_path: Pat
     config = tiny_study(tmp_path, synthetic_folder)
     store = prepare(config.data)
     constants = config.at({name: config.values(name)[0] for name in config.space})
-    training = Training(constants, store, tmp_path / "out", 3, TrainOptions(final=True))
+    training = Training(constants, store, tmp_path / "out", TrainOptions(final=True))
 
     opened = Job.of(training).open()
 
     counts = {name: split.count for name, split in store.splits.items()}
     assert opened.store.splits["train"].count == counts["train"] + counts["valid"]
     assert (opened.config, opened.out_dir) == (constants, tmp_path / "out")
-    assert (opened.last_epoch, opened.options) == (3, training.options)
+    assert opened.options == training.options
 
 
 def test_a_worker_that_follows_goes_on_where_the_writer_does_and_writes_nothing(
