@@ -132,7 +132,7 @@ def test_final_trains_on_both_splits_and_keeps_the_last_epoch(
     assert best["epoch"] == 2
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["validation_loss"] for line in lines] == [None, None]
-    # The schedule is over these two epochs, not over the three of the config, where it would be half.
+    # The schedule is over these two epochs; over the three of the config it would be half.
     assert lines[-1]["learning_rate"] < 0.25 * trained.config.at({}).train.learning_rate
     assert (out / "best.keras").exists()
     listing = json.loads((out / "predictions" / "pictures.json").read_text())
