@@ -62,7 +62,10 @@ def find_images(images: str, out: Path | None = None) -> Found:
     there = [path for path in paths if path.is_file() or _leads_nowhere(path)]
     paths = [path for path in there if own not in path.resolve().parents]
     if not paths:
-        expected = f"expected images ({', '.join(IMAGE_SUFFIXES)}), found none"
+        given = Path(images).expanduser()
+        lost = not given.exists() and not _is_pattern(given)
+        found = "no such file or folder" if lost else "none"
+        expected = f"expected images ({', '.join(IMAGE_SUFFIXES)}), found {found}"
         raise DataError([Problem(images, expected)], "nothing to predict")
     files = [path.relative_to(root).as_posix() for path in paths]
     stems = [path.relative_to(root).with_suffix("").as_posix() for path in paths]

@@ -58,9 +58,12 @@ def test_what_was_written_before_and_hidden_files_are_no_images(tmp_path: Path) 
     assert [each.name for each in found.inputs] == ["a"]
 
 
-@pytest.mark.parametrize("name", ["", "none.png", "*.png", "no/such/*.bmp"])
-def test_nothing_to_predict_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"expected images \(.jpg, .*\), found none"):
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("", "none"), ("*.png", "none"), ("no/such/*.bmp", "none"), ("a.png", "no such file or")],
+)
+def test_nothing_to_predict_is_named(tmp_path: Path, name: str, found: str) -> None:
+    with pytest.raises(DataError, match=rf"expected images \(.jpg, .*\), found {found}"):
         find_images(str(tmp_path / name))
 
 
