@@ -390,6 +390,9 @@ class TrialRun:
             checkpoint = self.folder / name
             if checkpoint.exists() and self._restore_from(checkpoint):
                 break
+        if self.notes:
+            after = f"after epoch {len(self.records)}" if self.records else "from the start"
+            self.notes.append(f"{self.folder}: training goes on {after}")
         self._publish_best()
         write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
 
@@ -411,7 +414,7 @@ class TrialRun:
             # An older one loses epochs, going on with broken weights would lose the truth.
             broken = checkpoint.with_suffix(".broken.npz")
             os.replace(checkpoint, broken)
-            note = f"{error}; kept as {broken.name}, training goes on from before it"
+            note = f"{error}; kept as {broken.name}"
             self.notes.append(note)
             with open(self.folder / "checkpoint_error.txt", "a", encoding="utf-8") as file:
                 file.write(f"{note}\n")

@@ -172,7 +172,8 @@ def test_of_a_broken_checkpoint_the_one_before_is_used_and_the_epoch_comes_out_t
 
     assert [record["epoch"] for record in again.records] == [1]
     assert (tmp_path / "last.broken.npz").exists()
-    assert "training goes on from before it" in (tmp_path / "checkpoint_error.txt").read_text()
+    assert "kept as last.broken.npz" in (tmp_path / "checkpoint_error.txt").read_text()
+    assert again.notes[-1].endswith("training goes on after epoch 1")
     repeated = again.step()
     assert repeated["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
 
@@ -186,7 +187,10 @@ def test_without_a_whole_checkpoint_training_starts_over(
     for name in ("last.npz", "previous.npz"):
         tear(tmp_path / name)
 
-    assert TrialRun(trial, store, tmp_path).records == []
+    again = TrialRun(trial, store, tmp_path)
+
+    assert again.records == []
+    assert again.notes[-1].endswith("training goes on from the start")
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
