@@ -82,6 +82,7 @@ def test_every_storage_leads_to_the_same_end_and_only_the_driver_opens_it(
 
 
 @pytest.mark.cluster
+@pytest.mark.soak
 def test_a_killed_driver_and_a_restarted_server_lose_nothing(
     tmp_path: Path, synthetic_folder: Path, server: Postgres
 ) -> None:
