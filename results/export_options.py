@@ -91,6 +91,8 @@ class ExportOptions:
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Read a list such as "yaml,keras,onnx": each name once, in this order."""
+    """Read a list such as "yaml,keras,onnx": each name once, in this order; all: every format."""
+    if text.strip().lower() == "all":
+        return tuple(FILES)
     names = (name.strip().lower() for name in text.split(","))
     return tuple(dict.fromkeys(name for name in names if name))

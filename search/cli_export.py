@@ -23,7 +23,7 @@ def export(
         typer.Option(
             "--format",
             metavar="A,B,...",
-            help="Of yaml, flexunet, keras, savedmodel, onnx, tflite, h5.",
+            help="Of yaml, flexunet, keras, savedmodel, onnx, tflite, h5; or all.",
         ),
     ] = "yaml,keras",
     trial: Annotated[

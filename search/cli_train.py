@@ -13,6 +13,8 @@ from rich.console import Console
 
 from search.cli_options import Overrides
 
+INTERRUPTED = 130
+
 
 def train(
     config: Annotated[
@@ -74,7 +76,7 @@ def train(
     """Train one config in full, from scratch or from the last epoch in OUT_DIR.
 
     Running again is resuming. Exit codes: 0 trained; 2 bad input, or a disk that stayed full; 75 a
-    worker was lost: the same command goes on.
+    worker was lost, 130 stopped by Ctrl-C: the same command goes on.
     """
     from search.config import StudyConfig
     from search.production import TrainOptions, train_config
@@ -96,10 +98,14 @@ def train(
         tensorboard=tensorboard,
     )
     lines = EpochLines(console, out_dir)
-    with preparation(console) as show:
-        best = train_config(
-            study, out_dir, options, on_epoch=lines.show, progress=show, note=lines.note
-        )
+    try:
+        with preparation(console) as show:
+            best = train_config(
+                study, out_dir, options, on_epoch=lines.show, progress=show, note=lines.note
+            )
+    except KeyboardInterrupt:
+        lines.note("stopped; the same command goes on after the last epoch that is told above")
+        raise typer.Exit(INTERRUPTED) from None
     lines.end(best, study.data.source)
 
 
@@ -149,7 +155,8 @@ class EpochLines:
         out, model = self._out_dir, self._out_dir / "best.keras"
         if self._seconds:
             took = duration(time.monotonic() - self._started)
-            self._print(f"{len(self._seconds)} epochs in {took}")
+            count = len(self._seconds)
+            self._print(f"{count} epoch{'s' if count > 1 else ''} in {took}")
         if best["dice"]:
             self._print(f"best epoch {best['epoch']}: {describe_dice(best['dice'])}")
         else:

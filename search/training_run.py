@@ -70,6 +70,8 @@ def run_training(
     )
     for message in run.notes:
         note(message)
+    if run.records and not run.done and not run.notes:
+        note(f"training goes on after epoch {len(run.records)}")
     files = _files(training, run, writes)
     try:
         files.begin(run.records)

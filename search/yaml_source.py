@@ -41,6 +41,10 @@ class YamlSource:
         """Read a file; what is wrong with it stands in ``problems``."""
         try:
             text = path.read_text(encoding="utf-8")
+        except IsADirectoryError:
+            inside = path / "best.yaml"
+            hint = f"; did you mean {inside}?" if inside.is_file() else ""
+            return cls({}, {}, (f"expected a file, received a folder{hint}",))
         except (OSError, UnicodeDecodeError) as error:
             return cls({}, {}, (f"cannot be read: {error}",))
         try:

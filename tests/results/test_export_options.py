@@ -12,6 +12,7 @@ from results.export_options import MODEL_FORMATS, ExportOptions, parse_formats
 def test_a_list_of_formats_is_read_as_people_write_it() -> None:
     assert parse_formats(" yaml, ONNX,,keras,onnx ") == ("yaml", "onnx", "keras")
     assert parse_formats(" , ") == ()
+    assert parse_formats("ALL ") == tuple(FILES)
 
 
 def test_every_format_is_an_option_and_has_files() -> None:

@@ -80,3 +80,19 @@ def test_every_option_reaches_the_training(tmp_path: Path, monkeypatch: pytest.M
         tmp_path / "out",
         TrainOptions(3, True, 5, Path("d"), 2, 4, "auto", True, 0, 7, False),
     )
+
+
+def test_an_interrupted_training_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_config(*given, **told):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(production, "train_config", train_config)
+    config = tmp_path / "config.yaml"
+    config.write_text("data: {source: synthetic}\n")
+
+    result = CliRunner().invoke(app, ["train", str(config), str(tmp_path / "out")])
+
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output

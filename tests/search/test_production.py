@@ -107,9 +107,10 @@ def test_a_training_leaves_all_its_files(trained: Trained) -> None:
 def test_weights_of_another_model_are_told_and_the_lost_epoch_comes_again(
     trained: Trained,
 ) -> None:
-    (note,) = trained.notes
+    note, onward = trained.notes
     assert "of another model: expected InputLayer" in note
     assert "received Conv2D of others; kept as last.broken.npz" in note
+    assert onward.endswith("training goes on after epoch 2")
     assert (trained.out / "last.broken.npz").exists()
     assert trained.again["epoch"] == trained.first["epoch"]
     assert trained.again["dice"] == pytest.approx(trained.first["dice"], abs=0.05)

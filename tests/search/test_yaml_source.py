@@ -67,3 +67,9 @@ def test_an_override_without_name_or_value_is_refused(text: str) -> None:
 def test_an_override_through_a_value_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a section at model"):
         set_dotted({"model": 3}, ["model", "num_layers"], 4)
+
+
+def test_a_folder_is_told_with_the_config_in_it(tmp_path: Path) -> None:
+    assert YamlSource.read(tmp_path).problems == ("expected a file, received a folder",)
+    (tmp_path / "best.yaml").touch()
+    assert "did you mean" in YamlSource.read(tmp_path).problems[0]
