@@ -171,6 +171,7 @@ def _trained(record: Mapping[str, Any]) -> dict[str, Any]:
         "search.class_weights": config.get("search", {}).get("class_weights"),
         "data_fingerprint": record.get("data_fingerprint"),
         "final": record.get("final", False),
+        "epochs": record.get("epochs"),  # of a final one; the learning rates go over them
     }
 
 

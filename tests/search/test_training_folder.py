@@ -73,8 +73,11 @@ def test_a_final_training_has_its_epochs_and_no_scores(
     assert "scores" not in told
     with pytest.raises(ConfigError, match=r"final: expected True as in training.yaml"):
         record_training(config, store, tmp_path)
-    record_training(config, store, tmp_path, final_epochs=3)  # a few more epochs
-    assert recorded(tmp_path)["epochs"] == 3
+    for other in (1, 3):  # its learning rates would be of two schedules
+        with pytest.raises(ConfigError, match=rf"epochs: expected 2 as .*, received {other}"):
+            record_training(config, store, tmp_path, final_epochs=other)
+    record_training(config, store, tmp_path, final_epochs=2)
+    assert recorded(tmp_path)["epochs"] == 2
 
 
 def test_a_record_from_before_a_field_was_there_is_continued(
