@@ -26,6 +26,7 @@ from search.production import TrainOptions, plan_training
 from search.settings import ResourceSettings
 from search.slots import slots_on
 from search.store_transfer import serving
+from search.training_folder import only_here
 from search.training_run import Note, OnEpoch
 from search.training_worker import (
     EPOCH,
@@ -79,7 +80,7 @@ def train_on_workers(
     if address is not None:
         resources = resources.model_copy(update={"ray_address": address})
     job = Job.of(training)
-    with _cluster(resources, workers), serving(training.store):
+    with only_here(training.out_dir), _cluster(resources, workers), serving(training.store):
         bundle = _bundle(resources, options.gpus)
         _check_shares(training.config.train.batch_size, workers, int(bundle.get("GPU", 0)))
         with _placed(bundle, workers, note) as group:

@@ -17,7 +17,7 @@ from model.cost import estimate_cost
 from search.config import ConfigError, StudyConfig, TrialConfig
 from search.final_training import final_epochs
 from search.preflight import check_data
-from search.training_folder import check_folder, check_space, record_training
+from search.training_folder import check_folder, check_space, only_here, record_training
 from search.training_run import Note, OnEpoch, run_training
 from search.worker import set_up_process, threads_of
 
@@ -122,7 +122,7 @@ def train_config(
         "cpus_per_trial": os.cpu_count() or 1,
         "gpus_per_trial": 1,
     }
-    with stderr_to(out_dir / "train.log"):
+    with only_here(out_dir), stderr_to(out_dir / "train.log"):
         set_up_process(resources)
         return run_training(
             training,
@@ -183,8 +183,9 @@ def _check_options(config: TrialConfig, options: TrainOptions) -> None:
     parts = (options.gpus or 1) * options.workers
     if config.train.batch_size % parts:
         problems.append(
-            f"train.batch_size: expected a multiple of {parts}, since {options.workers} workers "
-            f"of {options.gpus or 1} GPUs share each batch, received {config.train.batch_size}"
+            f"train.batch_size: expected a multiple of {parts}, the devices that share each batch "
+            f"(--workers {options.workers}, --gpus {options.gpus or 1}), received "
+            f"{config.train.batch_size}"
         )
     if problems:
         raise ConfigError("train", problems)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -49,6 +51,33 @@ def check_folder(out_dir: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def only_here(out_dir: Path) -> Iterator[None]:
+    """Keep other processes of this machine from training in the same folder meanwhile.
+
+    The lock ends with the process, however that ends.
+
+    Args:
+        out_dir: The folder, which is there.
+
+    Raises:
+        ConfigError: where another process trains there.
+    """
+    folder = os.open(out_dir, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a network share without locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = (
+                    "another process trains in it; wait for its end, or choose another OUT_DIR"
+                )
+                raise ConfigError(str(out_dir), [problem]) from None
+        yield
+    finally:
+        os.close(folder)
+
+
 def record_training(
     config: StudyConfig,
     store: Store,
@@ -64,7 +93,7 @@ def record_training(
         store: The prepared data, training and validation apart.
         out_dir: The folder; made where it is missing.
         final_epochs: Of a training on both splits, its epochs; None: of one that is validated.
-        deterministic: Whether the same bits come out again.
+        deterministic: Whether the same bits come out again; told so where all of it was so.
 
     Raises:
         ConfigError: naming every field that differs from the folder's own.
@@ -85,6 +114,7 @@ def record_training(
         problems = list(_differences(path, record))
         if problems:
             raise ConfigError(str(out_dir), [*problems, "choose another OUT_DIR"])
+        record["deterministic"] = deterministic and _was_deterministic(path)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(path, _yaml(record))
 
@@ -152,8 +182,17 @@ def _differences(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
     tree = StudyConfig.recorded(before["config"], str(path)).to_tree()
     old, new = _trained({**before, "config": tree}), _trained(record)
     for name, value in new.items():
+        if name == "epochs" and old["final"] != new["final"]:
+            continue  # told by final
         if old.get(name) != value:
             yield f"{name}: expected {old.get(name)!r} as in {path.name}, received {value!r}"
+
+
+def _was_deterministic(path: Path) -> bool:
+    """Whether what a folder's training has so far was trained so; it may have no epoch yet."""
+    if not any((path.parent / name).exists() for name in CHECKPOINTS):
+        return True
+    return yaml.safe_load(path.read_text(encoding="utf-8")).get("deterministic") is True
 
 
 def _trained(record: Mapping[str, Any]) -> dict[str, Any]:

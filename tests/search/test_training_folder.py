@@ -11,7 +11,13 @@ import yaml
 from data_pipeline.prepare import prepare
 from data_pipeline.store import Store
 from search.config import ConfigError, StudyConfig
-from search.training_folder import check_folder, check_space, record_result, record_training
+from search.training_folder import (
+    check_folder,
+    check_space,
+    only_here,
+    record_result,
+    record_training,
+)
 from tests.results.simulated_training import epoch_line
 from tests.search.test_production import constants
 
@@ -71,8 +77,9 @@ def test_a_final_training_has_its_epochs_and_no_scores(
     told = recorded(tmp_path)
     assert (told["final"], told["epochs"], told["best_epoch"]) == (True, 2, 2)
     assert "scores" not in told
-    with pytest.raises(ConfigError, match=r"final: expected True as in training.yaml"):
+    with pytest.raises(ConfigError, match=r"final: expected True as in training.yaml") as caught:
         record_training(config, store, tmp_path)
+    assert "epochs" not in str(caught.value)
     for other in (1, 3):  # its learning rates would be of two schedules
         with pytest.raises(ConfigError, match=rf"epochs: expected 2 as .*, received {other}"):
             record_training(config, store, tmp_path, final_epochs=other)
@@ -114,3 +121,22 @@ def test_a_disk_without_room_is_refused_with_what_is_needed(
     assert caught.value.errno == errno.ENOSPC
     (tmp_path / "last.npz").write_bytes(bytes(4_000_000))  # its room is there already
     check_space(tmp_path, 1_000_000)
+
+
+def test_two_trainings_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    twice = pytest.raises(ConfigError, match="another process trains in it")
+    with only_here(tmp_path), twice, only_here(tmp_path):
+        pass
+    with only_here(tmp_path):  # free again
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_training_is_deterministic_where_all_of_it_was(
+    config: StudyConfig, store: Store, tmp_path: Path
+) -> None:
+    record_training(config, store, tmp_path)
+    record_training(config, store, tmp_path, deterministic=True)  # no epoch before it
+    (tmp_path / "last.npz").touch()
+    for asked, told in ((True, True), (False, False), (True, False)):
+        record_training(config, store, tmp_path, deterministic=asked)
+        assert recorded(tmp_path)["deterministic"] is told
