@@ -13,7 +13,7 @@ import yaml
 from data_pipeline.prepare import prepare
 from model.checkpoint import Checkpoint, write_checkpoint
 from search.config import ConfigError, StudyConfig
-from search.production import TrainOptions, plan_training, strategy_of
+from search.production import TrainOptions, _with_patience, plan_training, strategy_of
 from search.training_run import run_training
 from tests.search.tiny import tiny_study, tiny_tree
 
@@ -73,6 +73,18 @@ def test_training_stops_early_and_running_again_adds_nothing(
     assert first["seen"] == list(range(1, first["best"] + 3))
     assert (tmp_path / "out" / "best.keras").exists()
     assert train(tree, tmp_path) == {"seen": [], "best": first["best"]}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "asked", "configured", "expected"),
+    [(20, None, None, 10), (100, None, None, 25), (100, None, 7, 7), (100, 3, 7, 3)],
+)
+def test_patience_is_asked_for_configured_or_a_quarter(
+    tmp_path: Path, epochs: int, asked: int | None, configured: int | None, expected: int
+) -> None:
+    tree = constants(tmp_path, tmp_path, epochs=epochs, early_stopping_patience=configured)
+    config = StudyConfig.from_tree(tree).at({})
+    assert _with_patience(config, asked).train.early_stopping_patience == expected
 
 
 @pytest.fixture(scope="module")
