@@ -7,6 +7,7 @@ was trained in. ``runtimes.compare`` tells what each is worth.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -58,9 +59,8 @@ def write_saved_model(model: keras.Model, folder: Path, *, resize: Resize) -> No
         raise ModelError(f"{folder}: expected an empty folder or a SavedModel to replace")
     served = _serve(_in_float32(model), resize)
     with folder_written_whole(folder) as temporary, _quiet():
-        tf.saved_model.save(
-            served, temporary, {"serving_default": served.any_size, NETWORK: served.network}
-        )
+        signatures = {"serving_default": served.any_size, NETWORK: served.network}
+        _save(served, temporary, signatures, folder)
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:
@@ -111,13 +111,29 @@ def write_tflite(model: keras.Model, path: Path, *, quantize: bool) -> None:
     # By way of a SavedModel: given the function itself, the converter of TensorFlow 2.21 loses the
     # weights of a Keras 3 model, and the file answers with NaN.
     with tempfile.TemporaryDirectory() as folder, _quiet(), _named(path, "TFLite"):
-        tf.saved_model.save(served, folder, {NETWORK: served.network})
+        _save(served, Path(folder), {NETWORK: served.network}, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[NETWORK])
         if quantize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         content = converter.convert()
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _save(served: tf.Module, folder: Path, signatures: Mapping[str, Any], named: Path) -> None:
+    """Write a SavedModel.
+
+    Raises:
+        OSError: with the name ``named`` where the disk is full, for which TensorFlow has an error
+            of its own.
+    """
+    try:
+        tf.saved_model.save(served, folder, signatures)
+    except tf.errors.ResourceExhaustedError as error:
+        reason = os.strerror(errno.ENOSPC)
+        if reason not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, reason, str(named)) from error
 
 
 def _serve(model: keras.Model, resize: Resize = "stretch") -> tf.Module:

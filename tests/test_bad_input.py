@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.resplit import whole_folder
+from model.config import ModelConfig
+from model.exporting import write_saved_model
+from model.flexunet import build_flexunet
 from results.page import replace_file
 from results.staging import naming, staged
 from search.study import write_text
@@ -66,3 +69,14 @@ def test_an_error_that_names_its_file_stays_as_it_is() -> None:
 
     assert naming(named, Path("elsewhere")) is named
     assert naming(told, Path("elsewhere")) is told
+
+
+def test_a_full_disk_is_no_fault_of_a_saved_model(small_disk: Path) -> None:
+    """TensorFlow has an error of its own for it, which is no OSError."""
+    model = build_flexunet(ModelConfig(num_layers=2, base_filters=16), (16, 16, 1), 2)
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_saved_model(model, small_disk / "out", resize="stretch")
+
+    assert caught.value.filename == str(small_disk / "out")
+    assert list(small_disk.iterdir()) == []
