@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from data_pipeline.config import Color
 
-# Masks are large even areas: stronger compression takes many times as long for little.
-_COMPRESSION = 3
-
 
 def write_mask(
     path: Path,
@@ -38,8 +35,7 @@ def write_mask(
         OSError: naming the file, where it cannot be written.
         ValueError: for bands of another size.
     """
-    writer = png.Writer(shape[1], shape[0], palette=list(colors), bitdepth=8,
-                        compression=_COMPRESSION)  # fmt: skip
+    writer = png.Writer(shape[1], shape[0], palette=list(colors), bitdepth=8)
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         try:
             writer.write(file, (row.tobytes() for band in bands for row in band))
