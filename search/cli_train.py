@@ -61,7 +61,7 @@ def train(
         typer.Option(metavar="ADDRESS", help="The running Ray of --workers: auto or HOST:PORT."),
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same bits each time; slower.")
+        bool, typer.Option("--deterministic", help="The same bits each time; may be slower.")
     ] = False,
     pictures: Annotated[
         int, typer.Option(min=0, help="Images that are predicted as the training goes on.")
