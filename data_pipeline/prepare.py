@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_pipeline.assembling import PATIENCE_SECONDS, assemble_store
-from data_pipeline.config import DataConfig
+from data_pipeline.config import SYNTHETIC, DataConfig
 from data_pipeline.fingerprint import fingerprint_of
 from data_pipeline.problems import DataError, Problem, describe_problems
 from data_pipeline.shards import Across, ShardTask, make_shard, make_shards, shard_tasks
-from data_pipeline.sources import Dataset, find_dataset
+from data_pipeline.sources import Dataset, find_dataset, resolve_source
 from data_pipeline.store import MANIFEST, Store
 from data_pipeline.survey import Progress
 
@@ -52,7 +52,7 @@ def prepare(
             kept in `Store.skipped`), or an empty split, or a store folder that cannot be written.
     """
     dataset = find_dataset(config)
-    root = store_root(config, dataset)
+    root = store_root(config, dataset.root)
     _make_root(root)
     fingerprint = fingerprint_of(dataset, config, root, workers)
     path = root / fingerprint[:16]
@@ -72,11 +72,25 @@ def prepare(
     return store
 
 
-def store_root(config: DataConfig, dataset: Dataset) -> Path:
-    """The folder that holds the stores of a data set."""
+def store_root(config: DataConfig, source: Path) -> Path:
+    """The folder that holds the stores of a data set, which lies at `source`."""
     if config.store_path is not None:
         return config.store_path.expanduser().absolute()  # for processes that run elsewhere
-    return dataset.root.resolve().with_name(f"{dataset.root.resolve().name}.prepared")
+    return source.resolve().with_name(f"{source.resolve().name}.prepared")
+
+
+def find_prepared(config: DataConfig, fingerprint: str | None) -> Store | None:
+    """The prepared store of a fingerprint where it lies on the disk, though the source be gone.
+
+    Nothing is prepared. None where there is none, or it is damaged.
+    """
+    synthetic = config.source == SYNTHETIC
+    try:
+        source = resolve_source(config) if synthetic else Path(config.source).expanduser()
+        store = Store.open(store_root(config, source) / (fingerprint or "none")[:16])
+    except (DataError, OSError):
+        return None
+    return store if store.fingerprint == fingerprint else None
 
 
 def _make(

@@ -108,7 +108,7 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
         DataError: where there are neither data nor a prepared store.
         OSError: where the data cannot be read, and there is no prepared store.
     """
-    from data_pipeline.prepare import prepare
+    from data_pipeline.prepare import find_prepared, prepare
     from data_pipeline.problems import DataError
     from search.config import ConfigError, StudyConfig
 
@@ -119,7 +119,7 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
     try:
         store = prepare(config.data)
     except (DataError, OSError):
-        found = _prepared_before(recorded, study)
+        found = find_prepared(recorded.data, study.data_fingerprint)
         if found is None:
             raise
         return config, found
@@ -132,17 +132,3 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
             ],
         )
     return config, store
-
-
-def _prepared_before(config: StudyConfig, study: StudyRecord) -> Store | None:
-    """Return the store that the study was made with, if it lies where it did."""
-    from data_pipeline.problems import DataError
-    from data_pipeline.store import Store
-
-    source = Path(config.data.source).expanduser().absolute()
-    root = config.data.store_path or source.with_name(f"{source.name}.prepared")
-    try:
-        store = Store.open(root.expanduser() / (study.data_fingerprint or "")[:16])
-    except (DataError, OSError):
-        return None
-    return store if store.fingerprint == study.data_fingerprint else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from data_pipeline.config import SYNTHETIC, DataConfig
-from data_pipeline.prepare import try_open
-from data_pipeline.problems import DataError
-from data_pipeline.sources import resolve_source
-from data_pipeline.store import Store
+from data_pipeline.config import DataConfig
+from data_pipeline.prepare import find_prepared
 from results.export import Exported, ExportError, ExportOptions, Services, export_best
 from results.export_folder import FILES
 from results.model_card import Conversion, FormatRow
@@ -124,7 +121,7 @@ def _converted(
 
     model = load_model(model_path)
     for name in formats:
-        _WRITERS[name](model, folder, data)
+        _write(model, folder, name, data)
     files = {name: folder / name for each in formats for name in FILES[each]}
     images, told = comparison_images(study, data, model.input_shape[1:])
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,37 +157,21 @@ def _row(check: FormatCheck, size: int) -> FormatRow:
     )
 
 
-def _saved_model(model: Any, folder: Path, data: DataConfig) -> None:
-    from model.exporting import write_saved_model
+def _write(model: Any, folder: Path, name: str, data: DataConfig) -> None:
+    """Write a model in one format, under the names of ``FILES``."""
+    from model import exporting
 
-    write_saved_model(model, folder / "saved_model", resize=data.resize)
-
-
-def _onnx(model: Any, folder: Path, data: DataConfig) -> None:
-    from model.exporting import write_onnx
-
-    write_onnx(model, folder / "best.onnx")
-
-
-def _tflite(model: Any, folder: Path, data: DataConfig) -> None:
-    from model.exporting import write_tflite
-
-    write_tflite(model, folder / "best.tflite", quantize=False)
-    write_tflite(model, folder / "best_int8.tflite", quantize=True)
-
-
-def _h5(model: Any, folder: Path, data: DataConfig) -> None:
-    from model.exporting import write_legacy_h5
-
-    write_legacy_h5(model, folder / "best_model.h5")
-
-
-_WRITERS: dict[str, Callable[[Any, Path, DataConfig], None]] = {
-    "savedmodel": _saved_model,
-    "onnx": _onnx,
-    "tflite": _tflite,
-    "h5": _h5,
-}
+    first, *more = (folder / file for file in FILES[name])
+    match name:
+        case "savedmodel":
+            exporting.write_saved_model(model, first, resize=data.resize)
+        case "onnx":
+            exporting.write_onnx(model, first)
+        case "tflite":
+            exporting.write_tflite(model, first, quantize=False)
+            exporting.write_tflite(model, more[0], quantize=True)
+        case "h5":
+            exporting.write_legacy_h5(model, first)
 
 
 def comparison_images(
@@ -206,7 +187,7 @@ def comparison_images(
     Returns:
         uint8 [N, H, W, C], at most 8, and what they are in words.
     """
-    store = prepared_before(study, data)
+    store = find_prepared(data, study.data_fingerprint)
     if store is None or store.image_shape != tuple(shape):
         drawn = np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
         return drawn, _NOISE.format(count=IMAGES)
@@ -218,18 +199,6 @@ def comparison_images(
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).round().astype(int))]
     images = np.stack([store.read(split, int(row))[0] for row in rows])
     return images, f"{len(rows)} images of the study's {split} split"
-
-
-def prepared_before(study: StudyRecord, data: DataConfig) -> Store | None:
-    """Return the prepared store of a study where it lies on the disk; nothing is prepared."""
-    try:
-        found = Path(data.source).expanduser()
-        source = (resolve_source(data) if data.source == SYNTHETIC else found).resolve()
-        root = data.store_path or source.with_name(f"{source.name}.prepared")
-        store = try_open(root.expanduser() / (study.data_fingerprint or "none")[:16])
-    except (DataError, OSError):
-        return None
-    return store if store is not None and store.fingerprint == study.data_fingerprint else None
 
 
 def _machine() -> str:

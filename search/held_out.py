@@ -12,7 +12,7 @@ from pathlib import Path
 from data_pipeline.config import SPLITS, SYNTHETIC, Color, DataConfig
 from data_pipeline.dataset_yaml import DATASET_YAML, DatasetInfo, read_dataset_yaml
 from data_pipeline.fingerprint import fingerprint_of
-from data_pipeline.prepare import prepare, store_root, try_open
+from data_pipeline.prepare import find_prepared, prepare, store_root
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.sources import Dataset, Item, find_dataset, resolve_source
 from data_pipeline.splits import group_names
@@ -252,8 +252,8 @@ def _seen(dataset: Dataset, config: DataConfig, fingerprint: str | None) -> tupl
     """What is not for the test; None where splits were dealt, and how is not at hand any more."""
     if dataset.divided:
         return tuple(item for item in dataset.items if item.split != "test")
-    store = try_open(store_root(config, dataset) / (fingerprint or "none")[:16])
-    if store is None or store.fingerprint != fingerprint:
+    store = find_prepared(config, fingerprint)
+    if store is None:
         return None
     tested = set(store.splits["test"].stems) if "test" in store.splits else set()
     return tuple(item for item in dataset.items if item.stem not in tested)
@@ -273,7 +273,7 @@ def _digest(path: Path) -> bytes:
 
 def _fingerprint(dataset: Dataset, config: DataConfig, workers: int | None) -> str:
     """The one that the prepared data have; where they are, their digests are not taken anew."""
-    root = store_root(config, dataset)
+    root = store_root(config, dataset.root)
     if config.store_path is None and os.access(root, os.W_OK):
         return fingerprint_of(dataset, config, root, workers)
     with tempfile.TemporaryDirectory(prefix="flexunet-digests-") as folder:

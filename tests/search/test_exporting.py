@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from data_pipeline.config import DataConfig
-from data_pipeline.prepare import prepare
+from data_pipeline.prepare import find_prepared, prepare
 from model.config import ModelConfig
 from model.inference import ModelError
 from results.export import ExportOptions
 from results.records import load_study
 from search.config import StudyConfig
-from search.exporting import IMAGES, comparison_images, export_study, prepared_before
+from search.exporting import IMAGES, comparison_images, export_study
 from tests.results.simulated_study import Simulation, space, write_study
 
 SIZE = 32
@@ -100,7 +100,7 @@ def test_formats_without_tensorflow_do_not_load_it(study: Path, tmp_path: Path) 
 def test_formats_are_compared_on_the_studys_images_where_they_are(study: Path) -> None:
     record = load_study(study)
     data = DataConfig(**record.config["data"])
-    store = prepared_before(record, data)
+    store = find_prepared(data, record.data_fingerprint)
     assert store is not None
     images, told = comparison_images(record, data, (SIZE, SIZE, 1))
     assert told == f"{IMAGES} images of the study's valid split"
