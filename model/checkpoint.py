@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from model.files import written_whole
 
 FORMAT = 1
 _HEADER = "header"
@@ -49,17 +50,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = json.dumps({**checkpoint.header, "format": FORMAT}).encode()
     arrays = {f"{i:05d}": array for i, array in enumerate(checkpoint.arrays)}
     arrays[_HEADER] = np.frombuffer(header, np.uint8)
-    # In the same folder, since a rename is atomic within one file system alone.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
     _sync_folder(path.parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,12 +41,18 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         yield temporary
         if folder.exists():
             os.replace(folder, old)
-        os.replace(temporary, folder)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(path: Path, ending: str = "tmp") -> Path:
-    # In the same folder, since a rename is atomic within one file system alone.
-    return path.with_name(f".{path.name}.{os.getpid()}.{ending}")
+    # In the same folder, since a rename is atomic within one file system alone. Two machines that
+    # share it may have processes of one number.
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{ending}")
