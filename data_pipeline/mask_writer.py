@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import png
 from numpy.typing import NDArray
 
 from data_pipeline.config import Color
+from data_pipeline.files import whole_file
 
 
 def write_mask(
@@ -41,36 +39,3 @@ def write_mask(
             writer.write(file, (row.tobytes() for band in bands for row in band))
         except png.Error as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a file that takes the place of ``path`` when the block ends well, else goes.
-
-    Raises:
-        OSError: naming ``path``.
-    """
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes it private
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is None or _is_other(error.filename, path):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _is_other(name: object, path: Path) -> bool:
-    """Tell a file that an error names from ``path`` and from what is written in its stead."""
-    return name is not None and not Path(os.fsdecode(str(name))).name.startswith(f".{path.name}.")

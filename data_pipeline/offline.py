@@ -27,13 +27,13 @@ from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.config import SPLITS, DataConfig
 from data_pipeline.dataset_yaml import DatasetInfo, read_dataset_yaml, write_dataset_yaml
 from data_pipeline.facts import decoding_threads, in_order
+from data_pipeline.files import whole_folder
 from data_pipeline.labels import LabelMap, colorize
 from data_pipeline.offline_plan import Recipe, Variant, draw_seed, variants
 from data_pipeline.operations import COLOR_ONLY, OPERATIONS
 from data_pipeline.problems import BadFileError, DataError, Problem
 from data_pipeline.reading import read_image
 from data_pipeline.resize import resize_image, resize_mask
-from data_pipeline.resplit import whole_folder
 from data_pipeline.sources import Dataset, Item, find_dataset
 from data_pipeline.survey import AHEAD, Survey, survey_with_files
 from data_pipeline.synthetic import write_image

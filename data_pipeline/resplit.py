@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.config import SPLITS, DataConfig
 from data_pipeline.dataset_yaml import DatasetInfo, read_dataset_yaml, write_dataset_yaml
+from data_pipeline.files import whole_folder
 from data_pipeline.likeness import Likeness
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.sources import Dataset, Item, find_dataset
@@ -125,21 +124,3 @@ def _write(
     name, before = dataset.root.resolve().name, read_dataset_yaml(dataset.root)
     terms = before.terms if before else {}
     write_dataset_yaml(folder, DatasetInfo(name, dataset.source, dataset.classes, stems, **terms))
-
-
-@contextlib.contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `out` when all is written, and nothing before."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.mkdir()
-        yield part
-        os.replace(part, out)
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        # A disk that fills while a file is written is told without a name.
-        raise OSError(error.errno, error.strerror, str(out)) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import Color
-from data_pipeline.mask_writer import whole_file, write_mask
+from data_pipeline.files import whole_file
+from data_pipeline.mask_writer import write_mask
 from data_pipeline.overlays import Overlay
 from results.staging import check_replaceable
 from search.study import write_json

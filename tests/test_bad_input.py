@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.resplit import whole_folder
+from data_pipeline.files import whole_folder
 from model.config import ModelConfig
 from model.exporting import write_saved_model
 from model.flexunet import build_flexunet
