@@ -78,7 +78,7 @@ def _score(
     """Score in this process; return what was written."""
     import os
 
-    from search.production import stderr_to
+    from search.quiet import stderr_to
     from search.study_scoring import score_study
     from search.worker import set_up_process
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from results.confirmation import EVALUATION, MODEL
 from search.config import TrialConfig
 from search.memory import give_back_free_memory
-from search.production import stderr_to
+from search.quiet import stderr_to
 from search.store_transfer import StoreTransferError, store_here
 from search.study import write_json
 from search.trouble import Patience, StorageTroubleError, check_present, storage_trouble

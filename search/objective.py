@@ -108,7 +108,7 @@ class TrialRun:
             along with it.
 
     Attributes:
-        notes: What of the folder could not be used, in words.
+        notes: What of the folder could not be used, and where training goes on, in words.
     """
 
     def __init__(
@@ -390,7 +390,7 @@ class TrialRun:
             checkpoint = self.folder / name
             if checkpoint.exists() and self._restore_from(checkpoint):
                 break
-        if self.notes:
+        if self.notes or (self.records and not self.done):
             after = f"after epoch {len(self.records)}" if self.records else "from the start"
             self.notes.append(f"{self.folder}: training goes on {after}")
         self._publish_best()

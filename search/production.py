@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from model.cost import estimate_cost
 from search.config import ConfigError, StudyConfig, TrialConfig
 from search.final_training import final_epochs
 from search.preflight import check_data
+from search.quiet import stderr_to
 from search.training_folder import check_folder, check_space, only_here, record_training
 from search.training_run import Note, OnEpoch, run_training
 from search.worker import set_up_process, threads_of
@@ -214,19 +213,3 @@ def strategy_of(gpus: int | None) -> Any:
     from model.distribution import make_strategy
 
     return make_strategy([f"GPU:{number}" for number in range(gpus)])
-
-
-@contextlib.contextmanager
-def stderr_to(path: Path) -> Iterator[None]:
-    """Send what the process writes to stderr, TensorFlow's C++ messages too, to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with open(path, "ab", buffering=0) as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)

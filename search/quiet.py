@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's messages off the terminal of a command."""
+"""Keeps what TensorFlow's C++ code writes off the terminal, where no logging setting reaches it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def stderr_to(path: Path) -> Iterator[None]:
+    """Send what the process writes to stderr, TensorFlow's C++ messages too, to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file, _redirected(file.fileno()):
+        yield
 
 
 @contextlib.contextmanager
 def quiet_tensorflow() -> Iterator[None]:
     """Hold back what the process writes to stderr; where the block fails it is written after all.
 
-    TensorFlow's C++ code tells of drivers that are not there on every start, past any logging
-    setting, among the lines that are meant for the user.
+    TensorFlow tells of drivers that are not there on every start, among the lines that are meant
+    for the user.
     """
-    sys.stderr.flush()
-    terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
         try:
-            yield
+            with _redirected(held.fileno()):
+                yield
         except BaseException as error:
-            _give_back(terminal)
             if not _speaks(error):
                 held.seek(0)
                 os.write(2, held.read())
             raise
-        else:
-            _give_back(terminal)
-        finally:
-            os.close(terminal)
 
 
 def start_tensorflow() -> None:
@@ -45,9 +47,17 @@ def start_tensorflow() -> None:
         tf.config.list_physical_devices()
 
 
-def _give_back(terminal: int) -> None:
+@contextlib.contextmanager
+def _redirected(descriptor: int) -> Iterator[None]:
     sys.stderr.flush()
-    os.dup2(terminal, 2)
+    terminal = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _speaks(error: BaseException) -> bool:

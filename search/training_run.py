@@ -66,12 +66,11 @@ def run_training(
         out_dir,
         threads=threads,
         validate=not options.final,
-        **({} if strategy is None else {"strategy": strategy, "writes": writes}),
+        strategy=strategy,
+        writes=writes,
     )
     for message in run.notes:
         note(message)
-    if run.records and not run.done and not run.notes:
-        note(f"training goes on after epoch {len(run.records)}")
     files = _files(training, run, writes)
     try:
         files.begin(run.records)

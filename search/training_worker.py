@@ -19,7 +19,8 @@ from data_pipeline.store import Store
 from search.cluster import RunError
 from search.config import ConfigError, TrialConfig
 from search.inspector import Inspector
-from search.production import Training, TrainOptions, stderr_to
+from search.production import Training, TrainOptions
+from search.quiet import stderr_to
 from search.store_transfer import StoreTransferError, store_here
 from search.training_run import run_training
 from search.worker import set_up_process, threads_of

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,23 +201,3 @@ def test_another_configs_folder_is_refused(synthetic_folder: Path, tmp_path: Pat
     assert "model.base_filters: expected 2 as in training.yaml, received 4" in str(caught.value)
     assert "study.seed: expected 5" in str(caught.value)
     assert "data_fingerprint: expected 'other data'" in str(caught.value)
-
-
-def test_stderr_goes_to_the_file_and_comes_back(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from search.production import stderr_to
-
-    path = tmp_path / "out" / "train.log"
-
-    def fail() -> None:
-        with stderr_to(path):
-            os.write(2, b"noise\n")
-            raise ValueError("raised inside")
-
-    with pytest.raises(ValueError, match="raised inside"):
-        fail()
-    os.write(2, b"said after\n")
-
-    assert path.read_text() == "noise\n"
-    assert capfd.readouterr().err == "said after\n"

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from search.quiet import quiet_tensorflow
+from search.quiet import quiet_tensorflow, stderr_to
 
 
 def test_what_c_code_writes_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -45,3 +46,21 @@ def test_tensorflow_starts_quietly_where_it_would_tell_of_drivers() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
     assert done.stderr == b"after"
+
+
+def test_stderr_goes_to_the_file_and_comes_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out" / "train.log"
+
+    def fail() -> None:
+        with stderr_to(path):
+            os.write(2, b"noise\n")
+            raise ValueError("raised inside")
+
+    with pytest.raises(ValueError, match="raised inside"):
+        fail()
+    os.write(2, b"said after\n")
+
+    assert path.read_text() == "noise\n"
+    assert capfd.readouterr().err == "said after\n"
