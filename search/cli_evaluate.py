@@ -13,15 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.cli_options import BatchSize, ModelConfig, ModelPath, Threads
+
 
 def evaluate(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="A .keras, .onnx or .tflite file, or the folder of a SavedModel.",
-        ),
-    ],
+    model: ModelPath,
     data: Annotated[
         str,
         typer.Argument(metavar="DATA", help="Folder of images and masks, or 'synthetic'."),
@@ -41,18 +37,9 @@ def evaluate(
             help="test, valid, train or all. Default: test; all of a folder that is not divided.",
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="YAML",
-            help="A config that tells the model's classes and how images are resized. Default: "
-            "training.yaml or best.yaml beside the model, or its study's.",
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: one a core.")
-    ] = None,
+    config: ModelConfig = None,
+    batch: BatchSize = 8,
+    threads: Threads = None,
     bootstrap: Annotated[
         int, typer.Option(min=100, help="Draws of groups that the intervals are taken from.")
     ] = 2000,
@@ -62,19 +49,13 @@ def evaluate(
     DIR gets evaluation.csv (the reference's two lines), evaluation.json, evaluation.npz,
     classes.csv and gallery.html.
     """
-    from search.quiet import quiet_tensorflow, start_tensorflow
-
-    start_tensorflow()
-    from model.runtimes import open_predictor
     from search import evaluating, evaluation_folder
     from search.held_out import find_held_out
-    from search.model_facts import facts_of
+    from search.model_opening import open_model
     from search.progress import image_progress
 
     console, workers = Console(), threads or os.cpu_count() or 1
-    with quiet_tensorflow():  # LiteRT tells of what it computes by
-        opened = open_predictor(model, threads=workers)
-    facts = facts_of(model, config, opened)
+    opened, facts = open_model(model, config, workers)
     held = find_held_out(data, facts, split, believed=config is not None, workers=workers)
     folder = out or evaluation_folder.default_folder(facts, held)
     evaluation_folder.check_folder(folder)

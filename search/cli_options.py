@@ -33,3 +33,22 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=VALUE", help="Override a field; may be repeated."),
 ]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A .keras, .onnx or .tflite file, or the folder of a SavedModel."
+    ),
+]
+ModelConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="YAML",
+        help="A config that tells the model's classes, their colours and how images are resized. "
+        "Default: training.yaml or best.yaml beside the model, or its study's.",
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Images or tiles a step.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads. Default: one a core.")
+]

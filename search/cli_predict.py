@@ -12,28 +12,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from search.cli_options import BatchSize, ModelConfig, ModelPath, Threads
+
 
 def predict(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="A .keras, .onnx or .tflite file, or the folder of a SavedModel.",
-        ),
-    ],
+    model: ModelPath,
     images: Annotated[
         str,
         typer.Argument(metavar="IMAGES", help="A folder, an image, or a pattern: 'new/*.png'."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="YAML",
-            help="A config that tells the model's classes, their colours and how images are "
-            "resized. Default: training.yaml or best.yaml beside the model, or its study's.",
-        ),
-    ] = None,
+    config: ModelConfig = None,
     tiles: Annotated[
         Literal["auto", "always", "never"],
         typer.Option(
@@ -60,10 +49,8 @@ def predict(
         bool, typer.Option("--probabilities", help="Write them, too: float32 [h, w, classes].")
     ] = False,
     overlays: Annotated[bool, typer.Option(help="Pictures of the masks over the images.")] = True,
-    batch: Annotated[int, typer.Option(min=1, help="Images or tiles a step.")] = 8,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: one a core.")
-    ] = None,
+    batch: BatchSize = 8,
+    threads: Threads = None,
     device: Annotated[
         Literal["auto", "cpu", "gpu"],
         typer.Option(help="auto: a GPU where TensorFlow finds one."),
@@ -77,23 +64,15 @@ def predict(
     Exit codes: 0 all are predicted; 1 some could not be read; 2 bad input, none could be read, or
     OUT cannot be written.
     """
+    from search.model_facts import digest_of
+    from search.model_opening import open_model
+    from search.predict_folder import Folder
     from search.predict_inputs import find_images
-    from search.quiet import quiet_tensorflow, start_tensorflow
+    from search.predicting import Options
 
     console, workers = Console(), threads or os.cpu_count() or 1
     found = find_images(images, out)
-    if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    start_tensorflow()
-    _use(device, workers)
-    from model.runtimes import open_predictor
-    from search.model_facts import digest_of, facts_of
-    from search.predict_folder import Folder
-    from search.predicting import Options
-
-    with quiet_tensorflow():  # LiteRT tells of what it computes by
-        opened = open_predictor(model, threads=workers)
-    facts = facts_of(model, config, opened)
+    opened, facts = open_model(model, config, workers, device)
     options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
     folder = Folder(out, facts.classes, facts.colors)
     folder.begin(_record(facts, options, images, digest_of(model)))
@@ -103,23 +82,6 @@ def predict(
     failed = _summarise(console, outcomes, out, time.perf_counter() - started)
     if failed:
         raise typer.Exit(2 if failed == len(outcomes) else 1)
-
-
-def _use(device: str, threads: int) -> None:
-    """Set the process up before TensorFlow is used.
-
-    Raises:
-        ConfigError: where a GPU is asked for and there is none.
-    """
-    from search.config import ConfigError
-    from search.worker import set_up_process
-
-    set_up_process({"cpus_per_trial": threads, "gpus_per_trial": 1})
-    if device == "gpu":
-        import tensorflow as tf
-
-        if not tf.config.list_physical_devices("GPU"):
-            raise ConfigError("--device gpu", ["expected a GPU that TensorFlow sees, found none"])
 
 
 def _record(facts: Any, options: Any, images: str, digest: str) -> dict[str, Any]:

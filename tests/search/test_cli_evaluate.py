@@ -15,6 +15,12 @@ from tests.model.lookup import write_lookup
 from tests.search.evaluated import SIDE, write_data
 
 
+@pytest.fixture(autouse=True)
+def _used_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's threads cannot be set once the tests have used it."""
+    monkeypatch.setattr("search.worker.set_up_process", lambda resources: None)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export's model with its record, and data that it segments by half."""
