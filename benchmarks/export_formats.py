@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -27,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from train_step import machine, tell
 
 from data_pipeline.config import DataConfig
 from data_pipeline.prepare import prepare
@@ -193,9 +193,7 @@ def report(options: argparse.Namespace, folder: Path) -> str:
     batched = rates(runtimes, images, options.rounds)
     return "\n".join(
         [
-            f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPU cores, "
-            f"{len(tf.config.list_physical_devices('GPU'))} GPUs, Python "
-            f"{platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}; "
+            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; "
             f"{height} x {width} x {channels}, {model.count_params():,} parameters, "
             f"{len(images)} images, threads {options.threads or 'as the runtimes choose'}",
             "",
@@ -219,10 +217,7 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as folder:
         text = report(options, Path(folder))
-    print(text)
-    if options.out:
-        with open(options.out, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    tell(text, options.out)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import tensorflow as tf
-from train_step import Case, Figures, ours
+from train_step import Case, Figures, machine, model_of, ours, parser_of, tell
 
 from model.config import ModelConfig, TrainConfig
 
@@ -59,15 +56,13 @@ def rounds(cases: dict[str, Case], count: int) -> Iterator[dict[str, Figures]]:
 def table(case: Case, cases: dict[str, Case], measured: list[dict[str, Figures]]) -> str:
     """Write medians over the rounds, and of each round's ratio to the first way, as Markdown."""
     model = case.model
-    devices = tf.config.list_physical_devices("GPU")
     lines = [
         f"### Precision and accumulation, {datetime.now(UTC):%Y-%m-%d}",
         "",
         f"{case.size} px, {case.batch} images an update, {model.num_layers} levels, "
         f"{model.base_filters} filters, kernel {model.base_kernel}, normalization "
         f"{model.normalization}; medians of {len(measured)} rounds of {case.steps} updates in "
-        f"turns; {os.cpu_count()} CPU cores, {len(devices)} GPUs, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        f"turns; {machine()}",
         "",
         "In brackets: by CPU time of all threads instead of the wall clock.",
         "",
@@ -98,13 +93,7 @@ def _row(case: Case, name: str, first: str, measured: list[dict[str, Figures]]) 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--size", type=int, default=128, help="image side in pixels")
-    parser.add_argument("--batch", type=int, default=4, help="images an update")
-    parser.add_argument("--layers", type=int, default=5)
-    parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--kernel", type=int, default=5)
-    parser.add_argument("--normalization", default="none")
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -112,32 +101,20 @@ def parse() -> argparse.Namespace:
         choices=("float32", "bfloat16", "float16"),
     )
     parser.add_argument("--steps", type=int, default=20, help="updates of one timed epoch")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="append the table to this file too")
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure and write the table."""
     options = parse()
-    model = ModelConfig(
-        num_layers=options.layers,
-        base_filters=options.filters,
-        base_kernel=options.kernel,
-        normalization=options.normalization,
-    )
     train = TrainConfig(schedule="constant", batch_size=options.batch)
-    case = Case(options.size, options.batch, options.steps, model, train)
+    case = Case(options.size, options.batch, options.steps, model_of(options), train)
     cases = ways(case, options.precisions)
     # What the process pays once (kernels, thread pools) belongs to none of them.
     for precision in options.precisions:
         once = train.model_copy(update={"precision": precision})
         ours(Case(16, 1, 1, ModelConfig(num_layers=1), once))
-    text = table(case, cases, list(rounds(cases, options.rounds)))
-    print(text)
-    if options.out:
-        with open(options.out, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    tell(table(case, cases, list(rounds(cases, options.rounds))), options.out)
 
 
 if __name__ == "__main__":

@@ -161,9 +161,7 @@ def table(case: Case, measured: list[dict[str, Figures]]) -> str:
         f"{case.size} px, batch {case.batch}, {model.num_layers} levels, {model.base_filters} "
         f"filters, kernel {model.base_kernel}, normalization {model.normalization}, "
         f"{case.train.precision}; medians of {len(measured)} rounds of {case.steps} steps in "
-        f"turns; {os.cpu_count()} CPU cores, {len(tf.config.list_physical_devices('GPU'))} GPUs, "
-        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras "
-        f"{keras.__version__}",
+        f"turns; {machine()}",
         "",
         "In brackets: by CPU time of all threads instead of the wall clock.",
         "",
@@ -196,40 +194,62 @@ def _row(case: Case, name: str, measured: list[dict[str, Figures]]) -> str:
     return f"| {name} | {' | '.join(pairs)} |"
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser of what is trained, and how often; also for other benchmarks of training."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0] if description else "")
     parser.add_argument("--size", type=int, default=128, help="image side in pixels")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=4, help="images an update")
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--kernel", type=int, default=5)
     parser.add_argument("--normalization", default="none")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--steps", type=int, default=20, help="steps of one timed epoch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="append the table to this file too")
+    return parser
+
+
+def model_of(options: argparse.Namespace) -> ModelConfig:
+    """Return the model that the command line describes."""
+    return ModelConfig(
+        num_layers=options.layers,
+        base_filters=options.filters,
+        base_kernel=options.kernel,
+        normalization=options.normalization,
+    )
+
+
+def machine() -> str:
+    """Say what was measured on."""
+    return (
+        f"{os.cpu_count()} CPU cores, {len(tf.config.list_physical_devices('GPU'))} GPUs, Python "
+        f"{platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    )
+
+
+def tell(text: str, out: Path | None) -> None:
+    """Print a table, and append it to a file."""
+    print(text)
+    if out:
+        with open(out, "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--steps", type=int, default=20, help="steps of one timed epoch")
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure and write the table."""
     options = parse()
-    model = ModelConfig(
-        num_layers=options.layers,
-        base_filters=options.filters,
-        base_kernel=options.kernel,
-        normalization=options.normalization,
-    )
     train = TrainConfig(schedule="constant", precision=options.precision)
-    case = Case(options.size, options.batch, options.steps, model, train)
+    case = Case(options.size, options.batch, options.steps, model_of(options), train)
     # What the process pays once (kernels, thread pools) belongs to none of them.
     ours(Case(16, 1, 1, ModelConfig(num_layers=1), train))
-    text = table(case, list(rounds(case, options.rounds)))
-    print(text)
-    if options.out:
-        with open(options.out, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    tell(table(case, list(rounds(case, options.rounds))), options.out)
 
 
 if __name__ == "__main__":
