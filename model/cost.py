@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from model.config import Level, ModelConfig
+
+# Whose convolutions TensorFlow uses on a CPU: oneDNN's, which it takes by itself on processors with
+# instructions for neural networks (AVX-512 VNNI, AVX-VNNI, AMX), or its own, from Eigen.
+Kernels = Literal["onednn", "eigen"]
 
 _FLOAT = 4  # bytes of a float32
 # Tensors of a convolution's output size that its activation keeps for the backward pass, its own
@@ -44,19 +50,51 @@ class Cost:
         return 4 * _FLOAT * self.parameters
 
 
-# Fitted to the peak resident memory of 40 random configs of 64-256 px, batches of 1-16, 2-6 levels
-# and up to 31 million parameters, on 2026-11-22 with TensorFlow 2.21 on CPUs (oneDNN), float32 and
-# bfloat16: see training_memory, and benchmarks/memory.py, which measures anew.
-_PROCESS = 760_000_000  # a Ray worker with TensorFlow and Optuna imported, before any model
+# Fitted to the peak resident memory of 40 random configs for each kind of kernels, of 64-256 px,
+# batches of 1-16, 2-6 levels, kernels of 3-11 and up to 31 million parameters, with TensorFlow
+# 2.21, float32 and bfloat16: see training_memory, and benchmarks/memory.py, which measures again.
+# A worker process with TensorFlow and Optuna imported, before any model: pages of its own, and
+# those of the libraries' files, which are in memory once for all processes of a node.
+PROCESS_OWN = 340_000_000
+_PROCESS = PROCESS_OWN + 530_000_000
 _PROCESS_WITH_GPU = 2_000_000_000  # with CUDA's libraries: not measured, a cautious guess
-_GRAPH = 16_000_000
-_GRAPH_PER_LEVEL = 13_500_000
-# Beside state_bytes: oneDNN's own layouts of the weights, and the copies a checkpoint makes.
-_PARAMETER_COPIES = 4.3
-_SCRATCH = 0.1  # of the activations
-_GROUP_SCRATCH = 0.3  # the same where normalization is group or layer
-_FLOAT16_SCRATCH = 0.7  # more in float16, which oneDNN's kernels for CPUs do not all have
+_FLOAT16_SCRATCH = 0.7  # more in float16, which not all kernels for CPUs have
 _SAFETY = 1.2
+
+
+@dataclass(frozen=True)
+class _Workspace:
+    """What kernels of one kind take beside weights and activations.
+
+    Attributes:
+        graph, graph_per_level: Bytes.
+        parameter_copies: Layouts of the weights that the kernels prefer, and a checkpoint's copies.
+        scratch: Share of the activations; ``group_scratch`` where normalization is group or layer.
+        half: Whether bfloat16 takes half the memory of float32; of float16 it was not measured.
+        columns, mapped_columns: Times that the columns of :func:`_column_bytes` are held: as far as
+            they lie in the heap, where they leave holes, and beyond, where they are mapped.
+    """
+
+    graph: int
+    graph_per_level: int
+    parameter_copies: float
+    scratch: float
+    group_scratch: float
+    half: bool = False
+    columns: float = 0.0
+    mapped_columns: float = 0.0
+
+
+_WORKSPACES: Mapping[Kernels, _Workspace] = MappingProxyType(
+    {
+        "onednn": _Workspace(16_000_000, 13_500_000, 4.3, 0.1, 0.3),
+        "eigen": _Workspace(18_000_000, 15_200_000, 0.8, 0.5, 0.5, True, 2.25, 0.92),
+    }
+)
+# What TensorFlow's own gradients of a convolution (Conv2DCustomBackprop...) aim at, in bytes.
+_SHARD = 30 * 2**20
+# glibc maps what is larger by itself: two buffers of at most so much lie in the heap.
+_HEAP_BUFFERS = 2 * 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -168,22 +206,37 @@ def training_memory(
     num_classes: int,
     batch_size: int,
     precision: str = "float32",
+    *,
+    kernels: Kernels,
 ) -> MemoryEstimate:
     """Predict the peak memory of training a model that is not built.
 
     With P parameters, L levels and the activations a * batch_size of :func:`estimate_cost`:
 
-    - state: 16 P
-    - activations: a * batch_size, in bfloat16 and float16 too, since on CPUs they took as much
-    - workspace: 16 MB + 13.5 MB * L + 4.3 * 4 P + 0.1 * activations (0.3 with group or layer
-      normalization; 0.7 more in float16)
-    - total: 760 MB for the process + 1.2 * (state + activations + workspace)
+    ============  ======================================  ======================================
+    ..            oneDNN's kernels                        TensorFlow's own (Eigen)
+    ============  ======================================  ======================================
+    state         16 P                                    16 P
+    activations   a * batch_size, in bfloat16 and         a * batch_size, half in bfloat16
+                  float16 too: they took as much          without group or layer normalization
+    workspace     16 MB + 13.5 MB * L + 4.3 * 4 P         18 MB + 15.2 MB * L + 0.8 * 4 P
+                  + 0.1 * activations (0.3 with group     + 0.5 * activations
+                  or layer normalization)                 + the convolutions' columns
+    ============  ======================================  ======================================
 
-    The formula is of this shape because memory is; its numbers are fitted. On 40 configs that they
-    were not fitted to, predicted by measured was 1.07 in the median, 1.04 to 1.22 at the ends, and
-    the prediction was enough in 40 of 40; above the process' own memory 1.18, 1.07 to 1.87. On a
-    GPU nothing was measured: ``device`` is the same sum, and cuDNN may take more scratch memory.
-    A process that has trained other models before holds up to some hundred MB more.
+    In float16 the workspace has 0.7 * activations more. The total is 870 MB for the process + 1.2 *
+    (state + activations + workspace).
+
+    Columns: for the gradients of a convolution with a kernel of side k > 1 and i inputs,
+    TensorFlow's own kernels write out every pixel's k * k * i neighbours, of as many images as fit
+    in 30 MiB but at least one. Both gradients do so at once, and the largest convolution decides.
+    The first 64 MiB count 2.25 times, for the holes that they leave in the heap, the rest 0.92
+    times.
+
+    The formula is of this shape because memory is; its numbers are fitted, and what it gives for
+    configs that they were not fitted to stands in benchmarks/README.md. On a GPU nothing was
+    measured: ``device`` is the same sum, and cuDNN may take more scratch memory. A process that has
+    trained other models before holds up to some hundred MB more.
 
     Args:
         config: The architecture.
@@ -191,6 +244,7 @@ def training_memory(
         num_classes: Classes, the background included; 1 for a single sigmoid channel.
         batch_size: Images of a training step; an evaluation of twice as many needs less.
         precision: float32, bfloat16 or float16.
+        kernels: Whose convolutions TensorFlow uses: ``search.hardware.this_processor`` tells.
 
     Raises:
         ValueError: for image sides that cannot be halved often enough, or an unknown precision.
@@ -198,16 +252,42 @@ def training_memory(
     if precision not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"expected float32, bfloat16 or float16, received {precision!r}")
     cost = estimate_cost(config, image_shape, num_classes)
-    activations = cost.activation_bytes * batch_size
-    scratch = _GROUP_SCRATCH if config.normalization in ("group", "layer") else _SCRATCH
+    taken = _WORKSPACES[kernels]
+    size = _FLOAT // 2 if taken.half and precision == "bfloat16" else _FLOAT
+    # Keras computes group and layer normalization in float32.
+    grouped = config.normalization in ("group", "layer")
+    activations = cost.activation_bytes * batch_size * (_FLOAT if grouped else size) // _FLOAT
+    scratch = taken.group_scratch if grouped else taken.scratch
     scratch += _FLOAT16_SCRATCH * (precision == "float16")
+    columns = _column_bytes(config, image_shape, batch_size, size)
     workspace = (
-        _GRAPH
-        + _GRAPH_PER_LEVEL * config.num_layers
-        + _PARAMETER_COPIES * _FLOAT * cost.parameters
+        taken.graph
+        + taken.graph_per_level * config.num_layers
+        + taken.parameter_copies * _FLOAT * cost.parameters
         + scratch * activations
+        + taken.columns * min(columns, _HEAP_BUFFERS)
+        + taken.mapped_columns * max(0, columns - _HEAP_BUFFERS)
     )
     return MemoryEstimate(cost.state_bytes, activations, round(workspace))
+
+
+def _column_bytes(
+    config: ModelConfig, image_shape: tuple[int, int, int], batch_size: int, size: int
+) -> int:
+    """Return the columns that the largest convolution's two gradients hold in TensorFlow's kernels.
+
+    Of the kernel's gradient for a shard of the batch, of the input's for an image; ``size``: bytes
+    of a number. Depthwise and 1 x 1 convolutions need none.
+    """
+    largest = 0
+    for c in _block_convolutions(config, image_shape):
+        if c.separable:
+            continue
+        column = size * c.pixels * c.kernel**2 * c.inputs
+        operands = size * c.outputs * (c.pixels + c.kernel**2 * c.inputs)
+        shard = min(batch_size, math.ceil(_SHARD / (column + operands)))
+        largest = max(largest, (shard + 1) * column)
+    return largest
 
 
 def retained_bytes(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from results.pace import Paces, Stint, node_of, seconds_left
 from results.schemas import StudyFile, TrialFile
 
 # What the pace is taken from: long enough for trials of minutes, short enough to follow changes.
@@ -61,6 +62,7 @@ class TrialFacts:
         file: its trial.json.
         folder: where it lies.
         finished: when it ended, seconds since 1970.
+        started: when it began.
         epochs: read where they matter, else empty.
         seen: when its files were last written.
         host, pid: where it is trained, or was last.
@@ -73,6 +75,7 @@ class TrialFacts:
     seen: float | None = None
     host: str | None = None
     pid: int | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ def status_of(
     states: Counter[str] = Counter(trial.file.state for trial in trials)
     limit = search.get("num_trials")
     pace = _pace(trials, driver, now)
+    by_node = _left_by_node(trials, limit, driver, now)
     epochs = _section(header, "train").get("epochs")
     shown = [_shown(trial, epochs, now) for trial in trials if trial.file.state == "RUNNING"]
     ended = [_shown(trial, epochs, now) for trial in leaders]
@@ -221,7 +225,9 @@ def status_of(
         running=tuple(shown),
         leaders=tuple(ended),
         pace=pace,
-        eta_seconds=_eta(driver, pace, limit, states, search.get("time_budget_minutes"), now),
+        eta_seconds=_eta(
+            driver, pace, by_node, limit, states, search.get("time_budget_minutes"), now
+        ),
         failures=tuple((t.number, t.reason or "no reason recorded") for t in failed),
         input=dict(pipeline or {}),
         lost_workers=dict(Counter(f.reason for t in trials for f in t.file.failures).most_common()),
@@ -268,19 +274,44 @@ def _pace(trials: Sequence[TrialFacts], driver: Driver, now: float) -> Pace:
     return Pace(an_hour(epochs), an_hour(ended), seconds)
 
 
+def _left_by_node(
+    trials: Sequence[TrialFacts], limit: int | None, driver: Driver, now: float
+) -> float | None:
+    """Estimate by the pace of each node; None where that needs no telling apart."""
+    if limit is None:
+        return None
+    paces, ended, running = Paces(), [], []
+    for trial in trials:
+        last = trial.epochs.last or {}
+        paces.count(last)
+        if trial.started is None:
+            continue
+        # A trial that an earlier run began stood still in between.
+        began = max(trial.started, driver.since or trial.started)
+        if trial.finished is None:
+            running.append(Stint(node_of(last.get("worker")), now - began))
+        elif trial.finished >= began:
+            ended.append(Stint(node_of(last.get("worker")), trial.finished - began))
+    todo = max(0, limit - sum(trial.file.state != "RUNNING" for trial in trials))
+    return seconds_left(paces, todo, ended, running)
+
+
 def _eta(
     driver: Driver,
     pace: Pace,
+    by_node: float | None,
     limit: int | None,
     states: Mapping[str, int],
     budget: float | None,
     now: float,
 ) -> float | None:
-    """Estimate by the recent pace; the time budget bounds it."""
+    """Estimate by node where nodes differ, else by the recent pace; the time budget bounds it."""
     if driver.state != "running":
         return None
     estimates = []
-    if limit is not None and pace.trials_per_hour:
+    if by_node is not None:
+        estimates.append(by_node)
+    elif limit is not None and pace.trials_per_hour:
         finished = sum(count for state, count in states.items() if state != "RUNNING")
         estimates.append(3600 * max(0, limit - finished) / pace.trials_per_hour)
     if budget is not None and driver.since is not None:

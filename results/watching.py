@@ -110,7 +110,9 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         reading.invalid(path, error)
         return None
     if file.state != "RUNNING":
-        return TrialFacts(file, folder, finished=seconds_of(file.finished))
+        return TrialFacts(
+            file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
+        )
     worker = _read_json(folder / "worker.json")
     signs = [_written(folder / name) for name in ("worker.json", "metrics.jsonl", "worker.log")]
     return TrialFacts(
@@ -119,6 +121,7 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         seen=max((sign for sign in signs if sign is not None), default=None),
         host=worker.get("host"),
         pid=worker.get("pid"),
+        started=seconds_of(file.started),
     )
 
 

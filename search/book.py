@@ -49,6 +49,7 @@ from search.study import (
     started_trials,
     trial_folder,
 )
+from search.timeouts import SilenceLimit
 from search.trouble import Patience, StorageTroubleError, check_present
 
 T = TypeVar("T")
@@ -99,6 +100,10 @@ class TrialBook:
         self.pipeline = pipeline or OwnPipelines()
         self._capacity = capacity
         self._placer = placer
+        self._silence = SilenceLimit(
+            config.resources.trial_timeout_minutes,
+            placer.processors if placer is not None else frozenset,
+        )
         self._keep = keep
         self._live: dict[str, LiveTrial] = {}
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
@@ -110,8 +115,7 @@ class TrialBook:
             self._mend,
             lambda: self.stop.asked,
         )
-        misfit = placer.problem if placer is not None else lambda _: None
-        self.proposer = Proposer(study, config, num_classes, misfit)
+        self.proposer = Proposer(study, config, num_classes, placer)
         # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
         self._started = 0
         self._adopt_orphans()
@@ -162,9 +166,9 @@ class TrialBook:
         seed = derive_seed(self.config.study.seed, trial.number)
         _note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
         self._mirror(trial)
-        self._live[ray_id] = LiveTrial(trial)
-        self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
         constants = self.config.at(trial.params, seed)
+        self._live[ray_id] = LiveTrial(trial, constants)
+        self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
         bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
         resources = self.config.resources.model_dump(mode="json")
         owner = f"{self.stop.run_id}/{ray_id}"
@@ -210,15 +214,11 @@ class TrialBook:
 
     def overdue(self) -> list[str]:
         """Note and return the trials (Ray's names) whose workers hang: these are to be killed."""
-        minutes = self.config.resources.trial_timeout_minutes
-        if minutes is None:
-            return []
-        late = time.monotonic() - 60 * minutes
         found = []
         for ray_id, live in self._live.items():
-            if live.heard is not None and live.heard < late:
-                live.lost = f"no report for {minutes:g} minutes (trial_timeout_minutes)"
-                live.heard = None
+            folder = trial_folder(self.config.directory, live.trial.number)
+            if problem := self._silence.problem(live.heard, folder):
+                live.lost, live.heard = problem, None
                 found.append(ray_id)
         return found
 
@@ -246,6 +246,9 @@ class TrialBook:
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
         self.pipeline.heard(result["record"])
+        self._silence.count(result["record"])
+        if self._placer is not None:
+            self._placer.learn(live.config, result["record"])
         pruned = self._try(lambda: self._report(live, result), urgent=False)
         if pruned:
             live.pruned = True
@@ -383,8 +386,7 @@ class TrialBook:
         """Let a trial that ran out of memory try once more with a larger share, if it may help."""
         if not (live.reason or "").startswith(OUT_OF_MEMORY):
             return False
-        constants = self.config.at(live.trial.params)
-        can_grow = self._placer is not None and self._placer.can_grow(constants)
+        can_grow = self._placer is not None and self._placer.can_grow(live.config)
         if SHARE in live.trial.user_attrs or not can_grow:
             return False
         live.trial.set_user_attr(SHARE, LARGER_SHARE)

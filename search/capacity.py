@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import ray
 from ray import tune
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from model.cost import MemoryEstimate
+from model.cost import Kernels, MemoryEstimate
 from search.config import TrialConfig
-from search.memory import gpu_memory
+from search.forecast import MemoryUse
+from search.hardware import Processor
+from search.nodes import Nodes
 from search.placement import (
     NOTHING,
     Bundle,
@@ -32,46 +31,14 @@ def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([dict(config["trial"]["bundle"])])
 
 
-class Nodes:
-    """The cluster's living nodes; asked anew every two seconds."""
+class Forecast(Protocol):
+    """What predicts the memory of trials: see :class:`search.forecast.MemoryForecast`."""
 
-    def __init__(self, resources: ResourceSettings) -> None:
-        # Only a share that follows the memory needs to know it.
-        self._ask_gpus = resources.gpus_per_trial == "auto"
-        self._asked = float("-inf")
-        self._nodes: tuple[Node, ...] = ()
-        self._cards: dict[tuple[str, ...], int | None] = {}
+    def __call__(self, config: TrialConfig, kernels: Kernels) -> MemoryEstimate:
+        """Return what a trial will need where TensorFlow uses these kernels."""
 
-    def __call__(self) -> tuple[Node, ...]:
-        """Return them, with the memory of their GPUs where it matters."""
-        if time.monotonic() - self._asked > 2:
-            self._nodes = tuple(self._node(node) for node in ray.nodes() if node["Alive"])
-            self._asked = time.monotonic()
-        return self._nodes
-
-    def _node(self, node: Mapping[str, Any]) -> Node:
-        resources = node["Resources"]
-        if not self._ask_gpus or resources.get("GPU", 0) < 1:
-            return Node(resources)
-        kind = tuple(sorted(name for name in resources if name.startswith("accelerator_type:")))
-        kind = kind or (node["NodeID"],)
-        if kind not in self._cards:
-            self._cards[kind] = ask_gpu_memory(node["NodeID"])
-        return Node(resources, self._cards[kind])
-
-
-def ask_gpu_memory(node_id: str, timeout: float = 20) -> int | None:
-    """Ask a node for the memory of its smallest GPU, in bytes; None where it cannot say.
-
-    It needs no GPU for it, so that it does not wait for one.
-    """
-    here = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-    asked = ray.remote(gpu_memory).options(num_cpus=0, scheduling_strategy=here).remote()
-    try:
-        answer: int | None = ray.get(asked, timeout=timeout)
-    except ray.exceptions.RayError:
-        return None
-    return answer
+    def learn(self, config: TrialConfig, use: MemoryUse) -> None:
+        """Take what a process held as it trained a trial."""
 
 
 class Capacity:
@@ -79,20 +46,20 @@ class Capacity:
 
     Args:
         resources: What a trial reserves.
-        estimate: Predicts a trial's memory; None where every bundle is given by numbers.
+        forecast: Predicts a trial's memory; None where every bundle is given by numbers.
         held: Returns the CPUs of each node that are not for trials. None: all are.
     """
 
     def __init__(
         self,
         resources: ResourceSettings,
-        estimate: Callable[[TrialConfig], MemoryEstimate] | None = None,
+        forecast: Forecast | None = None,
         held: Callable[[Sequence[Node]], Sequence[float]] | None = None,
     ) -> None:
         self._resources = resources
         self._held = held or (lambda nodes: [0.0] * len(nodes))
-        self._estimate = estimate or (lambda _: NOTHING)
-        self._nodes = Nodes(resources)
+        self._forecast = forecast
+        self._nodes = Nodes(resources, ask_processors=forecast is not None)
         self._slots = Slots()
 
     def __call__(self) -> int:
@@ -110,10 +77,28 @@ class Capacity:
     def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
         """Return a trial's bundle, and count it as running; ``factor``: see ``trial_bundle``."""
         nodes = self._nodes()
-        bundle = trial_bundle(self._resources, self._estimate(config), nodes, factor)
+        bundle = trial_bundle(self._resources, self.estimate(config), nodes, factor)
         self._slots.set_nodes(self._for_trials(nodes))
         self._slots.take(name, bundle)
         return bundle
+
+    def estimate(self, config: TrialConfig) -> MemoryEstimate:
+        """Predict a trial's memory on whichever node it comes to, hence by the most demanding."""
+        if self._forecast is None:
+            return NOTHING
+        kinds = {node.processor.kernels if node.processor else "eigen" for node in self._nodes()}
+        estimates = [self._forecast(config, kernels) for kernels in kinds]
+        return max(estimates, key=lambda each: each.total)
+
+    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
+        """Let an epoch correct the later predictions: ``record`` is its line of metrics.jsonl."""
+        use = MemoryUse.of(record)
+        if self._forecast is not None and use is not None:
+            self._forecast.learn(config, use)
+
+    def processors(self) -> set[Processor]:
+        """Return the kinds of processors that trials may come to, as far as known."""
+        return {node.processor for node in self._nodes() if node.processor is not None}
 
     def _for_trials(self, nodes: Sequence[Node]) -> list[Node]:
         """Return the nodes as trials may use them."""
@@ -125,8 +110,8 @@ class Capacity:
 
     def problem(self, config: TrialConfig) -> str | None:
         """Say why a trial is predicted to run out of memory wherever it is placed."""
-        return placement_problem(self._resources, self._estimate(config), self._nodes())
+        return placement_problem(self._resources, self.estimate(config), self._nodes())
 
     def can_grow(self, config: TrialConfig) -> bool:
         """Tell whether a trial that ran out of memory would get more of it with factor 2."""
-        return can_grow(self._resources, self._estimate(config), self._nodes())
+        return can_grow(self._resources, self.estimate(config), self._nodes())

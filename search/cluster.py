@@ -8,17 +8,16 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import ray
 from ray._private import ray_constants
 
-from search.capacity import Capacity, Nodes
+from search.capacity import Capacity
 from search.inspector import package_folders
+from search.nodes import LOOPBACK, Nodes
 from search.placement import smallest_bundle
 from search.settings import ResourceSettings
 
-LOOPBACK = "127.0.0.1"
 CLIENT = "ray://"
 CONNECT_SECONDS = 5.0
 CLIENT_PAUSES = (1.0, 5.0)  # seconds before the second and the third try
@@ -73,21 +72,10 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
             ray.shutdown()
 
 
-def alive_nodes() -> list[dict[str, Any]]:
-    """Return the cluster's living nodes, as Ray describes them."""
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
 def last_line(error: BaseException) -> str:
     """Return what an error of Ray comes down to: the last line of its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def has_own_ray() -> bool:
-    """Return whether Ray is this machine's alone; only the one started here is on loopback."""
-    nodes = alive_nodes()
-    return len(nodes) == 1 and nodes[0]["NodeManagerAddress"] == LOOPBACK
 
 
 def ray_address(resources: ResourceSettings) -> str | None:

@@ -27,6 +27,7 @@ from search.memory import is_out_of_memory, out_of_memory_line
 from search.placement import Bundle
 from search.stop import Stop
 from search.study import OUT_OF_MEMORY, write_json
+from search.timeouts import SilenceLimit
 
 POLL_SECONDS = 0.5
 HOPELESS_FAILURES = 3
@@ -134,6 +135,8 @@ class Crew:
         self._place = place
         self._configs = configs
         self._capacity = capacity
+        minutes = place.config.resources.trial_timeout_minutes
+        self._silence = SilenceLimit(minutes, capacity.processors)
         self._observer = observer
         self._stop = stop
         self._work = work
@@ -230,6 +233,8 @@ class Crew:
         if epochs and epochs[-1]["epoch"] > live.epoch:
             for record in epochs[live.epoch :]:
                 self._observer.epoch_ended(live.run, record)
+                self._capacity.learn(self._configs[live.run], record)
+                self._silence.count(record)
             live.epoch, live.heard = epochs[-1]["epoch"], time.monotonic()
             self._trains()
         scored = _time_of(folder / SCORING)
@@ -237,11 +242,10 @@ class Crew:
             live.scored, live.heard = scored, time.monotonic()
 
     def _end_if_it_hangs(self, reference: Any, live: _Live) -> None:
-        minutes = self._place.config.resources.trial_timeout_minutes
-        if minutes is None or live.heard is None or live.lost:
+        if live.lost:
             return
-        if time.monotonic() - live.heard > 60 * minutes:
-            live.lost = f"no report for {minutes:g} minutes (trial_timeout_minutes)"
+        live.lost = self._silence.problem(live.heard, folder_of(self._place.study, live.run))
+        if live.lost:
             ray.cancel(reference, force=True)
 
     def _end(self, reference: Any, live: _Live) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.confirmation import EVALUATION, MODEL
 from search.config import TrialConfig
+from search.hardware import worker_facts
 from search.memory import give_back_free_memory
 from search.quiet import stderr_to
 from search.store_transfer import StoreTransferError, store_here
@@ -86,10 +86,7 @@ def train_and_score(job: Job) -> Ended:
     try:
         check_present(study)
         with stderr_to(folder / "worker.log"):
-            write_json(
-                folder / BEGUN,
-                {"host": os.uname().nodename, "pid": os.getpid(), "owner": job.owner},
-            )
+            write_json(folder / BEGUN, worker_facts() | {"owner": job.owner})
             return _work(job, study, folder)
     except (StoreTransferError, StorageTroubleError) as error:
         lost = isinstance(error, StoreTransferError)

@@ -36,8 +36,8 @@ from search.confirm_plan import (
 )
 from search.confirm_worker import train_and_score
 from search.doctor import check_cluster
+from search.forecast import MemoryForecast
 from search.lease import study_lease
-from search.placement import memory_of
 from search.preflight import check_data
 from search.preparing import prepare_study
 from search.runner import log_to_file
@@ -262,7 +262,7 @@ def _confirm(
             for each in stores.values():
                 stack.enter_context(serving(each))
             check_cluster(config, store, observer.warn)
-        capacity = Capacity(config.resources, memory_of(store.image_shape, len(store.classes)))
+        capacity = Capacity(config.resources, MemoryForecast(store.image_shape, len(store.classes)))
         crew = Crew(place, configs, capacity, observer, stop, work, bool(known.evaluations))
         crew.run(known.missing)
     return crew

@@ -18,9 +18,10 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from search.cluster import RunError, alive_nodes, last_line, ray_address, start_ray
+from search.cluster import RunError, last_line, ray_address, start_ray
 from search.config import StudyConfig
 from search.inspector import write_token
+from search.nodes import alive_nodes
 from search.placement import Bundle, Node
 from search.production import TrainOptions, plan_training
 from search.settings import ResourceSettings

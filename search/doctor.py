@@ -21,9 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from data_pipeline.store import Store
-from search.cluster import LOOPBACK, RunError, alive_nodes, has_own_ray
+from search.cluster import RunError
 from search.config import StudyConfig
+from search.hardware import Processor
 from search.inspector import Inspector, fingerprint_of, seen_gpus, versions
+from search.nodes import LOOPBACK, alive_nodes, has_own_ray
 from search.placement import Node, smallest_bundle
 from search.settings import ResourceSettings
 from search.slots import slots_on
@@ -39,6 +41,8 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 REMEDIES = {
     "answers": "look at the node's raylet.err and at its machine; or remove it from the cluster",
     "versions": "install the same constraints.txt on every node, and restart its Ray",
+    "processor": "trials take several times as long there, which trial_timeout_minutes and the "
+    "time left take into account; leave such nodes out where they hold up the search",
     "data": "put data.store_path on a folder that every node sees at the same path",
     "storage": "put study.storage_path on a folder that every node may write, at the same path",
     "shared storage": "every node must see one folder at study.storage_path, not one of its own",
@@ -313,13 +317,21 @@ class _Check:
 
     def note_looks(self, looks: Mapping[str, Mapping[str, Any]]) -> None:
         here = versions()
+        processors = [look["processor"] for look in looks.values()]
         for name, look in looks.items():
             self._note_versions(name, look["versions"], here)
+            self._note_processor(name, look["processor"], max(processors))
             for place, free in look["disk"].items():
                 self._note_disk(place, name, free)
             if self.slots.get(name, 0):
                 self._note_data(name, look["fingerprint"], look["room"])
                 self._note_memory(name, look["memory"])
+
+    def _note_processor(self, name: str, there: Processor, fastest: Processor) -> None:
+        # Trials on GPUs do not wait for the processor's convolutions.
+        slower = there < fastest and not self.config.resources.gpus_per_trial
+        other = f", where the fastest node has {fastest}" if slower else ""
+        self.note("processor", name, "warn" if slower else "ok", f"{there}{other}")
 
     def _note_versions(self, name: str, there: Mapping[str, str], here: Mapping[str, str]) -> None:
         other = [

@@ -34,6 +34,8 @@ class Row:
         waits: Share of its training that it waited for images.
         silent: Seconds since its worker's last sign of life.
         place: Where it is trained.
+        started: When it began here, by time.monotonic().
+        node: Where it is trained, as ``results.pace`` names it; None before its first epoch.
     """
 
     number: int
@@ -49,6 +51,8 @@ class Row:
     waits: float | None = None
     silent: float | None = None
     place: str | None = None
+    started: float | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What ``doctor`` runs on each node: one process that looks at its node and answers.
 
-It imports neither TensorFlow nor the rest of the project, so that a node which lacks a dependency
-can still say so.
+It imports neither TensorFlow nor more of the project than the standard library carries, so that a
+node which lacks a dependency can still say so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+from search.hardware import this_processor
+
 PACKAGES = ("data_pipeline", "model", "results", "search")
 DISTRIBUTIONS = ("ray", "tensorflow", "keras", "optuna")
 CONNECT_SECONDS = 3.0
@@ -38,7 +40,7 @@ class Inspector:
         self._listener: socket.socket | None = None
 
     def look(self, store: str, places: Mapping[str, str]) -> dict[str, object]:
-        """Return versions, fingerprint of the prepared data, free disk and memory.
+        """Return versions, processor, fingerprint of the prepared data, free disk and memory.
 
         Args:
             store: Folder of the prepared data.
@@ -46,12 +48,14 @@ class Inspector:
                 "": the folder of this node's Ray.
 
         Returns:
-            ``versions`` (name to version, "not installed" where it is not), ``fingerprint``
-            (or None), ``room`` (free bytes where a copy of the data could lie), ``disk`` (name to
-            free bytes, or None) and ``memory`` (free bytes).
+            ``versions`` (name to version, "not installed" where it is not), ``processor`` (a
+            :class:`search.hardware.Processor`), ``fingerprint`` (or None), ``room`` (free bytes
+            where a copy of the data could lie), ``disk`` (name to free bytes, or None) and
+            ``memory`` (free bytes).
         """
         return {
             "versions": versions(),
+            "processor": this_processor(),
             "fingerprint": fingerprint_of(Path(store)),
             "room": max(free_disk(Path(store)) or 0, free_disk(cache_folder()) or 0),
             "disk": {n: free_disk(Path(path or ray_folder())) for n, path in places.items()},

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import StudyConfig, TrialConfig
+from search.config import StudyConfig
 from search.limits import (
     FIELDS,
     GFLOPS,
@@ -22,6 +22,7 @@ from search.limits import (
     excesses,
     image_shape,
 )
+from search.live import Placer
 from search.settings import ResourceSettings
 from search.study import COST, OUT_OF_MEMORY, REASON, RESERVED
 
@@ -36,17 +37,18 @@ class Judge:
     Args:
         config: The study.
         num_classes: Classes of the data, the background included.
-        misfit: Says why a config fits on no node of the cluster; None where it does.
+        placer: Knows what memory a config needs on the cluster's nodes, and whether one has it.
+            None: only the formula does, for the kernels that need least.
     """
 
     def __init__(
         self,
         config: StudyConfig,
         num_classes: int,
-        misfit: Callable[[TrialConfig], str | None] = lambda _: None,
+        placer: Placer | None = None,
     ) -> None:
         self._config = config
-        self._misfit = misfit
+        self._placer = placer
         self._classes = num_classes
         self._share = share_of(config.resources)
         self._latencies: list[float] = []  # ms per GFLOP, sorted
@@ -91,18 +93,22 @@ class Judge:
         limit that is not set, nor for latency before three trials were measured.
         """
         search = self._config.search
-        misfit = self._misfit(self._config.at(params))
+        misfit = self._placer and self._placer.problem(self._config.at(params))
         if misfit:
             return {MEMORY: _LEAST_EXCESS}, {MEMORY: f"{OUT_OF_MEMORY}: {misfit}"}
         if not bounds(search) and math.isinf(self._least_too_much):
             return {}, {}
         demand = self._demand(params)
+        # Compared among trials: by the formula alone, which no later measurement changes.
+        needed = demand[MEMORY]
+        if self._placer is not None:
+            demand[MEMORY] = self._placer.estimate(self._config.at(params)).total / 1e9
         found, reasons = excesses(search, demand), broken_by(search, demand)
-        if demand[MEMORY] >= self._least_too_much:
-            excess = max(demand[MEMORY] / self._least_too_much - 1, _LEAST_EXCESS)
+        if needed >= self._least_too_much:
+            excess = max(needed / self._least_too_much - 1, _LEAST_EXCESS)
             found[MEMORY] = max(found.get(MEMORY, 0.0), excess)
             reasons[MEMORY] = (
-                f"{OUT_OF_MEMORY}: predicted {demand[MEMORY]:.3g} GB, and a trial of "
+                f"{OUT_OF_MEMORY}: predicted {needed:.3g} GB, and a trial of "
                 f"{self._least_too_much:.3g} GB ran out"
             )
         return found, reasons

@@ -39,15 +39,20 @@ def demand_of(
 ) -> dict[str, float]:
     """Return what a trial is predicted to need, by the names of :data:`FIELDS` but latency.
 
-    Parameters; GFLOP (10**9) of one forward pass of one image; GB (10**9 bytes) that the
-    process of its training holds at its peak.
+    Parameters; GFLOP (10**9) of one forward pass of one image; GB (10**9 bytes) that the process of
+    its training holds at its peak, on processors where that is least.
 
     Raises:
         ValueError: for image sides that cannot be halved often enough.
     """
     cost = estimate_cost(trial.model, image_shape, num_classes)
     memory = training_memory(
-        trial.model, image_shape, num_classes, trial.train.batch_size, trial.train.precision
+        trial.model,
+        image_shape,
+        num_classes,
+        trial.train.batch_size,
+        trial.train.precision,
+        kernels="onednn",
     )
     return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory.total / 1e9}
 

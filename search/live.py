@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, Trial
 
 from data_pipeline.augment_config import AugmentConfig
+from model.cost import MemoryEstimate
 from search.config import TrialConfig
+from search.hardware import Processor
 from search.placement import Bundle, Node
 
 
@@ -49,6 +51,15 @@ class Placer(Protocol):
 
     def problem(self, config: TrialConfig) -> str | None:
         """Say why a trial fits on no node; None where it does."""
+
+    def estimate(self, config: TrialConfig) -> MemoryEstimate:
+        """Predict the memory that a trial needs on whichever node it comes to."""
+
+    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
+        """Let an epoch, a line of metrics.jsonl, correct the later predictions."""
+
+    def processors(self) -> set[Processor]:
+        """Return the kinds of processors that trials may come to, as far as known."""
 
 
 class Pipeline(Protocol):
@@ -90,6 +101,7 @@ class LiveTrial:
 
     Attributes:
         trial: The study's side of it.
+        config: What it trains.
         heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
         waiting: Time since when its worker cannot write; None while it can.
         waits_for: Why it cannot.
@@ -99,6 +111,7 @@ class LiveTrial:
     """
 
     trial: Trial
+    config: TrialConfig
     pruned: bool = False
     reason: str | None = None
     broken: str = ""

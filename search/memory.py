@@ -7,6 +7,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -67,6 +68,46 @@ def own_bytes() -> int:
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
+class MemoryMeter:
+    """The most memory that this process holds from here on (Linux).
+
+    Like :func:`own_bytes`, without mapped files: the prepared data are mapped, and whatever of them
+    was read counts as resident. Linux keeps the most of all pages together, so what is mapped now
+    is taken off; a process whose mappings grow after its peak seems to have held less by as much.
+
+    Attributes:
+        before: Bytes that the process held at the start.
+    """
+
+    def __init__(self) -> None:
+        self.before = own_bytes()
+        self._works = _reset_peak()
+
+    def peak(self) -> int | None:
+        """Return the most bytes held since the start; None where Linux does not tell."""
+        if not self._works:
+            return None
+        kilobytes = _status()
+        mapped = kilobytes.get("RssFile", 0) + kilobytes.get("RssShmem", 0)
+        return max(own_bytes(), 1024 * (kilobytes["VmHWM"] - mapped))
+
+
+def _reset_peak() -> bool:
+    """Let Linux begin anew with the most resident memory of this process (proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return "VmHWM" in _status()
+
+
+def _status() -> dict[str, int]:
+    """Return the fields of /proc/self/status that are in kB."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    fields = (line.split() for line in lines if line.endswith(" kB"))
+    return {name.rstrip(":"): int(value) for name, value, *_ in fields}
+
+
 def _statm() -> list[int]:
     with open("/proc/self/statm", encoding="ascii") as file:
         return [int(pages) for pages in file.read().split()]
@@ -78,6 +119,27 @@ def give_back_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # another C library: it keeps what it keeps
         return
+
+
+def use_one_heap() -> None:
+    """Let all threads of this process allocate from one heap, where the C library can (glibc).
+
+    TensorFlow's own kernels take each tensor from the C library; oneDNN's come with a pool. By
+    default glibc gives each thread a heap, and what one has freed is of no use to the others:
+    a training held up to 1.4 times as much, a different amount each time, and was no faster
+    (benchmarks/README.md). What is freed stays in the heap until ``give_back_free_memory``.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    for option, value in _ONE_HEAP.items():
+        mallopt(option, value)
+
+
+# glibc's malloc.h: M_ARENA_MAX, M_TRIM_THRESHOLD (none but by malloc_trim) and M_MMAP_THRESHOLD
+# (the most it allows).
+_ONE_HEAP = {-8: 1, -1: 2**31 - 1, -3: 32 * 2**20}
 
 
 def gpu_memory(index: str | None = None) -> int | None:

@@ -37,6 +37,8 @@ from model.latency import measure_latency
 from model.training import CheckpointError, Evaluation, Trainer, TrainResult
 from results import scores
 from search.config import TrialConfig
+from search.hardware import worker_facts
+from search.memory import MemoryMeter
 from search.objectives import objective_value
 from search.study import write_text
 
@@ -123,6 +125,8 @@ class TrialRun:
         strategy: tf.distribute.Strategy | None = None,
         writes: bool = True,
     ) -> None:
+        self._memory = MemoryMeter()
+        self._worker = worker_facts()
         self._writes = writes
         self._shard = worker_of(strategy)
         self.config = config
@@ -338,9 +342,22 @@ class TrialRun:
             "input": asdict(reading)
             | {"streams": {str(origin): made for origin, made in reading.streams.items()}},
             "images_per_second": round(trained.images / trained.seconds, 1),
+            # Compares nodes, whatever models they train.
+            "gflops_per_second": round(
+                self.cost.training_flops * trained.images / trained.seconds / 1e9, 3
+            ),
+            "memory": self._memory_held(),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "worker": {"host": os.uname().nodename, "pid": os.getpid()},
+            "worker": self._worker,
         }
+
+    def _memory_held(self) -> dict[str, int | None]:
+        """Return the bytes that the process held before the model was built, and at most since.
+
+        The peak is None where it is not known, or where the model is in a GPU's memory.
+        """
+        on_gpu = bool(tf.config.get_visible_devices("GPU"))
+        return {"before": self._memory.before, "peak": None if on_gpu else self._memory.peak()}
 
     def _scores(self, evaluation: Evaluation) -> dict[str, Any]:
         """Return what a record says of the validation."""

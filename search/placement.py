@@ -7,11 +7,11 @@ that trials of like size have equal bundles: Tune hands a worker process on only
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from model.cost import MemoryEstimate, training_memory
-from search.config import TrialConfig
+from model.cost import MemoryEstimate
+from search.hardware import Processor
 from search.settings import ResourceSettings
 
 GB = 10**9
@@ -32,10 +32,12 @@ class Node:
     Attributes:
         resources: Ray's totals: CPU, GPU, memory (bytes) and others.
         gpu_memory: Bytes of its smallest card; None where there is none or it is not known.
+        processor: What TensorFlow finds there; None where it is not known.
     """
 
     resources: Mapping[str, float]
     gpu_memory: int | None = None
+    processor: Processor | None = None
 
 
 def without(node: Node, cpus: float) -> Node:
@@ -43,21 +45,7 @@ def without(node: Node, cpus: float) -> Node:
     if not cpus:
         return node
     left = {**node.resources, "CPU": node.resources.get("CPU", 0) - cpus}
-    return Node(left, node.gpu_memory)
-
-
-def memory_of(
-    image_shape: tuple[int, int, int], num_classes: int
-) -> Callable[[TrialConfig], MemoryEstimate]:
-    """Return what predicts the memory of a trial on images of (height, width, channels)."""
-
-    def estimate(config: TrialConfig) -> MemoryEstimate:
-        train = config.train
-        return training_memory(
-            config.model, image_shape, num_classes, train.batch_size, train.precision
-        )
-
-    return estimate
+    return replace(node, resources=left)
 
 
 def trial_bundle(

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from results.pace import Paces, Stint, node_of, seconds_left
 from results.status import waiting_share
 from results.watching import read_epochs
 from search.config import StudyConfig
@@ -35,6 +36,8 @@ from search.study import BASELINE, BEST_VALUE, EPOCHS, REASON, trial_folder
 from search.throughput import Throughput
 
 NOTES = 3
+# The last ones tell what trials take; a draw at 10,000 trials must not sum them all.
+_PACE_TRIALS = 64
 LINE_EVERY_SECONDS = 20.0
 
 
@@ -49,6 +52,8 @@ class Board:
         # Kept in order as trials end: a draw at 10,000 trials must not sort them.
         self._leaders: list[tuple[tuple[str, float, int], Row]] = []
         self._throughput = Throughput()
+        self._paces = Paces()
+        self._ended: deque[Stint] = deque(maxlen=_PACE_TRIALS)
         self._finished_before = 0
         self._started = time.monotonic()
 
@@ -73,7 +78,13 @@ class Board:
     def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> Row:
         """Add a trial, or begin an adopted one again."""
         epochs = params.get("train.epochs", self.config.train.epochs)
-        row = Row(number, params, baseline, epochs=epochs if isinstance(epochs, int) else None)
+        row = Row(
+            number,
+            params,
+            baseline,
+            epochs=epochs if isinstance(epochs, int) else None,
+            started=time.monotonic(),
+        )
         self.running[number] = row
         return row
 
@@ -81,6 +92,8 @@ class Board:
         """Take an epoch's record; a trial shows its best epoch."""
         row = self.running[number]
         row.epoch = record["epoch"]
+        row.node = node_of(record.get("worker"))
+        self._paces.count(record)
         row.images_per_second = record.get("images_per_second")
         row.waits = waiting_share(record)
         self._throughput.count(number, record, time.monotonic())
@@ -97,6 +110,7 @@ class Board:
         if seen is not None:
             row.epoch, row.dice, row.epochs = max(row.epoch, seen.epoch), seen.dice, seen.epochs
             row.value = seen.value if row.value is None else row.value
+            self._ended.append(_stint(seen))
         self._take(row)
         if row.state == "FAIL":
             self.notes.append(f"trial {row.number} FAIL: {row.reason}")
@@ -166,14 +180,16 @@ class Board:
         return parts
 
     def _remaining(self, elapsed: float) -> float | None:
-        """Estimate by the pace of this run; the time budget bounds it."""
+        """Estimate by this run's pace, node by node where they differ; the budget bounds it."""
         estimates = []
         if self.config.search.time_budget_minutes:
             estimates.append(max(0.0, 60 * self.config.search.time_budget_minutes - elapsed))
         done = self.finished - self._finished_before
         if self.config.search.num_trials and done:
             todo = max(0, self.config.search.num_trials - self.finished)
-            estimates.append(elapsed / done * todo)
+            running = [_stint(row) for row in self.running.values()]
+            by_node = seconds_left(self._paces, todo, self._ended, running)
+            estimates.append(elapsed / done * todo if by_node is None else by_node)
         return min(estimates, default=None)
 
     def picture(self) -> Picture:
@@ -197,6 +213,11 @@ class Board:
             list(self.notes),
             best.number if best else None,
         )
+
+
+def _stint(row: Row) -> Stint:
+    now = time.monotonic()
+    return Stint(row.node, now - (row.started or now))
 
 
 def _ended_row(trial: FrozenTrial) -> Row:

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,10 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from results.proposals import DUPLICATES_NAME, REFUSED_NAME
-from search.config import StudyConfig, TrialConfig
+from search.config import StudyConfig
 from search.judge import Judge, limit_name, measured_excess
 from search.limits import LATENCY
+from search.live import Placer
 from search.space import points
 from search.study import (
     BASELINE,
@@ -64,7 +65,7 @@ class Proposer:
         study: The opened study.
         config: Its config.
         num_classes: Classes of the data, the background included; None: as the config says, or 2.
-        misfit: Says why a config fits on no node of the cluster; None where it does.
+        placer: Knows what memory a config needs on the cluster's nodes, and whether one has it.
 
     Attributes:
         stuck: Why no proposal will ever be trained, an error of the run; None while there is hope.
@@ -78,7 +79,7 @@ class Proposer:
         study: optuna.Study,
         config: StudyConfig,
         num_classes: int | None = None,
-        misfit: Callable[[TrialConfig], str | None] = lambda _: None,
+        placer: Placer | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -87,7 +88,7 @@ class Proposer:
         self.refused: Counter[str] = Counter()
         self.duplicates = 0
         num_classes = num_classes or len(config.data.classes or ()) or 2
-        self._judge = Judge(config, num_classes, misfit)
+        self._judge = Judge(config, num_classes, placer)
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         self._size = math.prod(map(points, self._distributions.values()))
         self._originals: dict[str, tuple[int, int]] = {}  # parameters: trial number and id

@@ -24,11 +24,11 @@ from search.capacity import Capacity, placement
 from search.cluster import RunError, ray_cluster
 from search.config import StudyConfig
 from search.doctor import check_cluster
+from search.forecast import MemoryForecast
 from search.live import Observer, OwnPipelines, Pipeline
 from search.logs import LoggedObserver, logged
 from search.memory import tune_survives_out_of_memory
 from search.methods import check_installed
-from search.placement import memory_of
 from search.preflight import check_data
 from search.preparing import prepare_study
 from search.record import record_study
@@ -199,7 +199,7 @@ def _run_trials(
             pipeline = stack.enter_context(shared_pipeline(config, store, observer))
         capacity = Capacity(
             config.resources,
-            memory_of(store.image_shape, len(store.classes)),
+            MemoryForecast(store.image_shape, len(store.classes)),
             pipeline.held,
         )
         book = TrialBook(

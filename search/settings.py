@@ -262,7 +262,8 @@ class ResourceSettings(Section):
         120,
         gt=0,
         description="A worker that reports nothing for so long hangs: it is killed and its trial "
-        "goes on elsewhere. Longer than the longest epoch. None: never.",
+        "goes on elsewhere. Longer than the longest epoch on the fastest node; slower nodes have "
+        "as many times as long as they are measured to be slower. None: never.",
     )
     storage_patience_minutes: float = Field(
         30,

@@ -23,10 +23,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.augment_config import AugmentConfig
 from data_pipeline.store import Store
-from search.capacity import Nodes
-from search.cluster import RunError, alive_nodes, has_own_ray, last_line
+from search.cluster import RunError, last_line
 from search.config import StudyConfig
 from search.live import Observer, Pipeline
+from search.nodes import Nodes, alive_nodes, has_own_ray
 from search.placement import Node
 from search.sharing_plan import NoRoomError, Plan, held_cpus, plan
 from search.store_transfer import store_here

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.store import Store
-from search.cluster import has_own_ray, last_line
+from search.cluster import last_line
 from search.inspector import cache_folder, fingerprint_of
+from search.nodes import has_own_ray
 
 # Two are under way at once: bounds what a copy takes of the object store on either side.
 PIECE_BYTES = 32 * 2**20

@@ -21,7 +21,14 @@ from ray import tune
 
 from search.bridge import Packed
 from search.config import TrialConfig
-from search.memory import give_back_free_memory, gpu_memory, is_out_of_memory, own_bytes
+from search.hardware import worker_facts
+from search.memory import (
+    give_back_free_memory,
+    gpu_memory,
+    is_out_of_memory,
+    own_bytes,
+    use_one_heap,
+)
 from search.placement import CUDA_CONTEXT
 from search.remote_study import TrialCopy, at_worker
 from search.store_transfer import StoreTransferError, store_here
@@ -118,8 +125,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         with contextlib.suppress(OSError):  # the first step says it, and waits
             self._log_to(self._folder())
             # For who asks where a trial is being trained: see results/status.py.
-            where = {"host": os.uname().nodename, "pid": os.getpid()}
-            write_json(self._folder() / "worker.json", where)
+            write_json(self._folder() / "worker.json", worker_facts())
 
     def _folder(self) -> Path:
         """Return the trial's folder, made where the study directory is there."""
@@ -220,11 +226,12 @@ def threads_of(resources: Mapping[str, Any]) -> int:
 
 
 def set_up_process(resources: Mapping[str, Any]) -> None:
-    """Limit TensorFlow to the trial's threads and to its share of the GPU's memory.
+    """Limit TensorFlow to one heap, the trial's threads and its share of the GPU's memory.
 
     Must run before the process uses TensorFlow: without it every trial starts a thread a core,
     and two trials on one machine fight.
     """
+    use_one_heap()
     threads = threads_of(resources)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -88,6 +88,7 @@ def _machine(told: Mapping[str, Any]) -> str:
         told.get("host"),
         told.get("os"),
         told.get("cpu"),
+        told.get("processor"),
         f"{told['cores']} cores" if told.get("cores") else None,
         f"{memory:g} GB of memory" if isinstance(memory, int | float) else None,
         ", ".join(map(str, gpus)) if isinstance(gpus, list) and gpus else "no NVIDIA GPU",

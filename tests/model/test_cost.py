@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import tensorflow as tf
 
+from benchmarks.memory import KINDS, measure, predicted
 from model.config import Activation, ModelConfig, Normalization, TrainConfig
-from model.cost import MemoryEstimate, estimate_cost, retained_bytes, training_memory
+from model.cost import Kernels, MemoryEstimate, estimate_cost, retained_bytes, training_memory
 from model.flexunet import build_flexunet
 from model.losses import make_loss
 
@@ -154,12 +153,19 @@ def test_an_estimate_does_not_load_tensorflow() -> None:
     assert result.stdout.strip() == b"[]"
 
 
-def memory(batch_size: int = 4, precision: str = "float32", **values: Any) -> MemoryEstimate:
-    return training_memory(config_of(values), (64, 64, 1), 6, batch_size, precision)
+def memory(
+    kernels: Kernels, batch_size: int = 4, precision: str = "float32", **values: Any
+) -> MemoryEstimate:
+    config = config_of(values)
+    return training_memory(config, (64, 64, 1), 6, batch_size, precision, kernels=kernels)
 
 
-def test_training_memory_is_the_sum_of_its_parts_with_a_reserve() -> None:
-    estimate = memory()
+each_kind = pytest.mark.parametrize("kernels", get_args(Kernels))
+
+
+@each_kind
+def test_training_memory_is_the_sum_of_its_parts_with_a_reserve(kernels: Kernels) -> None:
+    estimate = memory(kernels)
     cost = estimate_cost(config_of({}), (64, 64, 1), 6)
 
     assert estimate.state == cost.state_bytes
@@ -167,46 +173,55 @@ def test_training_memory_is_the_sum_of_its_parts_with_a_reserve() -> None:
     assert estimate.device >= 1.1 * (estimate.state + estimate.activations + estimate.workspace)
     assert estimate.total == estimate.base + estimate.device
     # On a GPU the activations are not on the host.
-    assert memory(batch_size=64).host == estimate.host
+    assert memory(kernels, batch_size=64).host == estimate.host
 
 
-def test_memory_grows_with_what_takes_it() -> None:
+@each_kind
+def test_memory_grows_with_what_takes_it(kernels: Kernels) -> None:
     totals = [
-        memory(num_layers=2).total,
-        memory(num_layers=4).total,
-        memory(num_layers=4, base_filters=32).total,
-        memory(num_layers=4, base_filters=32, batch_size=16).total,
-        memory(num_layers=4, base_filters=32, batch_size=16, normalization="group").total,
+        memory(kernels, num_layers=2).total,
+        memory(kernels, num_layers=4).total,
+        memory(kernels, num_layers=4, base_filters=32).total,
+        memory(kernels, num_layers=4, base_filters=32, batch_size=16).total,
+        memory(kernels, num_layers=4, base_filters=32, batch_size=16, precision="float16").total,
     ]
 
     assert totals == sorted(set(totals))
 
 
-def test_an_unknown_precision_is_refused() -> None:
+def test_large_kernels_take_memory_of_tensorflows_own_convolutions_alone() -> None:
+    # 64 px, 8 filters twice concatenated: 4096 pixels * 11 * 11 neighbours * 16 inputs in float32
+    # are 31.7 MB for the gradient of the kernel and as much for that of the input.
+    columns = 2 * 4096 * 121 * 16 * 4
+    grown = {
+        kernels: memory(kernels, 1, base_kernel=11).workspace
+        - memory(kernels, 1, base_kernel=11, separable=True).workspace
+        for kernels in get_args(Kernels)
+    }
+
+    assert grown["eigen"] > 2 * columns
+    assert grown["onednn"] < columns / 10
+
+
+@each_kind
+def test_an_unknown_precision_is_refused(kernels: Kernels) -> None:
     with pytest.raises(ValueError, match="received 'int8'"):
-        memory(precision="int8")
+        memory(kernels, precision="int8")
 
 
-# Trains in a process of its own and prints its resident memory before and at its peak.
-TRAINING = """
-import json, sys
-sys.path.insert(0, sys.argv[2])
-from benchmarks.memory import train_here
-print(json.dumps(train_here(json.loads(sys.argv[1]))))
-"""
-
-
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("values", "size", "batch"),
     [
-        # Mostly activations; mostly weights.
+        # Mostly activations; mostly weights; mostly what a large kernel's gradients take.
         ({"num_layers": 3, "base_filters": 8, "normalization": "group"}, 128, 16),
         ({"num_layers": 5, "base_filters": 32, "normalization": "none"}, 16, 1),
+        ({"num_layers": 2, "base_filters": 8, "base_kernel": 11}, 128, 1),
     ],
-    ids=["activations", "weights"],
+    ids=["activations", "weights", "kernel"],
 )
 def test_the_prediction_covers_what_a_training_holds_without_waste(
-    values: dict[str, Any], size: int, batch: int
+    values: dict[str, Any], size: int, batch: int, kind: str
 ) -> None:
     config = config_of(values)
     case = {
@@ -217,12 +232,9 @@ def test_the_prediction_covers_what_a_training_holds_without_waste(
         "threads": 1,
         "model": config.model_dump(),
     }
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", TRAINING, json.dumps(case), str(root)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    stages = json.loads(result.stdout.splitlines()[-1])
+    stages = measure(case, kind)
     held = stages["saved"] - stages["base"]
 
-    needed = training_memory(config, (size, size, 1), 6, batch).device
+    needed = predicted(stages).device
 
     assert held <= needed <= 2 * held

@@ -10,8 +10,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from model.cost import MemoryEstimate
 from search.book import TrialBook
 from search.config import StudyConfig, TrialConfig
+from search.hardware import Processor
 from search.live import Placer
 from search.stop import Stop
 from search.study import open_study, trial_folder
@@ -104,9 +106,11 @@ def lose(book: TrialBook, ray_id: str, reason: str = "its node was lost") -> Non
 class Places:
     """Notes who has a place."""
 
-    def __init__(self, deepest: int = 4) -> None:
+    def __init__(self, deepest: int = 4, memory: int = 10**9) -> None:
         self.held: list[str] = []
+        self.learned: list[tuple[TrialConfig, int]] = []
         self.deepest = deepest
+        self.memory = memory
 
     def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> dict[str, float]:
         self.held.append(name)
@@ -120,3 +124,12 @@ class Places:
 
     def problem(self, config: TrialConfig) -> str | None:
         return "too large for any node" if config.model.num_layers > self.deepest else None
+
+    def estimate(self, config: TrialConfig) -> MemoryEstimate:
+        return MemoryEstimate(0, 0, 0, base=self.memory)
+
+    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
+        self.learned.append((config, record["epoch"]))
+
+    def processors(self) -> set[Processor]:
+        return set()

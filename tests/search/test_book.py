@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,31 @@ def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> No
     book.finish("c", None, error=False)  # stopped by the clock
 
     assert places.held == []
+
+
+def test_every_epoch_corrects_the_predictions_for_what_was_trained(config: StudyConfig) -> None:
+    places = Places(deepest=9)
+    book = open_book(config, placer=places)
+    proposal = book.propose("a")
+    assert proposal is not None
+    book.report("a", result([0.1]))
+    book.report("a", result([0.1, 0.2]))
+
+    assert [epoch for _, epoch in places.learned] == [1, 2]
+    (trained,) = {trained.model_dump_json() for trained, _ in places.learned}
+    assert json.loads(trained) == proposal["config"]
+
+
+@pytest.mark.parametrize(("needed", "trained"), [(10**9, True), (3 * 10**9, False)])
+def test_the_limit_on_memory_is_held_to_what_the_nodes_are_predicted_to_need(
+    tmp_path: Path, needed: int, trained: bool
+) -> None:
+    config = config_in(tmp_path, max_memory_gb=2, sampler="random")
+    book = open_book(config, placer=Places(deepest=9, memory=needed))
+
+    assert (book.propose("a") is not None) is trained
+    assert (book.proposer.stuck is None) is trained
+    assert ("max_memory_gb" in book.proposer.refused) is not trained
 
 
 def test_what_fits_on_no_node_is_refused(tmp_path: Path) -> None:

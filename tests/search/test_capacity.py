@@ -13,12 +13,14 @@ from optuna.trial import TrialState
 from ray import tune
 
 import search.runner
-from model.cost import MemoryEstimate
+from model.cost import Kernels, MemoryEstimate
 from search.book import TrialBook
 from search.bridge import Packed
-from search.capacity import Capacity, Nodes, ask_gpu_memory
+from search.capacity import Capacity
 from search.config import TrialConfig
-from search.placement import GB
+from search.forecast import MemoryForecast, MemoryUse
+from search.hardware import Processor
+from search.placement import GB, Node
 from search.settings import ResourceSettings
 from search.study import open_study
 from tests.search.books import Heard, config_in, result
@@ -29,18 +31,31 @@ pytestmark = pytest.mark.cluster
 SIZES = [GB, GB, GB, GB, 2 * GB, 2 * GB]
 
 
-def in_turn() -> Callable[[TrialConfig], MemoryEstimate]:
-    """Predict the next of SIZES for each config."""
-    sizes: dict[float, int] = {}
-    left = iter(SIZES)
+class InTurn:
+    """Predicts the next of SIZES for each config."""
 
-    def estimate(config: TrialConfig) -> MemoryEstimate:
+    def __init__(self) -> None:
+        self._sizes: dict[float, int] = {}
+        self._left = iter(SIZES)
+
+    def __call__(self, config: TrialConfig, kernels: Kernels) -> MemoryEstimate:
         rate = config.train.learning_rate
-        if rate not in sizes:
-            sizes[rate] = next(left)
-        return MemoryEstimate(0, 0, 0, base=sizes[rate])
+        if rate not in self._sizes:
+            self._sizes[rate] = next(self._left)
+        return MemoryEstimate(0, 0, 0, base=self._sizes[rate])
 
-    return estimate
+    def learn(self, config: TrialConfig, use: MemoryUse) -> None:
+        pass
+
+
+class Always(InTurn):
+    """Predicts the same for every config."""
+
+    def __init__(self, estimate: MemoryEstimate) -> None:
+        self._estimate = estimate
+
+    def __call__(self, config: TrialConfig, kernels: Kernels) -> MemoryEstimate:
+        return self._estimate
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -72,7 +87,7 @@ def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
     config = config.model_copy(update={"resources": resources})
     (config.directory / "trials").mkdir(parents=True)
     (config.directory / "study.yaml").touch()
-    capacity = Capacity(resources, in_turn())
+    capacity = Capacity(resources, InTurn())
     study = open_study(config)
     book = TrialBook(study, config, tmp_path, capacity, Heard(), placer=capacity)
 
@@ -130,8 +145,8 @@ PARAMS = {
 def test_a_trial_that_fits_nowhere_is_a_problem_and_cannot_grow(ray_session: None) -> None:
     resources = ResourceSettings(memory_per_trial="auto")
     config = config_in(Path("unused")).at(PARAMS, 0)
-    too_large = Capacity(resources, lambda _: MemoryEstimate(10**14, 0, 0))
-    fitting = Capacity(resources, lambda _: MemoryEstimate(0, 0, 0))
+    too_large = Capacity(resources, Always(MemoryEstimate(10**14, 0, 0)))
+    fitting = Capacity(resources, Always(MemoryEstimate(0, 0, 0)))
 
     assert "predicted to need" in (too_large.problem(config) or "")
     assert not too_large.can_grow(config)
@@ -139,11 +154,40 @@ def test_a_trial_that_fits_nowhere_is_a_problem_and_cannot_grow(ray_session: Non
     assert fitting.can_grow(config)
 
 
-def test_a_node_is_asked_for_its_gpus_without_one_to_spare(ray_session: None) -> None:
-    (node,) = [node for node in ray.nodes() if node["Alive"]]
-    (known,) = Nodes(ResourceSettings(gpus_per_trial="auto"))()
+ONEDNN, EIGEN = Processor("onednn", "AVX-512"), Processor("eigen", "AVX2")
 
-    assert known.resources["CPU"] == 2
-    if not known.resources.get("GPU"):
-        assert ask_gpu_memory(node["NodeID"]) is None
-        assert known.gpu_memory is None
+
+def capacity_on(*processors: Processor | None, **values: Any) -> Capacity:
+    """A capacity on nodes of 64 GB."""
+    resources = ResourceSettings(memory_per_trial="auto", **values)
+    capacity = Capacity(resources, MemoryForecast((128, 128, 1), 6))
+    nodes = tuple(Node({"CPU": 4, "memory": 64 * GB}, None, each) for each in processors)
+    capacity._nodes = lambda: nodes  # type: ignore[assignment, method-assign]
+    return capacity
+
+
+def test_the_most_demanding_of_unequal_nodes_decides() -> None:
+    config = config_in(Path("unused")).at(PARAMS, 0)
+    fast, slow, mixed, unknown = (
+        capacity_on(*nodes).estimate(config).total
+        for nodes in ([ONEDNN], [EIGEN], [ONEDNN, EIGEN], [ONEDNN, None])
+    )
+
+    assert fast < slow == mixed == unknown
+
+
+def test_what_a_trial_held_corrects_the_predictions_for_its_kind_of_node() -> None:
+    config = config_in(Path("unused")).at(PARAMS, 0)
+    capacity = capacity_on(ONEDNN, EIGEN)
+    before = capacity.place("0", config)["memory"]
+    record = {
+        "memory": {"before": 340_000_000, "peak": 3 * GB},
+        "worker": {"host": "a", "pid": 1, "kernels": "eigen", "instructions": "AVX2"},
+    }
+
+    capacity.learn(config, {"epoch": 1})  # of an older version: says nothing
+    assert capacity.place("1", config)["memory"] == before
+    capacity.learn(config, record)
+
+    assert before < 2 * GB < 3 * GB < capacity.place("2", config)["memory"]
+    assert capacity_on(ONEDNN).place("0", config)["memory"] <= before

@@ -15,6 +15,7 @@ from results.confirmation import FAILED, RUNS, Run, failure_of, run_folder
 from search.config import StudyConfig, TrialConfig
 from search.confirm_crew import Crew, Place, _Live
 from search.confirm_worker import BEGUN, SCORING, Ended, Job
+from search.hardware import Processor
 from search.stop import Stop
 
 CONFIG = StudyConfig.from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
@@ -59,6 +60,7 @@ class Room:
         self.most = most
         self.running: set[str] = set()
         self.factors: list[float] = []
+        self.learned: list[tuple[TrialConfig, int]] = []
         self._grows = grows
 
     def __call__(self) -> int:
@@ -74,6 +76,12 @@ class Room:
 
     def can_grow(self, config: TrialConfig) -> bool:
         return self._grows
+
+    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
+        self.learned.append((config, record["epoch"]))
+
+    def processors(self) -> set[Processor]:
+        return set()
 
 
 class InPlace:
@@ -122,8 +130,9 @@ RUNS_OF_TWO = (Run(3, 0), Run(7, 0), Run(3, 1))
 
 def crew_of(folder: Path, work: Any, **options: Any) -> tuple[Crew, Calls, Room]:
     (folder / "confirm" / RUNS).mkdir(parents=True, exist_ok=True)
-    place = Place(folder, CONFIG, "test", {None: folder / "store"})
-    configs = {run: CONFIG.at(PARAMS, run.seed) for run in RUNS_OF_TWO}
+    config = options.pop("config", CONFIG)
+    place = Place(folder, config, "test", {None: folder / "store"})
+    configs = {run: config.at(PARAMS, run.seed) for run in RUNS_OF_TWO}
     calls, room = Calls(), options.pop("room", Room())
     stop = options.pop("stop", Stop())
     return Crew(place, configs, room, calls, stop, work, **options), calls, room
@@ -150,6 +159,7 @@ def test_trainings_are_handed_out_in_order_and_told(tmp_path: Path, cluster: InP
     assert len({job.owner for job in jobs}) == 3
     assert calls.of("epoch")[:2] == [(jobs[0].name, 1), (jobs[0].name, 2)]
     assert calls.of("ended") == [(run.name, None) for run in RUNS_OF_TWO]
+    assert [epoch for _, epoch in room.learned] == [1, 2] * 3
     assert room.running == set()
     assert crew.hopeless is None
 
@@ -313,10 +323,9 @@ def test_a_training_that_hangs_is_killed_and_goes_on(
         reference.result, reference.hangs = ray.exceptions.WorkerCrashedError(), False
 
     monkeypatch.setattr(cluster, "cancel", cancel)
-    crew, calls, _ = crew_of(tmp_path, work)
     resources = CONFIG.resources.model_copy(update={"trial_timeout_minutes": 1e-6})
     config = CONFIG.model_copy(update={"resources": resources})
-    crew._place = Place(tmp_path, config, "test", {None: tmp_path / "store"})
+    crew, calls, _ = crew_of(tmp_path, work, config=config)
     crew.run(RUNS_OF_TWO)
     assert "no report for 1e-06 minutes" in calls.of("warn")[0][0]
     assert sorted(calls.of("ended")) == sorted((run.name, None) for run in RUNS_OF_TWO)

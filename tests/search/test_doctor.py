@@ -18,6 +18,7 @@ from data_pipeline.store import Store
 from search.cluster import RunError
 from search.config import StudyConfig
 from search.doctor import Finding, check_cluster, examine, findings_table
+from search.hardware import this_processor
 from search.inspector import PACKAGES, Inspector
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
@@ -62,7 +63,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     strange = {
         "num_cpus": 1,
         "memory": 10**14,  # it promises what it has not
-        "env": {"PYTHONPATH": str(other)},
+        # Slower than the good node, whatever processor this machine has.
+        "env": {
+            "PYTHONPATH": str(other),
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+        },
     }
     with raylets({"num_cpus": 1}, strange, env=AUTHENTICATED) as addresses:
         yield addresses["address"]
@@ -83,6 +89,9 @@ def test_each_problem_of_each_node_is_found(cluster: str, config: Path) -> None:
     assert sum(": disk: Ray: expected 1e+09 GB free" in line for line in problems) == 3
     assert sum(": memory: " in line for line in problems) == 1
     assert sum("make room" in line for line in problems) == 6
+    fastest = f"SSE, no oneDNN kernels, where the fastest node has {this_processor()}; "
+    assert sum(f": processor: {fastest}" in line for line in problems) == 1
+    assert "│ processor " in text
     for check in ("answers", "data", "storage", "shared storage", "clock", "ports"):
         assert not any(f": {check}: " in line for line in problems), text
         assert f"│ {check} " in text
@@ -176,7 +185,9 @@ def test_a_good_node_passes_and_nothing_is_left_behind(
     findings = examine(study, store)
 
     assert failures(findings) == {}
-    assert {f.check for f in findings} >= {"answers", "versions", "data", "storage", "clock"}
+    checks = {f.check: f.detail for f in findings}
+    assert checks.keys() >= {"answers", "versions", "data", "storage", "clock"}
+    assert checks["processor"] == str(this_processor())
     assert set(study.directory.parent.iterdir()) == before
 
 

@@ -15,6 +15,7 @@ import ray
 import tensorflow as tf
 
 from search.memory import (
+    MemoryMeter,
     gpu_memory,
     is_out_of_memory,
     out_of_memory_line,
@@ -95,6 +96,81 @@ def test_resident_memory_follows_what_is_held_and_given_back() -> None:
     assert full - before == pytest.approx(100_000_000, rel=0.2)
     assert after < before + 0.3 * (full - before)
     assert 0 < own < after
+
+
+MEASURED = """
+import mmap, sys
+import numpy as np
+from search.memory import MemoryMeter
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    sum(mapped[::4096])
+first = MemoryMeter()
+held = np.ones(100_000_000, np.uint8)
+del held
+peak = first.peak()
+second = MemoryMeter()
+print(first.before, peak, second.peak())
+"""
+
+
+def test_the_peak_is_of_this_process_alone_and_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(bytes(80_000_000))
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "data")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    before, peak, later = map(int, output.split())
+
+    assert before < 80_000_000, "the mapped file does not count"
+    assert peak - before == pytest.approx(100_000_000, rel=0.1)
+    assert later < before + 10_000_000
+
+
+def test_where_linux_does_not_begin_anew_the_peak_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+
+    assert MemoryMeter().peak() is None
+
+
+HEAPS = """
+import os, sys, threading
+from search.memory import use_one_heap
+if sys.argv[1] == "one":
+    use_one_heap()
+
+def take():
+    held.append([bytearray(100_000) for _ in range(300)])
+    done.wait()
+
+held, done = [], threading.Event()
+threads = [threading.Thread(target=take) for _ in range(8)]
+for thread in threads:
+    thread.start()
+while len(held) < 8:
+    pass
+# What glibc gives threads apart from the first heap are mappings of 64 MB, none of a file.
+reserved = 0
+for line in open("/proc/self/maps"):
+    span, _, _, _, inode, *name = line.split()
+    start, end = (int(x, 16) for x in span.split("-"))
+    if inode == "0" and not name and start % 2**26 == 0:
+        reserved += 1
+done.set()
+print(reserved)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps")
+def test_threads_share_one_heap() -> None:
+    def heaps(how: str) -> int:
+        command = [sys.executable, "-c", HEAPS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert heaps("one") == 0 < heaps("each its own")
 
 
 def test_without_a_gpu_its_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ import pytest
 from data_pipeline.prepare import prepare
 from data_pipeline.sharing import Dispatcher, PipelineWorker
 from data_pipeline.store import Store
+from model.cost import estimate_cost
 from results import scores
 from search.config import TrialConfig
+from search.hardware import worker_facts
 from search.objective import Shared, SupersededError, TrialRun, watched_epoch
 from tests.search.tiny import tiny_study
 
@@ -54,9 +56,10 @@ def finished(
 
 
 def test_each_epoch_is_a_line_whose_dice_follow_from_its_counts(
-    finished: tuple[Path, list[dict[str, Any]]], store: Store
+    finished: tuple[Path, list[dict[str, Any]]], store: Store, trial: TrialConfig
 ) -> None:
     folder, records = finished
+    cost = estimate_cost(trial.model, store.image_shape, len(store.classes))
     assert lines_of(folder) == records
     assert [record["epoch"] for record in records] == [1, 2, 3]
     for record in records:
@@ -68,6 +71,10 @@ def test_each_epoch_is_a_line_whose_dice_follow_from_its_counts(
         assert counts[:, [0, 2]].sum() == store.class_pixels("valid").sum()
         assert record["objective"] == pytest.approx(np.nanmean(dice[1:]))
         assert record["seconds"]["total"] >= record["seconds"]["train"]
+        flops = cost.training_flops * record["images_per_second"]
+        assert record["gflops_per_second"] == pytest.approx(flops / 1e9, rel=0.05)
+        assert 0 < record["memory"]["before"] < record["memory"]["peak"]
+        assert record["worker"] == worker_facts()
 
 
 def test_a_trial_of_the_shared_pipeline_reads_its_training_images_there(

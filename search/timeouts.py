@@ -1,0 +1,76 @@
+"""How long a worker may be silent before it counts as hanging: on slow nodes, longer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from results.pace import Paces, node_of
+from search.hardware import Processor
+
+# How many times as long as the fastest a slower processor is taken to need until an epoch was
+# trained on it: the largest ratio in benchmarks/README.md was 3.3.
+UNMEASURED = 4.0
+
+
+class SilenceLimit:
+    """Tells hanging workers from those of slow nodes.
+
+    Args:
+        minutes: What the fastest node's workers are allowed: ``trial_timeout_minutes``. None: any
+            silence is.
+        processors: Returns the kinds of processors that workers may be on.
+    """
+
+    def __init__(
+        self,
+        minutes: float | None,
+        processors: Callable[[], Collection[Processor]] = frozenset,
+    ) -> None:
+        self._minutes = minutes
+        self._processors = processors
+        self._paces = Paces()
+
+    def count(self, record: Mapping[str, Any]) -> None:
+        """Take an epoch, a line of metrics.jsonl: it tells how fast its node is."""
+        self._paces.count(record)
+
+    def problem(self, heard: float | None, folder: Path) -> str | None:
+        """Say that a worker hangs; None where it does not, or has not begun.
+
+        Args:
+            heard: Its last sign of life, by ``time.monotonic()``; None before the first.
+            folder: Where its worker.json says what node it is on.
+        """
+        if self._minutes is None or heard is None:
+            return None
+        silent = (time.monotonic() - heard) / 60
+        if silent <= self._minutes:
+            return None
+        slowness = self._slowness(_read(folder / "worker.json"))
+        allowed = self._minutes * slowness
+        if silent <= allowed:
+            return None
+        slow = f", on a node {slowness:.1f} times as slow as the fastest" if slowness > 1 else ""
+        return f"no report for {allowed:.4g} minutes (trial_timeout_minutes{slow})"
+
+    def _slowness(self, worker: Mapping[str, Any]) -> float:
+        measured = self._paces.slowness(node_of(worker))
+        if measured is not None:
+            return measured
+        processors = self._processors()
+        own = {each for each in processors if each.kernels == worker.get("kernels")}
+        # Where nobody says which node it is, it may be the slowest.
+        slowest = min(own or processors, default=None)
+        return UNMEASURED if slowest is not None and slowest < max(processors) else 1.0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
