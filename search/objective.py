@@ -344,7 +344,7 @@ class TrialRun:
             "images_per_second": round(trained.images / trained.seconds, 1),
             # Compares nodes, whatever models they train.
             "gflops_per_second": round(
-                self.cost.training_flops * trained.images / trained.seconds / 1e9, 3
+                self.cost.training_flops * trained.images / trained.seconds / 1e9, 6
             ),
             "memory": self._memory_held(),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
