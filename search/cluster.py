@@ -7,13 +7,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import ray
 from ray._private import ray_constants
 
 from search.capacity import Capacity
 from search.inspector import package_folders
+from search.memory import ONE_HEAP_VARIABLES
 from search.nodes import LOOPBACK, Nodes
 from search.placement import smallest_bundle
 from search.settings import ResourceSettings
@@ -100,7 +101,7 @@ def start_ray(resources: ResourceSettings) -> None:
     if address is not None:
         connect(address)
         return
-    with _loopback():
+    with _loopback(), _variables(ONE_HEAP_VARIABLES):
         ray.init(
             address="local",  # not whatever cluster happens to run on this machine
             num_cpus=resources.num_cpus,
@@ -124,9 +125,15 @@ def connect(address: str) -> None:
     """
     _expect_listener(address)
     # A node needs only the dependencies: the four packages travel there, and match this process'.
-    code = {"py_modules": [str(path) for path in package_folders()], "excludes": ["__pycache__"]}
+    environment = {
+        "py_modules": [str(path) for path in package_folders()],
+        "excludes": ["__pycache__"],
+        "env_vars": ONE_HEAP_VARIABLES,
+    }
     try:
-        join_patiently(address, lambda: ray.init(address=address, runtime_env=code, **_QUIET))
+        join_patiently(
+            address, lambda: ray.init(address=address, runtime_env=environment, **_QUIET)
+        )
     # Ray ends the process, by SystemExit, where a cluster does not take its greeting.
     except (Exception, SystemExit) as error:
         lines = str(error).strip().splitlines() or [""]
@@ -176,6 +183,21 @@ def _token_hint() -> str:
 
 
 @contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Let the processes that are started meanwhile have these variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def _loopback() -> Iterator[None]:
     """Let Ray bind to loopback, as it does on macOS and Windows.
 
@@ -183,13 +205,9 @@ def _loopback() -> Iterator[None]:
     interface; whoever reaches a Ray port can run code.
     """
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # read by Ray's own processes, hence a variable
-    before = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
-        yield
+        with _variables({name: "0"}):
+            yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        if before[0] is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before

@@ -72,8 +72,9 @@ class MemoryMeter:
     """The most memory that this process holds from here on (Linux).
 
     Like :func:`own_bytes`, without mapped files: the prepared data are mapped, and whatever of them
-    was read counts as resident. Linux keeps the most of all pages together, so what is mapped now
-    is taken off; a process whose mappings grow after its peak seems to have held less by as much.
+    was read counts as resident. Linux keeps the most of all pages together, so the most that was
+    seen to be mapped is taken off: a process whose mappings were fewer at its peak seems to have
+    held less by as much.
 
     Attributes:
         before: Bytes that the process held at the start.
@@ -81,15 +82,17 @@ class MemoryMeter:
 
     def __init__(self) -> None:
         self.before = own_bytes()
+        self._mapped = 0
         self._works = _reset_peak()
 
     def peak(self) -> int | None:
-        """Return the most bytes held since the start; None where Linux does not tell."""
+        """Return the most bytes held from the start on; None where Linux does not tell."""
         if not self._works:
             return None
         kilobytes = _status()
         mapped = kilobytes.get("RssFile", 0) + kilobytes.get("RssShmem", 0)
-        return max(own_bytes(), 1024 * (kilobytes["VmHWM"] - mapped))
+        self._mapped = max(self._mapped, mapped)
+        return max(self.before, own_bytes(), 1024 * (kilobytes["VmHWM"] - self._mapped))
 
 
 def _reset_peak() -> bool:
@@ -121,25 +124,34 @@ def give_back_free_memory() -> None:
         return
 
 
+# glibc's settings for one heap of all threads, by their variables and by their numbers in malloc.h:
+# heaps; free memory that goes back by itself (none: only by malloc_trim); the size from which an
+# allocation is mapped by itself (the most that glibc takes).
+_ONE_HEAP = {
+    ("MALLOC_ARENA_MAX", -8): 1,
+    ("MALLOC_TRIM_THRESHOLD_", -1): 2**31 - 1,
+    ("MALLOC_MMAP_THRESHOLD_", -3): 32 * 2**20,
+}
+ONE_HEAP_VARIABLES = {name: str(value) for (name, _), value in _ONE_HEAP.items()}
+
+
 def use_one_heap() -> None:
-    """Let all threads of this process allocate from one heap, where the C library can (glibc).
+    """Let the threads that this process starts allocate from one heap, where it can be (glibc).
 
     TensorFlow's own kernels take each tensor from the C library; oneDNN's come with a pool. By
     default glibc gives each thread a heap, and what one has freed is of no use to the others:
     a training held up to 1.4 times as much, a different amount each time, and was no faster
     (benchmarks/README.md). What is freed stays in the heap until ``give_back_free_memory``.
+
+    Threads that run already keep their heaps, and of many heaps glibc goes on using all: a process
+    of Ray's, which begins with dozens of threads, is started with :data:`ONE_HEAP_VARIABLES`.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return
-    for option, value in _ONE_HEAP.items():
+    for (_, option), value in _ONE_HEAP.items():
         mallopt(option, value)
-
-
-# glibc's malloc.h: M_ARENA_MAX, M_TRIM_THRESHOLD (none but by malloc_trim) and M_MMAP_THRESHOLD
-# (the most it allows).
-_ONE_HEAP = {-8: 1, -1: 2**31 - 1, -3: 32 * 2**20}
 
 
 def gpu_memory(index: str | None = None) -> int | None:
