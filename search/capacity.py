@@ -86,9 +86,20 @@ class Capacity:
         """Predict a trial's memory on whichever node it comes to, hence by the most demanding."""
         if self._forecast is None:
             return NOTHING
-        kinds = {node.processor.kernels if node.processor else "eigen" for node in self._nodes()}
-        estimates = [self._forecast(config, kernels) for kernels in kinds]
+        estimates = [self._forecast(config, kernels) for kernels in self._kernels()]
         return max(estimates, key=lambda each: each.total)
+
+    def _kernels(self) -> set[Kernels]:
+        """Return whose kernels trials may come to; of a node that does not say, the hungrier."""
+        nodes = self._nodes()
+        if smallest_bundle(self._resources, nodes).get("GPU"):
+            return {"onednn"}  # on a card neither are used: the formula with less scratch memory
+        return {node.processor.kernels if node.processor else "eigen" for node in self._hosts()}
+
+    def _hosts(self) -> Sequence[Node]:
+        """Return the nodes that have the CPUs for a trial; all of them where none has."""
+        nodes, needed = self._nodes(), self._resources.cpus_per_trial
+        return [node for node in nodes if node.resources.get("CPU", 0) >= needed] or nodes
 
     def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
         """Let an epoch correct the later predictions: ``record`` is its line of metrics.jsonl."""
@@ -97,8 +108,8 @@ class Capacity:
             self._forecast.learn(config, use)
 
     def processors(self) -> set[Processor]:
-        """Return the kinds of processors that trials may come to, as far as known."""
-        return {node.processor for node in self._nodes() if node.processor is not None}
+        """Return the kinds of processors that trials on CPUs may come to, as far as known."""
+        return {node.processor for node in self._hosts() if node.processor is not None}
 
     def _for_trials(self, nodes: Sequence[Node]) -> list[Node]:
         """Return the nodes as trials may use them."""

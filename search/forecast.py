@@ -3,8 +3,9 @@
 The formula's constants were measured on one machine, and memory depends on more than the config:
 whose kernels TensorFlow uses, the C library, versions. So every epoch tells how much its process
 held, and where that is more than predicted, later predictions for the same kind of processor are
-raised by as much. They are never lowered: what is reserved too much costs a place, what is reserved
-too little a node.
+raised: by as many times where a large model was trained, by as many bytes where a small one was,
+since what every process needs shows most in small ones. They are never lowered: what is reserved
+too much costs a place, what is reserved too little a node.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any
 from model.cost import PROCESS_OWN, Kernels, MemoryEstimate, training_memory
 from search.config import TrialConfig
 
-# An excess of so many bytes is no matter of the model's size, and not scaled with it.
-_NOISE = 50_000_000
+# From so many bytes on a prediction tells of the model rather than of the process.
+_LARGE = 500_000_000
+# What a single trial can change: one odd measurement must not keep all others from being placed.
+_MOST_FACTOR = 2.0
+_MOST_BASE = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,14 @@ class MemoryForecast:
         """Take what a process held as it trained a trial."""
         predicted = self._formula(config, use.kernels).device
         known = self._corrections.setdefault(use.kernels, _Correction())
-        known.factor = max(known.factor, (use.peak - use.before - _NOISE) / predicted)
-        known.base = max(known.base, use.before - PROCESS_OWN)
+        held = use.peak - use.before
+        # A process that has trained before begins with more than a fresh one.
+        base = max(0, use.before - PROCESS_OWN)
+        if predicted >= _LARGE:
+            known.factor = min(_MOST_FACTOR, max(known.factor, held / predicted))
+        else:
+            base += max(0, held - predicted)
+        known.base = min(_MOST_BASE, max(known.base, base))
 
     def _formula(self, config: TrialConfig, kernels: Kernels) -> MemoryEstimate:
         train = config.train

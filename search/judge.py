@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import StudyConfig
+from search.config import StudyConfig, TrialConfig
 from search.limits import (
     FIELDS,
     GFLOPS,
@@ -38,7 +38,7 @@ class Judge:
         config: The study.
         num_classes: Classes of the data, the background included.
         placer: Knows what memory a config needs on the cluster's nodes, and whether one has it.
-            None: only the formula does, for the kernels that need least.
+            None: the formula alone does, for oneDNN's kernels.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Judge:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             self._unweighed.append(trial)  # worth the arithmetic only once one has run out
         elif trial.state is TrialState.FAIL and reason.startswith(OUT_OF_MEMORY):
-            self._ran_out.append(self._demand(trial.params)[MEMORY])
+            self._ran_out.append(self._demand(self._config.at(trial.params))[MEMORY])
         if self._ran_out:
-            fitted = [self._demand(t.params)[MEMORY] for t in self._unweighed]
+            fitted = [self._demand(self._config.at(t.params))[MEMORY] for t in self._unweighed]
             self._fitted = max([self._fitted, *fitted])
             self._unweighed.clear()
             too_much = [need for need in self._ran_out if need > self._fitted]
@@ -93,16 +93,17 @@ class Judge:
         limit that is not set, nor for latency before three trials were measured.
         """
         search = self._config.search
-        misfit = self._placer and self._placer.problem(self._config.at(params))
+        trial = self._config.at(params)
+        misfit = self._placer and self._placer.problem(trial)
         if misfit:
             return {MEMORY: _LEAST_EXCESS}, {MEMORY: f"{OUT_OF_MEMORY}: {misfit}"}
         if not bounds(search) and math.isinf(self._least_too_much):
             return {}, {}
-        demand = self._demand(params)
+        demand = self._demand(trial)
         # Compared among trials: by the formula alone, which no later measurement changes.
         needed = demand[MEMORY]
         if self._placer is not None:
-            demand[MEMORY] = self._placer.estimate(self._config.at(params)).total / 1e9
+            demand[MEMORY] = self._placer.estimate(trial).total / 1e9
         found, reasons = excesses(search, demand), broken_by(search, demand)
         if needed >= self._least_too_much:
             excess = max(needed / self._least_too_much - 1, _LEAST_EXCESS)
@@ -113,8 +114,7 @@ class Judge:
             )
         return found, reasons
 
-    def _demand(self, params: Mapping[str, Any]) -> dict[str, float]:
-        trial = self._config.at(params)
+    def _demand(self, trial: TrialConfig) -> dict[str, float]:
         demand = demand_of(trial, image_shape(self._config), self._classes)
         if len(self._latencies) >= LATENCIES_TO_PREDICT:
             demand[LATENCY] = demand[GFLOPS] * statistics.median(self._latencies)

@@ -40,7 +40,7 @@ def demand_of(
     """Return what a trial is predicted to need, by the names of :data:`FIELDS` but latency.
 
     Parameters; GFLOP (10**9) of one forward pass of one image; GB (10**9 bytes) that the process of
-    its training holds at its peak, on processors where that is least.
+    its training holds at its peak, with oneDNN's kernels, as a common measure.
 
     Raises:
         ValueError: for image sides that cannot be halved often enough.

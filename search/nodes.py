@@ -15,6 +15,7 @@ from search.placement import Node
 from search.settings import ResourceSettings
 
 LOOPBACK = "127.0.0.1"
+_ASK_AGAIN_SECONDS = 120.0
 
 # A node's processor, and bytes of its smallest GPU; None what is not known or was not asked.
 Answer = tuple[Processor | None, int | None]
@@ -32,7 +33,7 @@ def has_own_ray() -> bool:
 
 
 class Nodes:
-    """The cluster's living nodes; looked for every two seconds, and each asked once.
+    """The cluster's living nodes; looked for every two seconds, and each asked until it answers.
 
     Args:
         resources: Whether the memory of GPUs matters.
@@ -46,16 +47,23 @@ class Nodes:
         self._asked = float("-inf")
         self._nodes: tuple[Node, ...] = ()
         self._known: dict[str, Answer] = {}
+        self._asked_at: dict[str, float] = {}
 
     def __call__(self) -> tuple[Node, ...]:
         """Return them, with their processors and the memory of their GPUs where these matter."""
         if time.monotonic() - self._asked > 2:
             there = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-            new = {name: told for name, told in there.items() if name not in self._known}
-            self._known |= self._ask(new)
+            if new := {name: told for name, told in there.items() if self._is_due(name)}:
+                self._known |= self._ask(new)
             self._nodes = tuple(self._node(name, told) for name, told in there.items())
             self._asked = time.monotonic()
         return self._nodes
+
+    def _is_due(self, name: str) -> bool:
+        """Whether to ask a node: a new one, or one that was asked and did not answer in time."""
+        waited = time.monotonic() - self._asked_at.get(name, float("-inf"))
+        unanswered = self._ask_processors and self._known.get(name, (None, None))[0] is None
+        return name not in self._known or (unanswered and waited > _ASK_AGAIN_SECONDS)
 
     def _node(self, name: str, resources: Mapping[str, float]) -> Node:
         processor, memory = self._known[name]
@@ -66,6 +74,7 @@ class Nodes:
             name: self._ask_gpus and resources.get("GPU", 0) >= 1
             for name, resources in nodes.items()
         }
+        self._asked_at |= dict.fromkeys(nodes, time.monotonic())
         if has_own_ray():  # this machine, whose answers need no process
             return {name: look_at_node(gpu) for name, gpu in with_gpu.items()}
         asked = {name: gpu for name, gpu in with_gpu.items() if gpu or self._ask_processors}
@@ -77,7 +86,7 @@ def look_at_node(with_gpu: bool) -> Answer:
     return this_processor(), gpu_memory() if with_gpu else None
 
 
-def ask_nodes(nodes: Mapping[str, bool], timeout: float = 20) -> dict[str, Answer]:
+def ask_nodes(nodes: Mapping[str, bool], timeout: float = 10) -> dict[str, Answer]:
     """Have nodes look at themselves, all at once; (None, None) of those that do not answer.
 
     They need neither a CPU nor a GPU for it, so that they do not wait for one.
@@ -102,5 +111,6 @@ def ask_nodes(nodes: Mapping[str, bool], timeout: float = 20) -> dict[str, Answe
         try:
             answers[name] = ray.get(reference, timeout=0)
         except (ray.exceptions.RayError, ImportError):
+            ray.cancel(reference, force=True)
             answers[name] = None, None
     return answers

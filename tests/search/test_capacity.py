@@ -176,6 +176,30 @@ def test_the_most_demanding_of_unequal_nodes_decides() -> None:
     assert fast < slow == mixed == unknown
 
 
+def test_a_node_without_the_cpus_for_a_trial_does_not_count() -> None:
+    config = config_in(Path("unused")).at(PARAMS, 0)
+    capacity = capacity_on(ONEDNN)
+    head = Node({"CPU": 0, "memory": 64 * GB}, None, EIGEN)
+    nodes = (*capacity._nodes(), head)
+    alone = capacity.estimate(config)
+    capacity._nodes = lambda: nodes  # type: ignore[assignment, method-assign]
+
+    assert capacity.estimate(config) == alone
+    assert capacity.processors() == {ONEDNN}
+
+
+def test_trials_on_cards_are_not_sized_by_the_processors_kernels() -> None:
+    config = config_in(Path("unused")).at(PARAMS, 0)
+
+    def sized(processor: Processor) -> MemoryEstimate:
+        capacity = capacity_on(processor, gpus_per_trial="auto")
+        nodes = (Node({"CPU": 4, "GPU": 1, "memory": 64 * GB}, 16 * GB, processor),)
+        capacity._nodes = lambda: nodes  # type: ignore[assignment, method-assign]
+        return capacity.estimate(config)
+
+    assert sized(ONEDNN) == sized(EIGEN) == capacity_on(ONEDNN).estimate(config)
+
+
 def test_what_a_trial_held_corrects_the_predictions_for_its_kind_of_node() -> None:
     config = config_in(Path("unused")).at(PARAMS, 0)
     capacity = capacity_on(ONEDNN, EIGEN)
@@ -189,5 +213,5 @@ def test_what_a_trial_held_corrects_the_predictions_for_its_kind_of_node() -> No
     assert capacity.place("1", config)["memory"] == before
     capacity.learn(config, record)
 
-    assert before < 2 * GB < 3 * GB < capacity.place("2", config)["memory"]
+    assert capacity.place("2", config)["memory"] > before + 0.3 * GB
     assert capacity_on(ONEDNN).place("0", config)["memory"] <= before

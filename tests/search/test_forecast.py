@@ -34,45 +34,69 @@ def formula(config: TrialConfig) -> MemoryEstimate:
 
 def held(config: TrialConfig, share: float, before: int = PROCESS_OWN) -> MemoryUse:
     """What a process holds that needs so many times what is predicted for it."""
-    peak = before + round(share * formula(config).device) + 50_000_000
-    return MemoryUse("eigen", before, peak)
+    return MemoryUse("eigen", before, before + round(share * formula(config).device))
+
+
+SMALL, LARGE = trial(4), trial(64)
 
 
 def test_before_any_trial_it_is_the_formula() -> None:
-    assert MemoryForecast(SHAPE, 6)(trial(), "eigen") == formula(trial())
+    assert MemoryForecast(SHAPE, 6)(SMALL, "eigen") == formula(SMALL)
 
 
-def test_a_trial_that_held_more_raises_what_is_predicted_for_others_by_as_much() -> None:
+def test_a_large_model_that_held_more_raises_all_predictions_by_as_many_times() -> None:
     forecast = MemoryForecast(SHAPE, 6)
 
-    forecast.learn(trial(8), held(trial(8), 1.5))
+    forecast.learn(LARGE, held(LARGE, 1.5))
 
-    for config in (trial(8), trial(32)):
-        assert forecast(config, "eigen").device == pytest.approx(
-            1.5 * formula(config).device, rel=1e-3
-        )
+    for config in (SMALL, LARGE):
+        expected = 1.5 * formula(config).device
+        assert forecast(config, "eigen").device == pytest.approx(expected, rel=1e-3)
+        assert forecast(config, "eigen").base == formula(config).base
     # Another kind of kernels is another matter.
-    assert forecast(trial(), "onednn") == MemoryForecast(SHAPE, 6)(trial(), "onednn")
+    assert forecast(LARGE, "onednn") == MemoryForecast(SHAPE, 6)(LARGE, "onednn")
+
+
+def test_a_small_model_that_held_more_raises_all_predictions_by_as_many_bytes() -> None:
+    forecast = MemoryForecast(SHAPE, 6)
+
+    forecast.learn(SMALL, held(SMALL, 2.0))
+
+    for config in (SMALL, LARGE):
+        raised = forecast(config, "eigen").total - formula(config).total
+        assert raised == pytest.approx(formula(SMALL).device, rel=1e-3)
 
 
 def test_the_most_decides_and_less_lowers_nothing() -> None:
     forecast = MemoryForecast(SHAPE, 6)
 
-    forecast.learn(trial(), held(trial(), 0.3))
-    assert forecast(trial(), "eigen") == formula(trial())
-    for share in (1.2, 2.0, 1.1):
-        forecast.learn(trial(), held(trial(), share))
+    forecast.learn(LARGE, held(LARGE, 0.3))
+    forecast.learn(SMALL, held(SMALL, 0.3))
+    assert forecast(LARGE, "eigen") == formula(LARGE)
+    for share in (1.2, 1.7, 1.1):
+        forecast.learn(LARGE, held(LARGE, share))
 
-    assert forecast(trial(), "eigen").device == pytest.approx(2 * formula(trial()).device, rel=1e-3)
+    expected = 1.7 * formula(LARGE).device
+    assert forecast(LARGE, "eigen").device == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_process_that_begins_with_more_raises_the_base_alone() -> None:
+def test_one_odd_measurement_does_not_keep_all_others_from_being_placed() -> None:
     forecast = MemoryForecast(SHAPE, 6)
 
-    forecast.learn(trial(), held(trial(), 0.9, before=PROCESS_OWN + 200_000_000))
+    for config in (SMALL, LARGE):
+        forecast.learn(config, held(config, 90.0))
 
-    assert forecast(trial(), "eigen").base == formula(trial()).base + 200_000_000
-    assert forecast(trial(), "eigen").device == formula(trial()).device
+    assert forecast(LARGE, "eigen").device <= 2 * formula(LARGE).device + 2
+    assert forecast(LARGE, "eigen").base == formula(LARGE).base + 500_000_000
+
+
+def test_a_process_that_begins_with_more_raises_the_base() -> None:
+    forecast = MemoryForecast(SHAPE, 6)
+
+    forecast.learn(LARGE, held(LARGE, 0.9, before=PROCESS_OWN + 200_000_000))
+
+    assert forecast(SMALL, "eigen").base == formula(SMALL).base + 200_000_000
+    assert forecast(SMALL, "eigen").device == formula(SMALL).device
 
 
 @pytest.mark.parametrize(
