@@ -8,55 +8,85 @@ is taken from them alone promises too much.
 from __future__ import annotations
 
 import statistics
-from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-_RECENT_EPOCHS = 16
+# A single trial's speed says as much of its model as of its node.
+_ENOUGH_TRIALS = 3
+_RECENT_TRIALS = 16
+# Below it nodes count as equal: trials differ more than that.
+_UNEQUAL = 1.5
 
 
-def node_of(worker: Mapping[str, Any] | None) -> str | None:
-    """Return the name of a node for :class:`Paces`; None where nothing is recorded.
+class Node(NamedTuple):
+    """Where something is trained.
+
+    Attributes:
+        host: The machine.
+        kind: Its processor, as far as that decides its speed; "" where not recorded.
+    """
+
+    host: str
+    kind: str
+
+
+def node_of(worker: Mapping[str, Any] | None) -> Node | None:
+    """Return where something is trained; None where nothing is recorded.
 
     Args:
         worker: ``worker`` of a line of metrics.jsonl, or the contents of a worker.json.
     """
     if not worker or "host" not in worker:
         return None
-    return " ".join(
-        str(worker[key]) for key in ("host", "kernels", "instructions") if key in worker
-    )
+    kind = " ".join(str(worker[key]) for key in ("kernels", "instructions") if key in worker)
+    return Node(str(worker["host"]), kind)
 
 
 class Paces:
-    """The speed of each node, from the epochs that were trained there."""
+    """The speed of each node, from the last epochs of the trials that were trained there."""
 
     def __init__(self) -> None:
-        self._recent: dict[str, deque[float]] = {}
+        self._speeds: dict[Node, dict[Hashable, float]] = {}
 
-    def count(self, record: Mapping[str, Any]) -> None:
-        """Take a line of metrics.jsonl; one of an older version says nothing of it."""
+    def count(self, trial: Hashable, record: Mapping[str, Any]) -> None:
+        """Take a line of a trial's metrics.jsonl; one of an older version says nothing of it."""
         node, speed = node_of(record.get("worker")), record.get("gflops_per_second")
-        if node is not None and speed:
-            self._recent.setdefault(node, deque(maxlen=_RECENT_EPOCHS)).append(speed)
+        if node is None or not speed:
+            return
+        trials = self._speeds.setdefault(node, {})
+        trials[trial] = speed
+        if len(trials) > _RECENT_TRIALS:
+            del trials[next(iter(trials))]
 
-    def slowness(self, node: str | None) -> float | None:
+    def slowness(self, node: Node | None) -> float | None:
         """Return how many times as long as on the fastest node the same training takes.
 
-        None for a node where nothing was trained yet. Medians over the last epochs are compared,
-        so that single large and small models do not decide.
+        Medians over trials are compared, since models differ, too: those of the node, or while it
+        has trained few, those of all nodes with its kind of processor. None where these are few.
         """
-        own = self._recent.get(node or "")
-        if not own:
-            return None
-        fastest = max(statistics.median(speeds) for speeds in self._recent.values())
-        return fastest / statistics.median(own)
+        own = self._median(node) if node is not None else None
+        return None if own is None else max(1.0, max(self._medians()) / own)
 
     @property
-    def nodes(self) -> int:
-        """How many nodes have trained."""
-        return len(self._recent)
+    def unequal(self) -> bool:
+        """Whether some nodes are known to be slower than others."""
+        medians = self._medians()
+        return bool(medians) and max(medians) >= _UNEQUAL * min(medians)
+
+    def _medians(self) -> list[float]:
+        found = (self._median(node) for node in self._speeds)
+        return [median for median in found if median is not None]
+
+    def _median(self, node: Node) -> float | None:
+        alike = (speeds for each, speeds in self._speeds.items() if each.kind == node.kind)
+        own = _median(self._speeds.get(node, {}).values())
+        return own or _median(speed for speeds in alike for speed in speeds.values())
+
+
+def _median(speeds: Iterable[float]) -> float | None:
+    known = list(speeds)
+    return statistics.median(known) if len(known) >= _ENOUGH_TRIALS else None
 
 
 @dataclass(frozen=True)
@@ -64,11 +94,11 @@ class Stint:
     """A trial's time on a node: from its start to its end, or until now.
 
     Attributes:
-        node: As :func:`node_of` names it; None where it is not known yet.
+        node: Where; None where it is not known yet.
         seconds: How long.
     """
 
-    node: str | None
+    node: Node | None
     seconds: float
 
 
@@ -78,7 +108,7 @@ def seconds_left(
     """Estimate how long a search on unequal nodes goes on.
 
     A trial is reckoned to take what those that ended took on average, each divided by the slowness
-    of its node; the nodes that run trials now go on with the rest.
+    of its node. The nodes that run trials now go on with the rest, and none ends before its own.
 
     Args:
         paces: Of the nodes.
@@ -87,10 +117,10 @@ def seconds_left(
         running: The trials that run.
 
     Returns:
-        Seconds; None where fewer than two nodes have trained, no trial has ended where the pace is
-        known, or none runs.
+        Seconds; None where no nodes are known to be slower than others, no trial has ended where
+        the pace is known, or none runs.
     """
-    if paces.nodes < 2 or not running:
+    if not paces.unequal or not running:
         return None
     known = [(stint, paces.slowness(stint.node)) for stint in ended]
     efforts = [stint.seconds / slow for stint, slow in known if slow is not None]
@@ -98,9 +128,10 @@ def seconds_left(
         return None
     effort = statistics.fmean(efforts)
     slowest = max(slow for _, slow in known if slow is not None)
-    work, speed = todo * effort, 0.0
-    for stint in running:
-        slow = paces.slowness(stint.node) or slowest
-        work -= min(effort, stint.seconds / slow)
-        speed += 1 / slow
-    return work / speed
+    slow = [paces.slowness(stint.node) or slowest for stint in running]
+    rest = [
+        max(0.0, effort * each - stint.seconds) for each, stint in zip(slow, running, strict=True)
+    ]
+    waiting = max(0, todo - len(running)) * effort
+    begun = sum(left / each for left, each in zip(rest, slow, strict=True))
+    return max((waiting + begun) / sum(1 / each for each in slow), *rest)

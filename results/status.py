@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.pace import Paces, Stint, node_of, seconds_left
+from results.pace import Node, Paces, Stint, node_of, seconds_left
 from results.schemas import StudyFile, TrialFile
 
 # What the pace is taken from: long enough for trials of minutes, short enough to follow changes.
@@ -66,6 +66,7 @@ class TrialFacts:
         epochs: read where they matter, else empty.
         seen: when its files were last written.
         host, pid: where it is trained, or was last.
+        worker: what its worker.json says, of a trial that runs.
     """
 
     file: TrialFile
@@ -76,6 +77,12 @@ class TrialFacts:
     host: str | None = None
     pid: int | None = None
     started: float | None = None
+    worker: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def node(self) -> Node | None:
+        """Where it was trained last, or is about to be."""
+        return node_of(self.worker) or node_of((self.epochs.last or {}).get("worker"))
 
 
 @dataclass(frozen=True)
@@ -282,16 +289,15 @@ def _left_by_node(
         return None
     paces, ended, running = Paces(), [], []
     for trial in trials:
-        last = trial.epochs.last or {}
-        paces.count(last)
+        paces.count(trial.file.number, trial.epochs.last or {})
         if trial.started is None:
             continue
         # A trial that an earlier run began stood still in between.
         began = max(trial.started, driver.since or trial.started)
         if trial.finished is None:
-            running.append(Stint(node_of(last.get("worker")), now - began))
+            running.append(Stint(trial.node, max(0.0, now - began)))
         elif trial.finished >= began:
-            ended.append(Stint(node_of(last.get("worker")), trial.finished - began))
+            ended.append(Stint(trial.node, trial.finished - began))
     todo = max(0, limit - sum(trial.file.state != "RUNNING" for trial in trials))
     return seconds_left(paces, todo, ended, running)
 

@@ -122,6 +122,7 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         host=worker.get("host"),
         pid=worker.get("pid"),
         started=seconds_of(file.started),
+        worker=worker,
     )
 
 

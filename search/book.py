@@ -217,7 +217,7 @@ class TrialBook:
         found = []
         for ray_id, live in self._live.items():
             folder = trial_folder(self.config.directory, live.trial.number)
-            if problem := self._silence.problem(live.heard, folder):
+            if problem := self._silence.problem(live.trial.number, live.heard, folder):
                 live.lost, live.heard = problem, None
                 found.append(ray_id)
         return found
@@ -246,7 +246,7 @@ class TrialBook:
         live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
         self.observer.epoch_ended(live.trial.number, result["record"])
         self.pipeline.heard(result["record"])
-        self._silence.count(result["record"])
+        self._silence.count(live.trial.number, result["record"])
         if self._placer is not None:
             self._placer.learn(live.config, result["record"])
         pruned = self._try(lambda: self._report(live, result), urgent=False)

@@ -234,7 +234,7 @@ class Crew:
             for record in epochs[live.epoch :]:
                 self._observer.epoch_ended(live.run, record)
                 self._capacity.learn(self._configs[live.run], record)
-                self._silence.count(record)
+                self._silence.count(live.run, record)
             live.epoch, live.heard = epochs[-1]["epoch"], time.monotonic()
             self._trains()
         scored = _time_of(folder / SCORING)
@@ -244,7 +244,9 @@ class Crew:
     def _end_if_it_hangs(self, reference: Any, live: _Live) -> None:
         if live.lost:
             return
-        live.lost = self._silence.problem(live.heard, folder_of(self._place.study, live.run))
+        live.lost = self._silence.problem(
+            live.run, live.heard, folder_of(self._place.study, live.run)
+        )
         if live.lost:
             ray.cancel(reference, force=True)
 

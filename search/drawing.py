@@ -13,6 +13,8 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from results.pace import Node
+
 STATE_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
 FINISHED_ROWS = 12
 GAP = 2
@@ -35,7 +37,7 @@ class Row:
         silent: Seconds since its worker's last sign of life.
         place: Where it is trained.
         started: When it began here, by time.monotonic().
-        node: Where it is trained, as ``results.pace`` names it; None before its first epoch.
+        node: Where it is trained; None before its first epoch.
     """
 
     number: int
@@ -52,7 +54,7 @@ class Row:
     silent: float | None = None
     place: str | None = None
     started: float | None = None
-    node: str | None = None
+    node: Node | None = None
 
 
 @dataclass(frozen=True)

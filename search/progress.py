@@ -93,7 +93,7 @@ class Board:
         row = self.running[number]
         row.epoch = record["epoch"]
         row.node = node_of(record.get("worker"))
-        self._paces.count(record)
+        self._paces.count(number, record)
         row.images_per_second = record.get("images_per_second")
         row.waits = waiting_share(record)
         self._throughput.count(number, record, time.monotonic())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from results.pace import Paces, node_of
 from search.hardware import Processor
 
-# How many times as long as the fastest a slower processor is taken to need until an epoch was
-# trained on it: the largest ratio in benchmarks/README.md was 3.3.
+# How many times as long as the fastest a slower kind of processor is taken to need until trials
+# were trained on it: see "Kernels and heaps" in benchmarks/README.md.
 UNMEASURED = 4.0
+# No hanging worker is waited for longer: what is measured depends on the models, too.
+MOST = 10.0
 
 
 class SilenceLimit:
@@ -33,24 +35,29 @@ class SilenceLimit:
         self._minutes = minutes
         self._processors = processors
         self._paces = Paces()
+        self._workers: dict[Hashable, Mapping[str, Any]] = {}
 
-    def count(self, record: Mapping[str, Any]) -> None:
-        """Take an epoch, a line of metrics.jsonl: it tells how fast its node is."""
-        self._paces.count(record)
+    def count(self, trial: Hashable, record: Mapping[str, Any]) -> None:
+        """Take an epoch, a line of a trial's metrics.jsonl: it tells how fast its node is."""
+        self._paces.count(trial, record)
+        self._workers[trial] = record.get("worker") or {}
 
-    def problem(self, heard: float | None, folder: Path) -> str | None:
+    def problem(self, trial: Hashable, heard: float | None, folder: Path) -> str | None:
         """Say that a worker hangs; None where it does not, or has not begun.
 
         Args:
+            trial: As it is counted.
             heard: Its last sign of life, by ``time.monotonic()``; None before the first.
-            folder: Where its worker.json says what node it is on.
+            folder: Where its worker.json may say what node it is on; in an object store it is not
+                there, and the trial's last epoch tells.
         """
         if self._minutes is None or heard is None:
             return None
         silent = (time.monotonic() - heard) / 60
         if silent <= self._minutes:
             return None
-        slowness = self._slowness(_read(folder / "worker.json"))
+        worker = _read(folder / "worker.json") or self._workers.get(trial, {})
+        slowness = min(MOST, self._slowness(worker))
         allowed = self._minutes * slowness
         if silent <= allowed:
             return None

@@ -28,7 +28,8 @@ DRIVER = Holder("node1", 41, since=NOW - 1800, beat=NOW - 1)
 
 
 def trial(number: int, state: str, times: tuple[float, ...] = (), **changes: Any) -> TrialFacts:
-    facts = {key: changes.pop(key) for key in ("finished", "seen") if key in changes}
+    names = ("finished", "seen", "started", "worker")
+    facts = {key: changes.pop(key) for key in names if key in changes}
     last = changes.pop("last", None)
     file = TrialFile.model_validate({"number": number, "state": state, **changes})
     return TrialFacts(file, Path("t"), epochs=Epochs(times, last, last), **facts)
@@ -83,6 +84,31 @@ def test_the_time_budget_bounds_what_is_left() -> None:
     assert status(done, time_budget_minutes=40).eta_seconds == pytest.approx(600)
     assert status(time_budget_minutes=40).eta_seconds == pytest.approx(600)
     assert status().eta_seconds is None
+
+
+def on(host: str, speed: float) -> dict[str, Any]:
+    """An epoch that was trained there."""
+    return {"epoch": 1, "gflops_per_second": speed, "worker": {"host": host, "pid": 1}}
+
+
+def test_what_is_left_is_estimated_by_node_where_nodes_differ() -> None:
+    fast = {"finished": NOW - 300, "started": NOW - 400, "last": on("a", 80.0)}
+    earlier = {"finished": NOW - 4000, "started": NOW - 9000, "last": on("b", 20.0)}
+    trials = [
+        *(trial(n, "COMPLETE", value=0.1, **fast) for n in range(3)),
+        # Ended before this run: they say how slow b is, and nothing of what trials take now.
+        *(trial(n, "COMPLETE", value=0.1, **earlier) for n in range(3, 6)),
+        trial(6, "RUNNING", started=NOW, worker={"host": "a", "pid": 1}),
+        trial(7, "RUNNING", started=NOW - 360, last=on("b", 20.0)),
+        # Begun by an earlier run: this one has been at it for half an hour, longer than any took.
+        trial(8, "RUNNING", started=NOW - 9000, last=on("a", 80.0)),
+    ]
+
+    # 11 trials of 100 s on a have not begun, one has just, and b has 10 s of one to do.
+    left = status(*trials).eta_seconds
+    assert left == pytest.approx((11 * 100 + 100 + 10) / (1 + 1 / 4 + 1))
+    assert status(*trials[:3]).eta_seconds == pytest.approx(17 / 3 * 1800)
+    assert status(*trials, num_trials=None).eta_seconds is None
 
 
 def test_the_best_is_complete_where_any_is() -> None:

@@ -35,7 +35,11 @@ def ended(number: int, state: TrialState, **attributes: object) -> FrozenTrial:
 
 @pytest.fixture
 def board() -> Board:
-    return Board(StudyConfig.from_tree({"search": {"num_trials": 4}}))
+    return board_of(4)
+
+
+def board_of(trials: int) -> Board:
+    return Board(StudyConfig.from_tree({"search": {"num_trials": trials}}))
 
 
 def written(console: Console) -> str:
@@ -54,6 +58,35 @@ def test_the_headline_counts_finished_trials_and_names_the_best(board: Board) ->
         "1/4 trials finished · best 0.2000 (trial 0) · ahead of it 0.4000 (trial 1, RUNNING)"
     )
     assert "left" in board.headline()
+
+
+def test_what_is_left_is_estimated_by_node_where_nodes_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board, now = board_of(10), time.monotonic()
+    monkeypatch.setattr("search.progress.time.monotonic", lambda: now)
+
+    def epoch(number: int, host: str, speed: float) -> None:
+        on = {"gflops_per_second": speed, "worker": {"host": host, "pid": 1}}
+        board.epoch(number, record(1, 0.2) | on)
+
+    def run(number: int, host: str, speed: float, seconds: float) -> None:
+        nonlocal now
+        board.start(number, PARAMS, None)
+        now += seconds
+        epoch(number, host, speed)
+
+    for number in range(3):
+        run(number, "a", 80.0, 100)
+        board.end(ended(number, TrialState.COMPLETE, best_value=0.2))
+    for number in range(3, 6):
+        run(number, "b", 20.0, 0)
+    run(6, "a", 80.0, 0)
+    now += 80
+
+    # 3 trials of 100 s on a have not begun; b has 80 s of each of three to do, a 20 s of one: 1.75
+    # such seconds a second, 320 s for the last of b. The pace of those that ended says 887 s.
+    assert "about 5 min left" in board.headline()
 
 
 def test_only_a_complete_trial_is_the_best_where_there_is_one(board: Board) -> None:
