@@ -317,19 +317,28 @@ class _Check:
 
     def note_looks(self, looks: Mapping[str, Mapping[str, Any]]) -> None:
         here = versions()
-        processors = [look["processor"] for look in looks.values()]
+        # A node with an older version of this project does not say it.
+        processors = {name: look.get("processor") for name, look in looks.items()}
+        with_slots = (each for name, each in processors.items() if self.slots.get(name, 0))
+        fastest = max((each for each in with_slots if each), default=None)
         for name, look in looks.items():
             self._note_versions(name, look["versions"], here)
-            self._note_processor(name, look["processor"], max(processors))
+            self._note_processor(name, processors[name], fastest)
             for place, free in look["disk"].items():
                 self._note_disk(place, name, free)
             if self.slots.get(name, 0):
                 self._note_data(name, look["fingerprint"], look["room"])
                 self._note_memory(name, look["memory"])
 
-    def _note_processor(self, name: str, there: Processor, fastest: Processor) -> None:
+    def _note_processor(
+        self, name: str, there: Processor | None, fastest: Processor | None
+    ) -> None:
+        if there is None:
+            self.note("processor", name, "ok", "not said")
+            return
         # Trials on GPUs do not wait for the processor's convolutions.
-        slower = there < fastest and not self.config.resources.gpus_per_trial
+        trains = self.slots.get(name, 0) and not self.config.resources.gpus_per_trial
+        slower = trains and fastest is not None and there < fastest
         other = f", where the fastest node has {fastest}" if slower else ""
         self.note("processor", name, "warn" if slower else "ok", f"{there}{other}")
 
