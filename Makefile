@@ -4,16 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUDY := studies/quickstart
+PROCESSOR_TESTS := $(BIN)/python -m pytest -m "processor and not soak and not cluster" --numprocesses auto --dist loadfile
 
-.PHONY: search test lint format schema pictures soak clean
+.PHONY: search test processors lint format schema pictures soak clean
 
 search: $(INSTALLED)
 	$(BIN)/flexunet-search run configs/quickstart.yaml
 	$(BIN)/flexunet-search report $(STUDY)
 	$(BIN)/flexunet-search export $(STUDY) $(STUDY)/best
 
+# Ray's tests one at a time, on a machine that does nothing else; the others on all cores.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak and not cluster" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not soak and cluster"
+
+# What depends on the processor, as two others run it: those for which oneDNN has no AVX-512, and
+# those for which TensorFlow does not take oneDNN's kernels at all.
+processors: $(INSTALLED)
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(PROCESSOR_TESTS)
+	TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 $(PROCESSOR_TESTS)
 
 # Longer drills: killed drivers again and again. SOAK_KILLS sets how often.
 soak: $(INSTALLED)

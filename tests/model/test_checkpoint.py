@@ -16,6 +16,8 @@ from model.checkpoint import (
     write_checkpoint,
 )
 
+pytestmark = pytest.mark.processor
+
 
 def example() -> Checkpoint:
     arrays = (np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.zeros((0, 2)))

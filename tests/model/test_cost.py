@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import tensorflow as tf
 
-from benchmarks.memory import KINDS, measure, predicted
+from benchmarks.memory import measure, predicted
 from model.config import Activation, ModelConfig, Normalization, TrainConfig
 from model.cost import Kernels, MemoryEstimate, estimate_cost, retained_bytes, training_memory
 from model.flexunet import build_flexunet
@@ -209,20 +209,27 @@ def test_an_unknown_precision_is_refused(kernels: Kernels) -> None:
         memory(kernels, precision="int8")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+ACTIVATIONS = {"num_layers": 3, "base_filters": 8, "normalization": "group"}, 128, 16
+WEIGHTS = {"num_layers": 5, "base_filters": 32, "normalization": "none"}, 16, 1
+# What the gradients of a large kernel take.
+COLUMNS = {"num_layers": 2, "base_filters": 8, "base_kernel": 11}, 128, 1
+
+
 @pytest.mark.parametrize(
-    ("values", "size", "batch"),
+    ("mostly", "kind"),
     [
-        # Mostly activations; mostly weights; mostly what a large kernel's gradients take.
-        ({"num_layers": 3, "base_filters": 8, "normalization": "group"}, 128, 16),
-        ({"num_layers": 5, "base_filters": 32, "normalization": "none"}, 16, 1),
-        ({"num_layers": 2, "base_filters": 8, "base_kernel": 11}, 128, 1),
+        (ACTIVATIONS, "onednn"),
+        (ACTIVATIONS, "eigen"),
+        (WEIGHTS, "onednn-avx2"),
+        (WEIGHTS, "eigen"),
+        (COLUMNS, "eigen"),
     ],
-    ids=["activations", "weights", "kernel"],
+    ids=["activations", "activations, eigen", "weights", "weights, eigen", "columns, eigen"],
 )
 def test_the_prediction_covers_what_a_training_holds_without_waste(
-    values: dict[str, Any], size: int, batch: int, kind: str
+    mostly: tuple[dict[str, Any], int, int], kind: str
 ) -> None:
+    values, size, batch = mostly
     config = config_of(values)
     case = {
         "size": size,

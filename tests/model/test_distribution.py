@@ -12,6 +12,8 @@ import pytest
 from model.distribution import WorkerSpec, make_strategy, scope_of, worker_of
 from tests.model.replicas import CASES
 
+pytestmark = pytest.mark.processor
+
 
 def found_by_two_devices(folder: Path, *cases: str) -> dict[str, Any]:
     """Train in a process whose CPU is two devices."""

@@ -20,6 +20,9 @@ from model.inference import ModelError
 from model.runtimes import compare, open_predictor
 from tests.model.conftest import CLASSES, SHAPE, Formats, trained_a_little
 from tests.model.lookup import lookup
+from tests.model.precision import needs_bfloat16
+
+pytestmark = pytest.mark.processor
 
 SMALL = (16, 16, 3)
 
@@ -74,6 +77,7 @@ def test_a_sigmoid_gives_both_classes(tmp_path: Path) -> None:
     np.testing.assert_allclose(runtime.predict(noise())[..., 1:], expected, atol=1e-5)
 
 
+@needs_bfloat16
 def test_a_model_in_bfloat16_is_exported_in_float32(tmp_path: Path) -> None:
     model = small(precision="bfloat16", activation="gelu")
     alike = small(precision="float32", activation="gelu")

@@ -11,6 +11,9 @@ import pytest
 
 from model.config import Activation, ModelConfig, Normalization
 from model.flexunet import build_flexunet
+from tests.model.precision import PRECISIONS, needs_bfloat16
+
+pytestmark = pytest.mark.processor
 
 PARITY = Path(__file__).parents[1] / "data" / "flexunet_parity"
 CASES = sorted(path.stem for path in PARITY.glob("*.json"))
@@ -112,7 +115,7 @@ def test_outputs_are_the_references(parity: Parity) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_variant_gives_probabilities(values: dict[str, Any], precision: str) -> None:
     model = build_flexunet(small(**values), (16, 24, 3), 5, precision=precision)
 
@@ -209,6 +212,7 @@ def test_standardized_images_do_not_depend_on_exposure() -> None:
     assert exposures["standardize"] < 1e-4 < exposures["rescale"]
 
 
+@needs_bfloat16
 @pytest.mark.parametrize(
     "values",
     [

@@ -9,6 +9,8 @@ import pytest
 from model.inference import ModelError, Predictor, load_model
 from tests.model.lookup import write_lookup
 
+pytestmark = pytest.mark.processor
+
 SHAPE = (8, 4, 1)
 
 

@@ -9,6 +9,8 @@ from model.config import ModelConfig
 from model.flexunet import build_flexunet
 from model.latency import RUNS, WARM_UP, measure_latency
 
+pytestmark = pytest.mark.processor
+
 
 class Clock:
     """A clock that tells these times, one after the other."""

@@ -15,6 +15,8 @@ from model.inference import ModelError
 from model.legacy_weights import write_legacy_h5
 from tests.model.conftest import trained_a_little
 
+pytestmark = pytest.mark.processor
+
 PARITY = Path(__file__).parents[1] / "data" / "flexunet_parity"
 SHAPE = (16, 16, 3)
 KINDS = {

@@ -10,6 +10,8 @@ from model.config import Loss as LossName
 from model.config import TrainConfig
 from model.losses import LOSSES, class_weights_from, make_loss
 
+pytestmark = pytest.mark.processor
+
 NAMES = sorted(LOSSES)
 WEIGHTS = np.array([0.3, 1.0, 1.7])
 

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from model.metrics import Statistics, batch_statistics
 
+pytestmark = pytest.mark.processor
+
 
 def example(classes: int, seed: int = 0, images: int = 3) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)

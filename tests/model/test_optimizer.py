@@ -13,6 +13,8 @@ from model import optimizer as optimizer_module
 from model.config import TrainConfig
 from model.optimizer import Optimizer
 
+pytestmark = pytest.mark.processor
+
 SHAPES = ((3, 3, 2, 4), (4,), (7,))
 RATE = 0.01
 

@@ -10,6 +10,8 @@ import tensorflow as tf
 from data_pipeline.resize import Mode, resize_image, restore
 from model.resampling import from_model, to_model
 
+pytestmark = pytest.mark.processor
+
 SIZE = (32, 48)
 SHRINKING = [(64, 96), (100, 131), (64, 100), (128, 192), (301, 48)]
 GROWING = [(16, 24), (20, 31), (10, 200), (200, 10), (3, 2), (1, 1)]

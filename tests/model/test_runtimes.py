@@ -15,6 +15,8 @@ from model.runtimes import compare, open_predictor
 from tests.model.conftest import CLASSES, SHAPE, Formats
 from tests.model.lookup import write_lookup
 
+pytestmark = pytest.mark.processor
+
 NAMES = ("keras", "savedmodel", "onnx", "tflite")
 
 

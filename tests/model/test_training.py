@@ -15,6 +15,9 @@ from model.losses import LOSSES, class_weights_from, make_loss
 from model.metrics import Statistics, batch_statistics
 from model.training import CheckpointError, NonFiniteLoss, Trainer, learning_rate_at
 from tests.model.blobs import CLASSES, blobs, class_pixels, dice, stream
+from tests.model.precision import PRECISIONS
+
+pytestmark = pytest.mark.processor
 
 SIDE = 16
 BATCH = 2
@@ -48,7 +51,7 @@ def state(trainer: Trainer) -> list[np.ndarray]:
     return [variable.numpy() for variable in trainer._variables()]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_blobs_are_learnt_within_seconds(precision: str) -> None:
     images, masks = blobs(48)
     config = TrainConfig(epochs=3, learning_rate=5e-3, precision=precision)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from search.config import ConfigError
 from tests.data_pipeline.files import CLASSES
 from tests.model.lookup import write_lookup
 from tests.search.evaluated import SIDE, write_data
+
+pytestmark = pytest.mark.processor
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,8 @@ def test_a_model_is_scored_class_by_class_into_a_folder(place: Path) -> None:
     assert lines["hole"][1:] == ["0.500", "0.333", "0.500", "0.500", "1", "1"]
     assert lines["crack"][1] == "1.000"
     assert "Mean foreground Dice 0.750" in text
-    assert "Misleading: The reference's pooled metric is 0.9688" in text
+    # 31/32, to whichever side of it the processor's convolutions round.
+    assert re.search(r"Misleading: The reference's pooled metric is 0\.968[78]", text)
     assert "Not the data set that the model was trained on: whether" in text
     assert (out / "evaluation.csv").read_text() == (
         "categorical_crossentropy,0.5037\ndice_coef_multiclass,0.9688\n"

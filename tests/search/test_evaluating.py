@@ -13,6 +13,8 @@ from search.held_out import find_held_out
 from search.model_facts import ModelFacts
 from tests.search.evaluated import SIDE, Lookup, facts, square, write, write_data
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

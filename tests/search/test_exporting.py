@@ -24,6 +24,8 @@ from search.config import StudyConfig
 from search.exporting import IMAGES, comparison_images, export_study
 from tests.results.simulated_study import Simulation, space, write_study
 
+pytestmark = pytest.mark.processor
+
 SIZE = 32
 
 

@@ -20,6 +20,8 @@ from search.hardware import worker_facts
 from search.objective import Shared, SupersededError, TrialRun, watched_epoch
 from tests.search.tiny import tiny_study
 
+pytestmark = pytest.mark.processor
+
 POINT = {"model.num_layers": 2, "model.base_filters": 4, "train.learning_rate": 0.01}
 
 
@@ -73,7 +75,8 @@ def test_each_epoch_is_a_line_whose_dice_follow_from_its_counts(
         assert record["seconds"]["total"] >= record["seconds"]["train"]
         flops = cost.training_flops * record["images_per_second"]
         assert record["gflops_per_second"] == pytest.approx(flops / 1e9, rel=0.05)
-        assert 0 < record["memory"]["before"] < record["memory"]["peak"]
+        # What earlier tests left may be given back meanwhile; a fresh process: test_mixed_nodes.
+        assert 0 < record["memory"]["before"] <= record["memory"]["peak"]
         assert record["worker"] == worker_facts()
 
 

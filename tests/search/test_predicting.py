@@ -25,6 +25,8 @@ from search.predict_folder import Folder, Outcome
 from search.predict_inputs import find_images
 from search.predicting import Options, is_tiled, predict
 
+pytestmark = pytest.mark.processor
+
 COLORS = ((0, 0, 0), (255, 0, 0))
 
 

@@ -16,6 +16,8 @@ from search.scoring import score_model
 from tests.data_pipeline.files import encode, rgb_mask, write_yaml
 from tests.model.lookup import write_lookup
 
+pytestmark = pytest.mark.processor
+
 
 def write(folder: Path, split: str, stem: str, shown: np.ndarray, mask: np.ndarray) -> None:
     for kind, data in (("images", encode(".png", shown)), ("masks", rgb_mask(mask))):
