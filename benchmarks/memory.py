@@ -122,7 +122,6 @@ def train_here(case: dict[str, Any]) -> dict[str, int]:
 
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
-    import numpy as np
     import tensorflow as tf
 
     from model.flexunet import build_flexunet
@@ -138,21 +137,26 @@ def train_here(case: dict[str, Any]) -> dict[str, int]:
     trainer = Trainer(model, train, class_pixels=[95, 1, 1, 1, 1, 1], steps_per_epoch=STEPS)
     stages["built"] = peak()
 
-    def batch(count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        generator = np.random.default_rng(0)
-        images = generator.integers(0, 256, (count, *shape), np.uint8)
-        masks = generator.integers(0, CLASSES, (count, *shape[:2]), np.uint8)
-        return tf.constant(images), tf.constant(masks)
-
-    trainer.train_epoch(iter([batch(case["batch"])] * STEPS))
+    trainer.train_epoch(iter([batch_of(case["batch"], shape)] * STEPS))
     stages["trained"] = peak()
-    trainer.evaluate([batch(2 * case["batch"])])
+    trainer.evaluate([batch_of(2 * case["batch"], shape)])
     stages["evaluated"] = peak()
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "best.keras")
         trainer.save(Path(folder) / "last.npz", {})
     stages["saved"] = peak()
     return stages
+
+
+def batch_of(count: int, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Return so many random images and their masks, as tensors."""
+    import numpy as np
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (count, *shape), np.uint8)
+    masks = generator.integers(0, CLASSES, (count, *shape[:2]), np.uint8)
+    return tf.constant(images), tf.constant(masks)
 
 
 def predicted(case: dict[str, Any]) -> MemoryEstimate:
@@ -168,26 +172,37 @@ def predicted(case: dict[str, Any]) -> MemoryEstimate:
 def table(measured: Sequence[dict[str, Any]]) -> str:
     """Write prediction, measurement and their ratio of each case, and the ratios' summary."""
     ordered = sorted(measured, key=lambda case: case["saved"])
-    whole = [predicted(case).total / case["saved"] for case in ordered]
-    # What a process holds before it has a model is known, so the rest is the harder question.
-    above = [predicted(case).device / (case["saved"] - case["base"]) for case in ordered]
-    rows = zip(ordered, whole, above, strict=True)
     return "\n".join(
         [
             f"Memory, {datetime.now(UTC):%Y-%m-%d} ({os.cpu_count()} CPU cores, no GPU, Python "
             f"{platform.python_version()}, TensorFlow {version('tensorflow')})",
             "",
-            "| image | batch | model | precision | threads | predicted, MB | measured, MB | ratio |"
-            " ratio above the base |",
-            "|---|---:|---|---|---:|---:|---:|---:|---:|",
-            *(_row(*row) for row in rows),
+            "| kernels | image | batch | model | precision | threads | predicted, MB |"
+            " measured, MB | ratio | ratio above the base |",
+            "|---|---|---:|---|---|---:|---:|---:|---:|---:|",
+            *map(_row, ordered),
             "",
-            f"predicted / measured: {_summary(whole)}; above the base: {_summary(above)}.",
+            "| kernels | | median | smallest | largest | enough |",
+            "|---|---|---:|---:|---:|---:|",
+            *(
+                _summary(kind, what, [ratio(case) for case in measured if case["kind"] == kind])
+                for kind in dict.fromkeys(case["kind"] for case in measured)
+                for what, ratio in (("predicted / measured", _whole), ("above the base", _above))
+            ),
         ]
     )
 
 
-def _row(case: dict[str, Any], whole: float, above: float) -> str:
+def _whole(case: dict[str, Any]) -> float:
+    return float(predicted(case).total / case["saved"])
+
+
+def _above(case: dict[str, Any]) -> float:
+    """What a process holds before it has a model is known, so the rest is the harder question."""
+    return float(predicted(case).device / (case["saved"] - case["base"]))
+
+
+def _row(case: dict[str, Any]) -> str:
     values = case["model"]
     model = (
         f"{values['num_layers']} levels, {values['base_filters']} filters, kernel "
@@ -195,17 +210,16 @@ def _row(case: dict[str, Any], whole: float, above: float) -> str:
         f"{', separable' if values['separable'] else ''}"
     )
     return (
-        f"| {case['size']} px x {case['channels']} | {case['batch']} | {model} | "
+        f"| {case['kind']} | {case['size']} px x {case['channels']} | {case['batch']} | {model} | "
         f"{case['precision']} | {case['threads']} | {predicted(case).total / 1e6:,.0f} | "
-        f"{case['saved'] / 1e6:,.0f} | {whole:.2f} | {above:.2f} |"
+        f"{case['saved'] / 1e6:,.0f} | {_whole(case):.2f} | {_above(case):.2f} |"
     )
 
 
-def _summary(ratios: Sequence[float]) -> str:
-    enough = sum(ratio >= 1 for ratio in ratios)
+def _summary(kind: str, what: str, ratios: Sequence[float]) -> str:
     return (
-        f"median {statistics.median(ratios):.2f}, smallest {min(ratios):.2f}, largest "
-        f"{max(ratios):.2f}, enough in {enough} of {len(ratios)}"
+        f"| {kind} | {what} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | "
+        f"{max(ratios):.2f} | {sum(ratio >= 1 for ratio in ratios)} of {len(ratios)} |"
     )
 
 
