@@ -1,7 +1,7 @@
 """What ``doctor`` runs on each node: one process that looks at its node and answers.
 
-It imports neither TensorFlow nor modules of the project that need more than the standard library, so
-that a node which lacks a dependency can still say so.
+It imports neither TensorFlow nor modules of the project that need more than the standard library,
+so that a node which lacks a dependency can still say so.
 """
 
 from __future__ import annotations
