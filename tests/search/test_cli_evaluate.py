@@ -61,9 +61,10 @@ def test_a_model_is_scored_class_by_class_into_a_folder(place: Path) -> None:
     # 31/32, to whichever side of it the processor's convolutions round.
     assert re.search(r"Misleading: The reference's pooled metric is 0\.968[78]", text)
     assert "Not the data set that the model was trained on: whether" in text
-    assert (out / "evaluation.csv").read_text() == (
-        "categorical_crossentropy,0.5037\ndice_coef_multiclass,0.9688\n"
-    )
+    entropy, dice = (line.split(",") for line in (out / "evaluation.csv").read_text().splitlines())
+    assert entropy == ["categorical_crossentropy", "0.5037"]
+    assert dice[0] == "dice_coef_multiclass"
+    assert dice[1] in ("0.9687", "0.9688")
     assert "Optimistic" in call(place, "--split", "valid", "--out", place / "valid")
     assert (place / "valid" / "gallery.html").is_file()
 
