@@ -1,6 +1,6 @@
 """Seconds and memory of a training step by whose kernels TensorFlow uses, with one heap and many.
 
-    python benchmarks/kernels.py [--rounds 3] [--steps 6] [--out FILE]
+    python benchmarks/kernels.py [--rounds 3] [--steps 4] [--out FILE]
 
 TensorFlow on CPUs convolves with oneDNN's kernels or with its own (Eigen's), by the processor: see
 benchmarks/memory.py, whose three kinds are compared here. Each is measured with one heap for all
@@ -59,7 +59,7 @@ def measure(case: dict[str, Any], kind: str, heap: str, steps: int) -> dict[str,
 
 
 def train_here(case: dict[str, Any]) -> dict[str, float]:
-    """Train the case in this process, after two steps that trace and warm up."""
+    """Train the case in this process, the second of two epochs timed."""
     import search.worker
 
     if case["heap"] == "many":
@@ -78,7 +78,7 @@ def train_here(case: dict[str, Any]) -> dict[str, float]:
     model = build_flexunet(ModelConfig(**case["model"]), shape, CLASSES)
     trainer = Trainer(model, train, class_pixels=[95, 1, 1, 1, 1, 1], steps_per_epoch=case["n"])
     one = batch_of(case["batch"], shape)
-    trainer.train_epoch(iter([one] * 2))
+    trainer.train_epoch(iter([one] * case["n"]))
     started = time.process_time()
     trainer.train_epoch(iter([one] * case["n"]))
     seconds = (time.process_time() - started) / case["n"]
@@ -119,7 +119,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of all cases in turns")
-    parser.add_argument("--steps", type=int, default=6, help="timed in each process")
+    parser.add_argument("--steps", type=int, default=4, help="timed in each process")
     parser.add_argument("--out", type=Path, help="append the table to this file too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -139,9 +139,9 @@ def use_one_heap() -> None:
     """Let the threads that this process starts allocate from one heap, where it can be (glibc).
 
     TensorFlow's own kernels take each tensor from the C library; oneDNN's come with a pool. By
-    default glibc gives each thread a heap, and what one has freed is of no use to the others:
-    a training held up to 1.4 times as much, a different amount each time, and was no faster
-    (benchmarks/README.md). What is freed stays in the heap until ``give_back_free_memory``.
+    default glibc gives each thread a heap, and what one has freed is of no use to the others: some
+    trainings held more, a different amount each time, and none was faster (benchmarks/README.md).
+    What is freed stays in the heap until ``give_back_free_memory``.
 
     Threads that run already keep their heaps, and of many heaps glibc goes on using all: a process
     of Ray's, which begins with dozens of threads, is started with :data:`ONE_HEAP_VARIABLES`.

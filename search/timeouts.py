@@ -12,7 +12,7 @@ from results.pace import Paces, node_of
 from search.hardware import Processor
 
 # How many times as long as the fastest a slower kind of processor is taken to need until trials
-# were trained on it: see "Kernels and heaps" in benchmarks/README.md.
+# were trained on it: 2.8 was the most of "Kernels and heaps" in benchmarks/README.md.
 UNMEASURED = 4.0
 # No hanging worker is waited for longer: what is measured depends on the models, too.
 MOST = 10.0
