@@ -88,7 +88,7 @@ class _Workspace:
 _WORKSPACES: Mapping[Kernels, _Workspace] = MappingProxyType(
     {
         "onednn": _Workspace(16_000_000, 13_500_000, 4.3, 0.1, 0.3),
-        "eigen": _Workspace(18_000_000, 15_200_000, 2.2, 0.5, 0.5, True, 2.25, 0.92),
+        "eigen": _Workspace(18_000_000, 15_200_000, 2.2, 0.5, 0.75, True, 2.25, 0.92),
     }
 )
 # What TensorFlow's own gradients of a convolution (Conv2DCustomBackprop...) aim at, in bytes.
@@ -220,8 +220,9 @@ def training_memory(
     activations   a * batch_size, in bfloat16 and         a * batch_size, half in bfloat16
                   float16 too: they took as much          without group or layer normalization
     workspace     16 MB + 13.5 MB * L + 4.3 * 4 P         18 MB + 15.2 MB * L + 2.2 * 4 P
-                  + 0.1 * activations (0.3 with group     + 0.5 * activations
-                  or layer normalization)                 + the convolutions' columns
+                  + 0.1 * activations (0.3 with group     + 0.5 * activations (0.75 with group
+                  or layer normalization)                 or layer normalization)
+                                                          + the convolutions' columns
     ============  ======================================  ======================================
 
     In float16 the workspace has 0.7 * activations more. The total is 870 MB for the process + 1.2 *
