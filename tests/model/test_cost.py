@@ -183,10 +183,12 @@ def test_memory_grows_with_what_takes_it(kernels: Kernels) -> None:
         memory(kernels, num_layers=4).total,
         memory(kernels, num_layers=4, base_filters=32).total,
         memory(kernels, num_layers=4, base_filters=32, batch_size=16).total,
-        memory(kernels, num_layers=4, base_filters=32, batch_size=16, precision="float16").total,
+        memory(kernels, num_layers=4, base_filters=32, batch_size=16, normalization="group").total,
     ]
 
     assert totals == sorted(set(totals))
+    rougher = memory(kernels, 16, "float16", num_layers=4, base_filters=32).total
+    assert rougher > memory(kernels, 16, num_layers=4, base_filters=32).total
 
 
 def test_large_kernels_take_memory_of_tensorflows_own_convolutions_alone() -> None:
