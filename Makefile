@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUDY := studies/quickstart
-PROCESSOR_TESTS := $(BIN)/python -m pytest -m "processor and not soak and not cluster" --numprocesses auto --dist loadfile
+ON_ALL_CORES := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+PROCESSOR_TESTS := $(ON_ALL_CORES) -m "processor and not soak and not cluster"
 
 .PHONY: search test processors lint format schema pictures soak clean
 
@@ -15,7 +16,7 @@ search: $(INSTALLED)
 
 # Ray's tests one at a time, on a machine that does nothing else; the others on all cores.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not soak and not cluster" --numprocesses auto --dist loadfile
+	$(ON_ALL_CORES) -m "not soak and not cluster"
 	$(BIN)/python -m pytest -m "not soak and cluster"
 
 # What depends on the processor, as two others run it: those for which oneDNN has no AVX-512, and

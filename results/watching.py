@@ -69,7 +69,7 @@ class StudyWatch:
             for trial in trials
         ]
         leaders = [self._with_epochs(trial) for trial in leaders_of(trials, LEADERS)]
-        pipeline = _read_json(self._directory / "pipeline.json")
+        pipeline = read_json(self._directory / "pipeline.json")
         return status_of(header, self._directory, trials, holder, now, leaders, pipeline)
 
     def _trials(self, reading: Reading) -> list[TrialFacts]:
@@ -113,7 +113,7 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         return TrialFacts(
             file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
         )
-    worker = _read_json(folder / "worker.json")
+    worker = read_json(folder / "worker.json")
     signs = [_written(folder / name) for name in ("worker.json", "metrics.jsonl", "worker.log")]
     return TrialFacts(
         file,
@@ -155,7 +155,7 @@ def holder_of(path: Path) -> Holder | None:
     The file is read only: to try its lock could turn away a driver that starts at this moment.
     """
     beat = _written(path)
-    holder = _read_json(path)
+    holder = read_json(path)
     if beat is None or not holder:
         return None
     host, pid = holder.get("host"), holder.get("pid")
@@ -173,7 +173,7 @@ def _exists(pid: Any) -> bool:
     return True
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return an object from a file that another process may be writing; empty where none is."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -91,10 +91,12 @@ class Capacity:
 
     def _kernels(self) -> set[Kernels]:
         """Return whose kernels trials may come to; of a node that does not say, the hungrier."""
-        nodes = self._nodes()
-        if smallest_bundle(self._resources, nodes).get("GPU"):
+        if self._on_cards():
             return {"onednn"}  # on a card neither are used: the formula with less scratch memory
         return {node.processor.kernels if node.processor else "eigen" for node in self._hosts()}
+
+    def _on_cards(self) -> bool:
+        return bool(smallest_bundle(self._resources, self._nodes()).get("GPU"))
 
     def _hosts(self) -> Sequence[Node]:
         """Return the nodes that have the CPUs for a trial; all of them where none has."""
@@ -108,7 +110,9 @@ class Capacity:
             self._forecast.learn(config, use)
 
     def processors(self) -> set[Processor]:
-        """Return the kinds of processors that trials on CPUs may come to, as far as known."""
+        """Return the kinds of processors whose speed trials depend on, as far as known."""
+        if self._on_cards():
+            return set()
         return {node.processor for node in self._hosts() if node.processor is not None}
 
     def _for_trials(self, nodes: Sequence[Node]) -> list[Node]:

@@ -59,7 +59,7 @@ class Placer(Protocol):
         """Let an epoch, a line of metrics.jsonl, correct the later predictions."""
 
     def processors(self) -> set[Processor]:
-        """Return the kinds of processors that trials may come to, as far as known."""
+        """Return the kinds of processors whose speed trials depend on, as far as known."""
 
 
 class Pipeline(Protocol):

@@ -52,7 +52,7 @@ class Nodes:
     def __call__(self) -> tuple[Node, ...]:
         """Return them, with their processors and the memory of their GPUs where these matter."""
         if time.monotonic() - self._asked > 2:
-            there = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+            there = {node["NodeID"]: node["Resources"] for node in alive_nodes()}
             if new := {name: told for name, told in there.items() if self._is_due(name)}:
                 self._known |= self._ask(new)
             self._nodes = tuple(self._node(name, told) for name, told in there.items())

@@ -342,7 +342,7 @@ class TrialRun:
             "input": asdict(reading)
             | {"streams": {str(origin): made for origin, made in reading.streams.items()}},
             "images_per_second": round(trained.images / trained.seconds, 1),
-            # Compares nodes, whatever models they train.
+            # Compares nodes; that models of other shapes reach others, results/pace.py allows for.
             "gflops_per_second": round(
                 self.cost.training_flops * trained.images / trained.seconds / 1e9, 6
             ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from results.pace import Paces, node_of
+from results.watching import read_json
 from search.hardware import Processor
 
 # How many times as long as the fastest a slower kind of processor is taken to need until trials
@@ -56,7 +56,7 @@ class SilenceLimit:
         silent = (time.monotonic() - heard) / 60
         if silent <= self._minutes:
             return None
-        worker = _read(folder / "worker.json") or self._workers.get(trial, {})
+        worker = read_json(folder / "worker.json") or self._workers.get(trial, {})
         slowness = min(MOST, self._slowness(worker))
         allowed = self._minutes * slowness
         if silent <= allowed:
@@ -73,11 +73,3 @@ class SilenceLimit:
         # Where nobody says which node it is, it may be the slowest.
         slowest = min(own or processors, default=None)
         return UNMEASURED if slowest is not None and slowest < max(processors) else 1.0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -195,6 +195,7 @@ def test_trials_on_cards_are_not_sized_by_the_processors_kernels() -> None:
         capacity = capacity_on(processor, gpus_per_trial="auto")
         nodes = (Node({"CPU": 4, "GPU": 1, "memory": 64 * GB}, 16 * GB, processor),)
         capacity._nodes = lambda: nodes  # type: ignore[assignment, method-assign]
+        assert capacity.processors() == set(), "nor is their time"
         return capacity.estimate(config)
 
     assert sized(ONEDNN) == sized(EIGEN) == capacity_on(ONEDNN).estimate(config)
