@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ ANSWER_SECONDS = 30.0
 CLOCK_SECONDS = 2.0
 TRIAL_BYTES = 1e9  # a process with TensorFlow and a small model, where nothing is reserved
 COLUMNS = 6
+KINDS = 3
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 REMEDIES = {
@@ -428,7 +430,7 @@ class _Check:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Return checks as rows and nodes as columns; of many nodes, only how many are well."""
+    """Return checks as rows and nodes as columns; of many nodes, how many are well, and what kinds."""
     nodes = sorted({finding.node for finding in findings})
     checks = [check for check in REMEDIES if any(f.check == check for f in findings)]
     cells = {(f.check, f.node): f for f in findings}
@@ -440,10 +442,19 @@ def findings_table(findings: Sequence[Finding]) -> Table:
         if len(nodes) > COLUMNS:
             well = sum(finding.level == "ok" for finding in found)
             level: Level = max((finding.level for finding in found), key=list(STYLES).index)
-            table.add_row(check, Text(f"{well} of {len(found)} well", style=STYLES[level]))
+            text = f"{well} of {len(found)} well{_kinds(found)}"
+            table.add_row(check, Text(text, style=STYLES[level]))
         else:
             table.add_row(check, *(_cell(cells.get((check, name))) for name in nodes))
     return table
+
+
+def _kinds(found: Sequence[Finding]) -> str:
+    """Say what was found on how many nodes, such as their processors, where it is of few kinds."""
+    kinds = Counter(finding.detail for finding in found if finding.detail)
+    if not kinds or len(kinds) > KINDS:
+        return ""
+    return "".join(f"\n{count} x {detail}" for detail, count in kinds.most_common())
 
 
 def _cell(finding: Finding | None) -> Text:
