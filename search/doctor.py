@@ -430,7 +430,7 @@ class _Check:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Return checks as rows and nodes as columns; of many nodes, how many are well, and what kinds."""
+    """Return checks as rows, nodes as columns; of many nodes, how many are well or of a kind."""
     nodes = sorted({finding.node for finding in findings})
     checks = [check for check in REMEDIES if any(f.check == check for f in findings)]
     cells = {(f.check, f.node): f for f in findings}

@@ -249,7 +249,7 @@ def test_many_nodes_are_counted_not_listed() -> None:
 def test_of_many_nodes_the_kinds_are_named_where_they_are_few() -> None:
     def cell(*details: str) -> str:
         findings = [Finding("processor", f"10.0.0.{n}", "ok", d) for n, d in enumerate(details)]
-        return str(list(findings_table(findings).columns[1].cells)[0])
+        return str(next(iter(findings_table(findings).columns[1].cells)))
 
     fast, slow = "AVX-512, oneDNN kernels", "AVX2, no oneDNN kernels"
     assert cell(*[fast] * 8, slow) == f"9 of 9 well\n8 x {fast}\n1 x {slow}"
