@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.memory import CLASSES, KINDS, batch_of, peak
+from benchmarks.memory import CLASSES, KINDS, batch_of, peak, say
 from model.config import ModelConfig, TrainConfig
 
 CASES: list[dict[str, Any]] = [
@@ -136,11 +136,7 @@ def main() -> None:
     for _, (index, case), kind, heap in turns:
         one = measure(case, kind, heap, options.steps)
         measured.setdefault((index, kind, heap), []).append(one)
-    text = table(measured)
-    print(text)
-    if options.out:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(text + "\n\n")
+    say(table(measured), options.out)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,14 @@ def batch_of(count: int, shape: tuple[int, int, int]) -> tuple[Any, Any]:
     return tf.constant(images), tf.constant(masks)
 
 
+def say(text: str, out: Path | None) -> None:
+    """Print a table, and append it to a file where one is given."""
+    print(text)
+    if out:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(text + "\n\n")
+
+
 def predicted(case: dict[str, Any]) -> MemoryEstimate:
     """Return what the model of memory gives for a case."""
     shape = (case["size"], case["size"], case["channels"])
@@ -252,11 +260,7 @@ def main() -> None:
             if options.lines:
                 with options.lines.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(measured[-1]) + "\n")
-    text = table(measured)
-    print(text)
-    if options.out:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(text + "\n\n")
+    say(table(measured), options.out)
 
 
 if __name__ == "__main__":
