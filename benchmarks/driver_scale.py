@@ -29,14 +29,14 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from data_pipeline.synthetic import write_synthetic
-from search.book import TrialBook
-from search.config import StudyConfig
-from search.memory import resident_bytes
-from search.progress import Board, LiveTable, PlainLines
-from search.runner import log_to_file, run_study
-from search.study import open_study
-from search.worker import TrialWorker
+from data_pipeline.datasets.synthetic import write_synthetic
+from search.config.schema import StudyConfig
+from search.process.memory import resident_bytes
+from search.run.runner import log_to_file, run_study
+from search.run.worker import TrialWorker
+from search.study.opening import open_study
+from search.study.trials import TrialBook
+from search.terminal.progress import Board, LiveTable, PlainLines
 
 MARKS = (100, 1_000, 10_000)
 COST = {"parameters": 1e6, "flops": 1e9, "activation_bytes": 1e8}
@@ -220,7 +220,7 @@ def row_of(finished: int, clock: Clock, ideal: float, config: StudyConfig) -> st
 
 
 class SleepingRun:
-    """What :class:`search.objective.TrialRun` is to its worker; it sleeps and writes nothing."""
+    """Stands for :class:`search.training.trial_run.TrialRun`: sleeps and writes nothing."""
 
     def __init__(self, proposal: Mapping[str, Any]) -> None:
         train = proposal["config"]["train"]

@@ -29,10 +29,10 @@ import tensorflow as tf
 from train_step import machine, tell
 
 from data_pipeline.config import DataConfig
-from data_pipeline.prepare import prepare
-from data_pipeline.reading import read_image
-from data_pipeline.resize import resize_image, restore
-from data_pipeline.synthetic import ensure_synthetic
+from data_pipeline.datasets.reading import read_image
+from data_pipeline.datasets.resize import resize_image, restore
+from data_pipeline.datasets.synthetic import ensure_synthetic
+from data_pipeline.stores.prepare import prepare
 from model.config import ModelConfig, TrainConfig
 from model.exporting import write_onnx, write_saved_model, write_tflite
 from model.flexunet import build_flexunet

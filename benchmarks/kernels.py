@@ -60,12 +60,12 @@ def measure(case: dict[str, Any], kind: str, heap: str, steps: int) -> dict[str,
 
 def train_here(case: dict[str, Any]) -> dict[str, float]:
     """Train the case in this process, the second of two epochs timed."""
-    import search.worker
+    import search.run.worker
 
     if case["heap"] == "many":
-        search.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
+        search.run.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    search.worker.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
+    search.run.worker.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
     import tensorflow as tf
 
     from model.flexunet import build_flexunet

@@ -27,8 +27,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.likeness import Likeness
-from data_pipeline.perceptual_hash import flips_and_turns
+from data_pipeline.quality.near_duplicates import Likeness
+from data_pipeline.quality.perceptual_hash import flips_and_turns
 
 PLANTED = 0.1
 RADIUS = 12

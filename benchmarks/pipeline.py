@@ -76,9 +76,9 @@ def _bind_to_one_core() -> str:
 
 def make_store(folder: Path, side: int, records: int = RECORDS):
     """Writes a store of noise and opens it."""
-    from data_pipeline.facts import THUMBNAIL
-    from data_pipeline.store import ShardWriter, Split, Store, rarest_classes, write_manifest
-    from data_pipeline.survey import Survey
+    from data_pipeline.stores.facts import THUMBNAIL
+    from data_pipeline.stores.store import ShardWriter, Split, Store, rarest_classes, write_manifest
+    from data_pipeline.stores.survey import Survey
 
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -105,8 +105,8 @@ def make_store(folder: Path, side: int, records: int = RECORDS):
 
 
 def _images_per_second(store, settings: dict[str, object], seconds: float) -> float:
-    from data_pipeline.augment_config import AugmentConfig
-    from data_pipeline.pipeline import train_dataset
+    from data_pipeline.augmentation.config import AugmentConfig
+    from data_pipeline.streams.pipeline import train_dataset
 
     batches = iter(train_dataset(store, AugmentConfig(**settings), BATCH, seed=0, threads=1))
     for _ in range(5):

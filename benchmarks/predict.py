@@ -32,10 +32,10 @@ from model.config import ModelConfig
 from model.exporting import write_onnx, write_tflite
 from model.flexunet import build_flexunet
 from model.runtimes import Runtime, open_predictor
-from search.model_facts import ModelFacts, facts_of
-from search.predict_folder import Folder
-from search.predict_inputs import Input, find_images
-from search.predicting import Options, predict
+from search.inference.model_metadata import ModelFacts, facts_of
+from search.inference.prediction import Options, predict
+from search.inference.prediction_folder import Folder
+from search.inference.prediction_inputs import Input, find_images
 
 BATCHES = (1, 16)
 

@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 
 from data_pipeline.config import DataConfig
-from data_pipeline.prepare import prepare
-from data_pipeline.sources import find_dataset
+from data_pipeline.datasets.sources import find_dataset
+from data_pipeline.stores.prepare import prepare
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _synthetic(folder: Path) -> Path:
-    from data_pipeline.synthetic import write_synthetic
+    from data_pipeline.datasets.synthetic import write_synthetic
 
     write_synthetic(folder, seed=0, tiles=60)
     return folder

@@ -34,8 +34,8 @@ import cv2
 import numpy as np
 
 from data_pipeline.config import DataConfig
-from data_pipeline.prepare import prepare
-from data_pipeline.shards import ShardDone, ShardTask, make_shard
+from data_pipeline.stores.prepare import prepare
+from data_pipeline.stores.shards import ShardDone, ShardTask, make_shard
 
 SIDE = 512
 WORKERS = 2
@@ -136,7 +136,7 @@ def _child(way: str, source: str, stores: str, side: str) -> None:
 
 def _load() -> None:
     """What a worker imports once; the node has been up for a while in a real run."""
-    import data_pipeline.shards  # noqa: F401
+    import data_pipeline.stores.shards  # noqa: F401
 
     time.sleep(1)
 
@@ -145,8 +145,8 @@ def _here(make: Any, tasks: Sequence[ShardTask]) -> Generator[ShardDone, None, N
     """As on a cluster, on a node that is this machine: left to itself it would use threads."""
     import ray
 
-    from search.preparing import AcrossCluster, _node
-    from search.settings import ResourceSettings
+    from search.config.settings import ResourceSettings
+    from search.data.preparing import AcrossCluster, _node
 
     across = AcrossCluster(ResourceSettings(), print)
     crew = [_node(node) for node in ray.nodes()]

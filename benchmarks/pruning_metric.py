@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from results import scores
-from results.records import StudyRecord, TrialRecord, load_study
+from results.analysis import scores
+from results.records.study import StudyRecord, TrialRecord, load_study
 
 
 def metrics_of(trial: TrialRecord) -> dict[str, np.ndarray]:

@@ -27,9 +27,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from results.page import replace_file
-from results.records import load_study
-from results.report import render_report
+from results.pages.page import replace_file
+from results.pages.report import render_report
+from results.records.study import load_study
 from tests.results.simulated_confirmation import write_confirmation
 from tests.results.simulated_evaluation import write_evaluations
 from tests.results.simulated_study import Simulation, class_names, write_study

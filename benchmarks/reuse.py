@@ -2,8 +2,8 @@
 
     python benchmarks/reuse.py [--trials 40] [--keep] [--out FILE]
 
-Drives the worker's own code (``search.worker.TrialWorker``) without Ray: begin, one epoch of a few
-steps, release, with another small config each time. ``--keep`` leaves out that freed memory is
+Drives the worker's own code (``search.run.worker.TrialWorker``) without Ray: begin, one epoch of a
+few steps, release, with another small config each time. ``--keep`` leaves out that freed memory is
 given back to the system after each trial.
 """
 
@@ -19,13 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import search.worker
-from data_pipeline.prepare import prepare
-from data_pipeline.store import Store
-from search.config import StudyConfig
-from search.memory import resident_bytes
-from search.study import trial_folder
-from search.worker import TrialWorker
+import search.run.worker
+from data_pipeline.stores.prepare import prepare
+from data_pipeline.stores.store import Store
+from search.config.schema import StudyConfig
+from search.process.memory import resident_bytes
+from search.run.worker import TrialWorker
+from search.study.opening import trial_folder
 
 SHOWN = (1, 2, 5, 10, 20, 40, 60, 80, 100)
 
@@ -91,7 +91,7 @@ def measure(folder: Path, count: int) -> list[int]:
     config = study(folder)
     drawn = proposals(config, prepare(config.data), count)
     (config.directory / "trials").mkdir(parents=True)
-    (config.directory / "study.yaml").touch()  # it is there: see search/trouble.py
+    (config.directory / "study.yaml").touch()  # it is there: see search/storage/retry.py
     worker = TrialWorker.__new__(TrialWorker)  # not as Tune's actor: Ray is not wanted here
     worker.setup({"trial": drawn[0]})
     held = []
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the table to this file too")
     options = parser.parse_args()
     if options.keep:
-        search.worker.give_back_free_memory = lambda: None
+        search.run.worker.give_back_free_memory = lambda: None
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8")  # the worker sends 1 and 2 to its log
     with tempfile.TemporaryDirectory() as folder:
         held = measure(Path(folder), options.trials)

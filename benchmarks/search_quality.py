@@ -64,10 +64,10 @@ def study_tree(source: Path) -> dict[str, Any]:
 
 def record() -> None:
     """Train the grid and write the landscape; what is there already is not trained again."""
-    from data_pipeline.prepare import prepare
-    from data_pipeline.synthetic import write_synthetic
-    from search.config import StudyConfig
-    from search.worker import set_up_process
+    from data_pipeline.datasets.synthetic import write_synthetic
+    from data_pipeline.stores.prepare import prepare
+    from search.config.schema import StudyConfig
+    from search.run.worker import set_up_process
 
     set_up_process({"cpus_per_trial": 1, "gpus_per_trial": 0})
     known = json.loads(LANDSCAPE.read_text()) if LANDSCAPE.exists() else {"configs": []}
@@ -96,7 +96,7 @@ def train(config: Any, store: Any, folder: Path) -> list[float]:
     import keras
 
     from model.training import NonFiniteLoss
-    from search.objective import TrialRun
+    from search.training.trial_run import TrialRun
 
     shutil.rmtree(folder, ignore_errors=True)
     run = TrialRun(config, store, folder)
@@ -148,9 +148,9 @@ def search(
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
-    from search.config import StudyConfig
-    from search.methods import make_pruner, make_sampler
-    from search.proposals import Proposer
+    from search.config.schema import StudyConfig
+    from search.study.proposer import Proposer
+    from search.study.samplers import make_pruner, make_sampler
 
     folder = tempfile.TemporaryDirectory()
     config = StudyConfig.from_tree(tree_of(Path(folder.name), sampler, pruner, seed, grace))
@@ -189,7 +189,7 @@ def epochs_until(gains: list[tuple[int, float]], target: float) -> float:
 
 def compare(seeds: int, grace: int | None, out: Path | None) -> None:
     """Search the landscape by every method and write the table."""
-    from search.methods import NEEDED, PRUNERS, SAMPLERS
+    from search.study.samplers import NEEDED, PRUNERS, SAMPLERS
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     entries = json.loads(LANDSCAPE.read_text())["configs"]

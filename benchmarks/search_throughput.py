@@ -84,7 +84,7 @@ def ours(folder: Path, trials: int, epochs: int) -> None:
 def arrays(folder: Path) -> dict[str, Any]:
     """Return the tiles as arrays, as a plain program reads them."""
     from data_pipeline.config import DataConfig
-    from data_pipeline.prepare import prepare
+    from data_pipeline.stores.prepare import prepare
 
     store = prepare(DataConfig(source=str(folder / "tiles"), image_size=SIZE))
     import numpy as np
@@ -188,7 +188,7 @@ def keras_tuner(folder: Path, trials: int, epochs: int) -> None:
 
 def busy_share(folder: Path) -> float:
     """Return the share of our workers' time that was steps and validation, once both trained."""
-    from results.records import load_study
+    from results.records.study import load_study
 
     worked, ends = 0.0, []
     for trial in load_study(folder / "ours").trials:
@@ -204,7 +204,7 @@ def busy_share(folder: Path) -> float:
 def measure(way: str, trials: int, epochs: int) -> tuple[float, float | None]:
     """Return seconds of a whole run, and of ours the busy share."""
     with tempfile.TemporaryDirectory() as name:
-        from data_pipeline.synthetic import write_synthetic
+        from data_pipeline.datasets.synthetic import write_synthetic
 
         write_synthetic(Path(name) / "tiles", seed=0, tiles=120)
         arrays(Path(name))  # prepared once, for all ways

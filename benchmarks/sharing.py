@@ -117,15 +117,15 @@ def _cpu(processes) -> float:
 
 
 def _policy(preset: str):
-    from data_pipeline.augment_config import AugmentConfig
+    from data_pipeline.augmentation.config import AugmentConfig
 
     return AugmentConfig(preset=preset)
 
 
 def _serve(path: Path, preset: str, folder: str, told) -> None:
     """Dispatcher and worker in a process: the worker's one thread does the work."""
-    from data_pipeline.sharing import Dispatcher, PipelineWorker
-    from data_pipeline.store import Store
+    from data_pipeline.stores.store import Store
+    from data_pipeline.streams.sharing import Dispatcher, PipelineWorker
 
     dispatcher = Dispatcher(HOST, 0, Path(folder))
     worker = PipelineWorker(dispatcher.address, HOST, 2**28)
@@ -137,9 +137,9 @@ def _serve(path: Path, preset: str, folder: str, told) -> None:
 def _read(path: Path, preset: str, stream, counts, reader: int) -> None:
     import tensorflow as tf
 
-    from data_pipeline.pipeline import train_dataset
-    from data_pipeline.sharing import shared_dataset
-    from data_pipeline.store import Store
+    from data_pipeline.stores.store import Store
+    from data_pipeline.streams.pipeline import train_dataset
+    from data_pipeline.streams.sharing import shared_dataset
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(2)

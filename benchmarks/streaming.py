@@ -101,16 +101,16 @@ def _group(limit: float) -> Path | None:
 
 def _read(path: Path, sharing: str, seconds: float) -> dict:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from data_pipeline.augment_config import AugmentConfig
-    from data_pipeline.pipeline import train_dataset
-    from data_pipeline.store import Store
+    from data_pipeline.augmentation.config import AugmentConfig
+    from data_pipeline.stores.store import Store
+    from data_pipeline.streams.pipeline import train_dataset
 
     store, policy = Store.open(path), AugmentConfig(preset="light", sampling="natural")
     kept = []
     if sharing == "local":
         batches = train_dataset(store, policy, BATCH, seed=0, threads=1)
     else:
-        from data_pipeline.sharing import Dispatcher, PipelineWorker, shared_dataset
+        from data_pipeline.streams.sharing import Dispatcher, PipelineWorker, shared_dataset
 
         folder = tempfile.mkdtemp()
         kept.append(Dispatcher("127.0.0.1", 0, Path(folder)))

@@ -1,6 +1,6 @@
 """The settings of one FlexUNet and of its training: frozen, constants only.
 
-Which of them are searched is no business of this package: see ``search/config.py``.
+Which of them are searched is no business of this package: see ``search/config/schema.py``.
 """
 
 from __future__ import annotations

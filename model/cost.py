@@ -245,7 +245,8 @@ def training_memory(
         num_classes: Classes, the background included; 1 for a single sigmoid channel.
         batch_size: Images of a training step; an evaluation of twice as many needs less.
         precision: float32, bfloat16 or float16.
-        kernels: Whose convolutions TensorFlow uses: ``search.hardware.this_processor`` tells.
+        kernels: Whose convolutions TensorFlow uses: ``search.process.hardware.this_processor``
+            tells.
 
     Raises:
         ValueError: for image sides that cannot be halved often enough, or an unknown precision.

@@ -42,8 +42,8 @@ def write_saved_model(model: keras.Model, folder: Path, *, resize: Resize) -> No
 
     Its signature ``serving_default`` maps ``images``, uint8 [B, h, w, C], to ``classes``, uint8
     [B, h, w], and ``probabilities``, float32 [B, h, w, classes]. Resizing is inside, as
-    ``data_pipeline.resize`` does it with OpenCV. Its signature ``network`` is the model alone:
-    ``images``, uint8 [B, H, W, C] of the model's own size, to ``probabilities``.
+    ``data_pipeline.datasets.resize`` does it with OpenCV. Its signature ``network`` is the model
+    alone: ``images``, uint8 [B, H, W, C] of the model's own size, to ``probabilities``.
 
     Args:
         model: From images [B, H, W, C], 0-255, to probabilities [B, H, W, classes].

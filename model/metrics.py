@@ -1,6 +1,6 @@
 """What one needs to count of a prediction so that every score derives from the counts.
 
-The formulas of the scores are in ``results/scores.py``.
+The formulas of the scores are in ``results/analysis/scores.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Resizes inside a TensorFlow graph as ``data_pipeline.resize`` does with OpenCV.
+"""Resizes inside a TensorFlow graph as ``data_pipeline.datasets.resize`` does with OpenCV.
 
 For models that take images of any size, where no OpenCV is at hand. A side that shrinks is
 averaged by area, one that grows is read linearly, both with half-pixel centres; a letterbox is

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.synthetic import write_synthetic
-from search.settings import ResourceSettings
+from data_pipeline.datasets.synthetic import write_synthetic
+from search.config.settings import ResourceSettings
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -48,7 +48,7 @@ def ray_session() -> Iterator[None]:
     """One Ray of two cores for every test that needs one."""
     import ray
 
-    from search.cluster import start_ray
+    from search.cluster.connection import start_ray
 
     start_ray(ResourceSettings(num_cpus=2))
     yield

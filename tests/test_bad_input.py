@@ -14,9 +14,9 @@ from data_pipeline.files import whole_folder
 from model.config import ModelConfig
 from model.exporting import write_saved_model
 from model.flexunet import build_flexunet
-from results.page import replace_file
+from results.pages.page import replace_file
 from results.staging import naming, staged
-from search.study import write_text
+from search.study.opening import write_text
 
 ROOM = 64 * 1024  # bytes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.cost import estimate_cost
-from search.config import StudyConfig
+from search.config.schema import StudyConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.operations import OPERATIONS
+from data_pipeline.augmentation.operations import OPERATIONS
 from model.config import ModelConfig, TrainConfig
 from model.losses import LOSSES
 

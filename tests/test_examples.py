@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from search.cli import app
+from search.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("*.sh"))

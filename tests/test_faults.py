@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from search.config import StudyConfig
-from search.study import open_study
+from search.config.schema import StudyConfig
+from search.study.opening import open_study
 from tests.search.nodes import Driver, add_node, cluster_of
 from tests.search.tiny import tiny_tree
 

@@ -46,9 +46,12 @@ def test_imports_go_one_way(package: str) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("results.report, results.export, results.tables", ("ray", "tensorflow", "keras")),
-        ("search.cli", ("ray", "tensorflow", "keras", "optuna")),
-        ("search.runner", ("tensorflow", "keras")),
+        (
+            "results.pages.report, results.exports.export, results.tables",
+            ("ray", "tensorflow", "keras"),
+        ),
+        ("search.cli.main", ("ray", "tensorflow", "keras", "optuna")),
+        ("search.run.runner", ("tensorflow", "keras")),
     ],
 )
 def test_an_import_does_not_load_what_it_does_not_need(

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from results.records import load_study
-from search.config import StudyConfig
-from search.study import open_study
+from results.records.study import load_study
+from search.config.schema import StudyConfig
+from search.study.opening import open_study
 from tests.search.nodes import Driver
 from tests.search.tiny import tiny_tree
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from search.cli import app
+from search.cli.main import app
 
 SAVED = Path(__file__).parent / "data" / "saved"
 STORE = "ea08beffe213550d"
@@ -68,8 +68,8 @@ def test_a_study_is_exported_as_before(saved: Path) -> None:
 
 
 def test_a_prepared_store_is_taken_as_it_is(saved: Path) -> None:
-    from data_pipeline.prepare import prepare
-    from search.config import StudyConfig
+    from data_pipeline.stores.prepare import prepare
+    from search.config.schema import StudyConfig
 
     before = sorted(path.name for path in saved.iterdir())
     written = (saved / STORE / "manifest.json").stat().st_mtime_ns

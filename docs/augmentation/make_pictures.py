@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.augment import build_augment
-from data_pipeline.augment_config import AugmentConfig
+from data_pipeline.augmentation.augment import build_augment
+from data_pipeline.augmentation.config import AugmentConfig
+from data_pipeline.augmentation.operations import COLOR_ONLY, FAR_END, FLIPS, OPERATIONS, PRESETS
 from data_pipeline.config import DataConfig
-from data_pipeline.operations import COLOR_ONLY, FAR_END, FLIPS, OPERATIONS, PRESETS
-from data_pipeline.prepare import prepare
-from data_pipeline.preview import Row, preview, sheet
-from data_pipeline.store import Store
+from data_pipeline.quality.preview import Row, preview, sheet
+from data_pipeline.stores.prepare import prepare
+from data_pipeline.stores.store import Store
 
 HERE = Path(__file__).parent
 SAMPLES = 4

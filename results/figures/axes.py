@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.figures.drawing import label
-from results.searched import SearchedField
+from results.records.searched import SearchedField
 
 Floats = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results import palette
+from results.analysis.model_scores import dice_says
+from results.analysis.scores import BACKGROUND
 from results.figures.classes import unique
 from results.figures.drawing import Drawing, blank, label
-from results.model_scores import dice_says
-from results.scores import BACKGROUND
-from results.words import count
+from results.style import palette
+from results.style.words import count
 
 _UNDEFINED = "undefined"
 
@@ -22,7 +22,7 @@ def class_scores_figure(table: pd.DataFrame, images: int, replicates: int) -> Dr
     """Dice of each class as a dot with its 95 % interval; the mean above them, background below.
 
     Args:
-        table: ``results.model_scores.scores_table``.
+        table: ``results.analysis.model_scores.scores_table``.
         images: How many were scored.
         replicates: Of the bootstrap.
     """

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, tables
+from results import tables
 from results.figures.classes import TOP_LEGEND, unique
 from results.figures.drawing import Drawing, blank, label, small
+from results.style import palette
+from results.style.words import count, listed, number
 from results.tables import StudyTables
 from results.tables.classes import absent_classes, class_correlation, class_spread, compared_trials
-from results.words import count, listed, number
 
 MOST_POINTS = 120
 FEW_TRIALS = 20

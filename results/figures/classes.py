@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, tables
+from results import tables
 from results.figures.drawing import (
     Drawing,
     blank,
@@ -18,10 +18,11 @@ from results.figures.drawing import (
     small,
     thinned,
 )
-from results.records import StudyRecord
+from results.records.study import StudyRecord
+from results.style import palette
+from results.style.words import count, listed, number
 from results.tables import StudyTables
 from results.tables.classes import absent_classes, valued_trials
-from results.words import count, listed, number
 
 MOST_COLUMNS = 1000
 # Above the drawing, where its distance does not grow with the drawing's height.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
+from results.analysis.intervals import MEAN
 from results.figures.drawing import Drawing, blank, label, padded, small
-from results.intervals import MEAN
+from results.style import palette
 
 # Over what a history is drawn: column of the progress table and title of its axis.
 OVER: Mapping[str, tuple[str, str]] = {

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from results import palette
 from results.figures.axes import GOLDEN, PLASTIC, Axis, axis_of, set_axis, spread
 from results.figures.drawing import Drawing, blank, objective_name, thinned
 from results.figures.slices import MARKS, kinds_of
-from results.searched import searched_fields, short_names
+from results.records.searched import searched_fields, short_names
+from results.style import palette
+from results.style.words import count
 from results.tables import StudyTables
 from results.tables.parameters import BANDWIDTH, REACH, scored_trials, shown_trials, surface
-from results.words import count
 
 FEWEST_TRIALS = 10
 _CELLS = 28

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, tables
+from results import tables
 from results.figures.drawing import Drawing, blank, count_axis, small, thinned
-from results.records import StudyRecord, TrialRecord
+from results.records.study import StudyRecord, TrialRecord
+from results.style import palette
+from results.style.words import count
 from results.tables import StudyTables
 from results.tables.classes import absent_classes
 from results.tables.search import pruner_name, rungs, stops_table
-from results.words import count
 
 MOST_CURVES = 60
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
 from results.figures.drawing import Drawing, blank, label
+from results.style import palette
 
 _ROW_HEIGHT = 30
 _BESIDE = 0.24

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
 from results.figures.drawing import Drawing, blank, label
-from results.searched import short_names
-from results.words import number
+from results.records.searched import short_names
+from results.style import palette
+from results.style.words import number
 
 FEW_TRIALS = 50
 

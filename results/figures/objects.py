@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
-from results.evaluation import Evaluation
+from results.analysis.objects import ALL_SIZES, objects_table
 from results.figures.classes import TOP_LEGEND, unique
 from results.figures.drawing import Drawing, blank, label
-from results.objects import ALL_SIZES, objects_table
-from results.words import count
+from results.records.evaluation import Evaluation
+from results.style import palette
+from results.style.words import count
 
 _IN_PART = "#6fb1e0"
 # Column, name, colour, hatching: told apart without colours too.

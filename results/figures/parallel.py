@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from results import palette
 from results.figures.axes import Axis, axis_of
 from results.figures.drawing import FONT, Drawing, label, objective_name, thinned
-from results.records import StudyRecord
-from results.searched import searched_fields, short_names
+from results.records.searched import searched_fields, short_names
+from results.records.study import StudyRecord
+from results.style import palette
+from results.style.words import count
 from results.tables import StudyTables
 from results.tables.parameters import (
     best_trials,
@@ -21,7 +22,6 @@ from results.tables.parameters import (
     shown_trials,
     target_classes,
 )
-from results.words import count
 
 MOST_FIELDS = 12
 MOST_CLASSES = 8

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from results import palette, pareto
+from results.analysis import pareto
+from results.analysis.pareto import TRADED, Tradeoff
 from results.figures.drawing import Drawing, blank, objective_name, small, thinned
 from results.figures.slices import MARKS
-from results.pareto import TRADED, Tradeoff
-from results.records import StudyRecord
-from results.words import count, duration, magnitude
+from results.records.study import StudyRecord
+from results.style import palette
+from results.style.words import count, duration, magnitude
 
 MOST_POINTS = 2000
 NEAR = 0.02

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, scores
-from results.evaluation import Evaluation
+from results.analysis import scores
+from results.analysis.objects import image_confusion, images_table
 from results.figures.classes import unique
 from results.figures.drawing import Drawing, blank, label
-from results.objects import image_confusion, images_table
+from results.records.evaluation import Evaluation
+from results.style import palette
+from results.style.words import count
 from results.tables.pictures import confusion_table
-from results.words import count
 
 _SCALE = [[i / (len(palette.SEQUENTIAL) - 1), c] for i, c in enumerate(palette.SEQUENTIAL)]
 _GREYS = [[0.0, palette.GROUND], [1.0, palette.FAINT]]

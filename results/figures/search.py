@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, tables
+from results import tables
 from results.figures.drawing import (
     Drawing,
     blank,
@@ -20,10 +20,11 @@ from results.figures.drawing import (
     small,
     thinned,
 )
-from results.records import StudyRecord
+from results.records.study import StudyRecord
+from results.style import palette
+from results.style.words import count, duration
 from results.tables import StudyTables
 from results.tables.search import progress_table
-from results.words import count, duration
 
 MOST_HISTORY_POINTS = 2000
 

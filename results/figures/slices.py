@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
 from results.figures.axes import Axis, set_axis, spread
 from results.figures.drawing import Drawing, blank, label, objective_name, small, thinned
 from results.figures.parallel import axes_of, span_text
-from results.searched import searched_fields
+from results.records.searched import searched_fields
+from results.style import palette
+from results.style.words import count
 from results.tables import StudyTables
 from results.tables.parameters import best_trials, common_table, scored_trials, shown_trials
-from results.words import count
 
 # Kinds of trials by shape and colour: COMPLETE, PRUNED, baseline, best.
 MARKS = {

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette
+from results.analysis.timeline import Timeline
 from results.figures.drawing import Drawing, blank, label, padded
-from results.records import StudyRecord
+from results.records.study import StudyRecord
+from results.style import palette
+from results.style.words import count, duration
 from results.tables.lanes import joined_bars, trial_segments
-from results.timeline import Timeline
-from results.words import count, duration
 
 MOST_BARS = 1200
 MOST_ROWS = 48

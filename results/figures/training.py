@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results import palette
 from results.figures.drawing import Drawing, blank, count_axis, label
-from results.training_record import TrainingRecord
-from results.words import count, number
+from results.records.training_record import TrainingRecord
+from results.style import palette
+from results.style.words import count, number
 
 NOTHING_VALIDATED = "Nothing was validated: the validation images were trained on."
 NO_EPOCH = "No epoch is finished yet."

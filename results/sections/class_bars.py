@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.sections.judgement import interval
-from results.words import NONE, number, signed
+from results.sections.verdict_text import interval
+from results.style.words import NONE, number, signed
 
 _LEAST_SCALE = 0.05
 _OUTCOMES = {"gains": "gains", "loses": "loses", "open": "cannot be told", "unknown": ""}

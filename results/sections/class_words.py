@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from results import scores
+from results.analysis import scores
 from results.figures.drawing import objective_name
-from results.records import StudyRecord, TrialRecord
+from results.records.study import StudyRecord, TrialRecord
 from results.sections.material import Material
+from results.style.words import NONE, listed, number, signed
 from results.tables import classes as class_tables
-from results.words import NONE, listed, number, signed
 
 # Precision and recall further apart than this are told as missing or inventing.
 APART = 0.1

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import palette, tables
+from results import tables
 from results.figures.class_spread import class_correlation_figure, class_spread_figure
 from results.figures.classes import class_map_figure
 from results.figures.drawing import objective_name
-from results.records import StudyRecord
-from results.searched import searched_fields, short_names
+from results.records.searched import searched_fields, short_names
+from results.records.study import StudyRecord
 from results.sections import class_words as words
 from results.sections.material import Material
+from results.style import palette
+from results.style.words import NONE, number, value_text
 from results.tables import StudyTables
 from results.tables import classes as class_tables
-from results.words import NONE, number, value_text
 
 MOST_ROWS = 200
 

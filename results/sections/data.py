@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.evaluation import FOLDER
 from results.figures.data import share_figure
-from results.records import StudyRecord
+from results.records.evaluation import FOLDER
+from results.records.study import StudyRecord
 from results.sections.material import Material
+from results.style.words import NONE, count, duration, magnitude
 from results.tables.data import InputAccount, class_table, input_account, input_table
-from results.words import NONE, count, duration, magnitude
 
 AUGMENTATION_NAME = "augmentation.jpg"
 

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.confirmation import FOLDS_CAVEAT, Confirmation, where
-from results.contest import Contest, Standing
-from results.records import StudyRecord
-from results.searched import searched_fields, short_names
-from results.sections import judgement
+from results.analysis.baseline_comparison import Contest, Standing
+from results.analysis.confirmation import FOLDS_CAVEAT, Confirmation, where
+from results.records.searched import searched_fields, short_names
+from results.records.study import StudyRecord
+from results.sections import verdict_text
+from results.style.words import NONE, count, number, value_text
 from results.tables.verdict import objective_estimate
-from results.words import NONE, count, number, value_text
 
 _MOST_FIELDS = 8
 
@@ -26,7 +26,7 @@ def headline(
     return {
         "label": _label(found, confirmation),
         "score": number(value.value),
-        "interval": judgement.interval(value.low, value.high),
+        "interval": verdict_text.interval(value.low, value.high),
         "trial": found.best.trial.number if found.best else None,
         "baselines": [_against_line(found, each) for each in found.baselines],
         "statement": _statement(found, table, confirmation),
@@ -37,7 +37,7 @@ def headline(
 
 
 def _label(found: Contest, confirmation: Confirmation | None) -> str:
-    words = judgement.objective_words(found)
+    words = verdict_text.objective_words(found)
     if found.source == "confirmed" and confirmation is not None:
         plan = confirmation.plan
         return f"Confirmed {words}, {where(plan)}, mean of {count(plan.seeds, 'seed')}"
@@ -52,7 +52,7 @@ def _against_line(found: Contest, baseline: Standing) -> str:
         row = found.ranking[found.ranking["trial"] == trial.number]
         value = float(row["mean"].iloc[0])
     state = f" ({trial.state})" if trial.state != "COMPLETE" else ""
-    return f"{number(value)} {judgement.baseline_name(baseline)}, trial {trial.number}{state}"
+    return f"{number(value)} {verdict_text.baseline_name(baseline)}, trial {trial.number}{state}"
 
 
 def _statement(
@@ -69,7 +69,7 @@ def _statement(
         return f"No searched trial beats the {name} so far."
     parts = [f"Trial {trial.number}, {_measured(found, confirmation)}."]
     if found.baselines and found.source == "search":
-        parts.append(judgement.classes_sentence(table))
+        parts.append(verdict_text.classes_sentence(table))
     return " ".join(part for part in parts if part)
 
 

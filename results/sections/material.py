@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from results.contest import own_counts
-from results.evaluation import Evaluation, load_evaluations
-from results.palette import class_style
-from results.records import StudyRecord, TrialRecord
+from results.analysis.baseline_comparison import own_counts
+from results.records.evaluation import Evaluation, load_evaluations
+from results.records.study import StudyRecord, TrialRecord
+from results.style.palette import class_style
 from results.tables import StudyTables, best_baseline, tabulate
 
 if TYPE_CHECKING:
-    from results.confirmation import Confirmation
+    from results.analysis.confirmation import Confirmation
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Material:
     @cached_property
     def confirmation(self) -> Confirmation | None:
         """What ``confirm`` found; None where it was not run."""
-        from results.confirmation import load_confirmation
+        from results.analysis.confirmation import load_confirmation
 
         return load_confirmation(self.study.path, self.study)
 

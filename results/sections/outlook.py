@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from results.convergence import Convergence
-from results.savings import Savings
-from results.words import count, duration
+from results.analysis.convergence import Convergence
+from results.analysis.savings import Savings
+from results.style.words import count, duration
 
 MORE = (10, 20, 50)
 _ASKED = 20

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results import pareto
-from results.edges import edges_table, edges_yaml
-from results.evaluators import Evaluator
+from results.analysis import pareto
+from results.analysis.boundary_analysis import edges_table, edges_yaml
+from results.analysis.evaluators import Evaluator
+from results.analysis.importance import TargetImportances, importance_table
 from results.figures.contours import contour_figure
 from results.figures.drawing import Drawing, objective_name
 from results.figures.importance import by_importance, importance_figure
 from results.figures.parallel import MOST_CLASSES
 from results.figures.pareto import amount, measure_title, tradeoff_figure
-from results.importance import TargetImportances, importance_table
-from results.records import StudyRecord
-from results.searched import searched_fields, short_names
+from results.records.searched import searched_fields, short_names
+from results.records.study import StudyRecord
+from results.style.words import count, listed, number
 from results.tables import StudyTables
 from results.tables.parameters import leading_pairs, target_classes
-from results.words import count, listed, number
 
 MOST_ROWS = 200
 EVALUATORS: Mapping[Evaluator, tuple[str, str]] = {

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import pareto
-from results.edges import edges_table
+from results.analysis import pareto
+from results.analysis.boundary_analysis import edges_table
 from results.figures.contours import contours_note
 from results.figures.drawing import objective_name
 from results.figures.parallel import MOST_CLASSES, axes_of, dice_places, parallel_figure
 from results.figures.pareto import pareto_figure
 from results.figures.slices import kinds_of, slice_figures, slices_note
-from results.records import StudyRecord
-from results.searched import searched_fields
+from results.records.searched import searched_fields
+from results.records.study import StudyRecord
 from results.sections.material import Material
 from results.sections.parameter_parts import (
     contour_part,

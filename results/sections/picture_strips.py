@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import panels, scores
-from results.evaluation import Evaluation
-from results.pictures import (
+from results.analysis import scores
+from results.figures import image_panels
+from results.records.evaluation import Evaluation
+from results.records.pictures import (
     UNCOUNTED,
     Picture,
     PictureError,
@@ -19,8 +20,8 @@ from results.pictures import (
     read_labels,
     read_photograph,
 )
+from results.style.words import count, listed, number
 from results.tables.pictures import chosen_images, error_pixels, image_scores
-from results.words import count, listed, number
 
 MOST_CLASSES = 6
 
@@ -108,7 +109,7 @@ class Strips:
             raise PictureError(f"No picture of the prediction of {model} was drawn.")
         seen = self._labels(picture.predictions[model])
         truth = self._labels(picture.truth)
-        wrong = panels.data_uri(panels.mistaken(self._scene(name), seen))
+        wrong = image_panels.data_uri(image_panels.mistaken(self._scene(name), seen))
         made = [
             ("Image", self._photograph(name), ""),
             ("Truth", self._truth(name), self._named(truth)),
@@ -152,20 +153,20 @@ class Strips:
             "Background alone"
         )
 
-    def _read_scene(self, name: str) -> panels.Scene:
+    def _read_scene(self, name: str) -> image_panels.Scene:
         picture = self._listing[name]
-        return panels.scene(read_photograph(picture.image), self._labels(picture.truth))
+        return image_panels.scene(read_photograph(picture.image), self._labels(picture.truth))
 
     def _draw_photograph(self, name: str) -> str:
-        return panels.data_uri(self._scene(name).photograph)
+        return image_panels.data_uri(self._scene(name).photograph)
 
     def _draw_truth(self, name: str) -> str:
         shown = self._scene(name)
-        return panels.data_uri(panels.labelled(shown, shown.truth))
+        return image_panels.data_uri(image_panels.labelled(shown, shown.truth))
 
     def _draw_seen(self, name: str, model: str) -> str:
         labels = self._labels(self._listing[name].predictions[model])
-        return panels.data_uri(panels.labelled(self._scene(name), labels))
+        return image_panels.data_uri(image_panels.labelled(self._scene(name), labels))
 
 
 def _error_words(errors: pd.Series) -> str:

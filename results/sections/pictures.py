@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from results.evaluation import Evaluation
+from results.analysis.objects import ALL_SIZES, image_confusion, images_table, objects_table
 from results.figures.objects import objects_figure
 from results.figures.pictures import confusion_figure, image_confusion_figure
-from results.objects import ALL_SIZES, image_confusion, images_table, objects_table
-from results.pictures import Picture, PictureError, load_pictures
+from results.records.evaluation import Evaluation
+from results.records.pictures import Picture, PictureError, load_pictures
 from results.sections.material import Material
 from results.sections.picture_strips import LEGEND, MOST_CLASSES, Strips
 from results.tables import pictures as picture_tables

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from results.records import StudyRecord
-from results.searched import searched_fields
+from results.records.searched import searched_fields
+from results.records.study import StudyRecord
 from results.sections.material import Material
+from results.style.words import NONE, count, time_text, value_text
 from results.tables.data import input_account
-from results.words import NONE, count, time_text, value_text
 
 _SECTIONS = ("study", "data", "augment", "model", "train", "search", "pipeline", "resources")
 _MOST_HOSTS = 8

@@ -8,22 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from results import palette, tables
-from results.convergence import convergence
+from results import tables
+from results.analysis.convergence import convergence
+from results.analysis.savings import savings
+from results.analysis.timeline import timeline
 from results.figures.classes import class_curves_figure
 from results.figures.curves import class_curves_sentence, curves_figure
 from results.figures.drawing import objective_name
 from results.figures.search import history_figure
 from results.figures.timeline import timeline_figure, utilisation_figure
-from results.proposals import Untrained, load_untrained
-from results.records import StudyRecord
-from results.savings import savings
+from results.records.proposals import Untrained, load_untrained
+from results.records.study import StudyRecord
 from results.sections.material import Material
 from results.sections.outlook import MORE, outlook, pruning
+from results.style import palette
+from results.style.words import count, duration
 from results.tables import StudyTables
 from results.tables.search import progress_table, stops_table
-from results.timeline import timeline
-from results.words import count, duration
 
 _MOST_NUMBERS = 12
 _MOST_REASONS = 20

@@ -11,20 +11,20 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.cautions import Caution, Findings, cautions, cautions_table
-from results.confirmation import PREPARED_CAVEAT, Confirmation, where
-from results.contest import Contest, contest
-from results.convergence import Convergence, convergence
-from results.edges import edges_table
-from results.evaluation import Evaluation
-from results.records import RecordError, StudyRecord
-from results.searched import searched_fields
-from results.sections import judgement
+from results.analysis.baseline_comparison import Contest, contest
+from results.analysis.boundary_analysis import edges_table
+from results.analysis.confirmation import PREPARED_CAVEAT, Confirmation, where
+from results.analysis.convergence import Convergence, convergence
+from results.records.evaluation import Evaluation
+from results.records.searched import searched_fields
+from results.records.study import RecordError, StudyRecord
+from results.sections import verdict_text
 from results.sections.class_bars import bars
 from results.sections.headline import headline
 from results.sections.material import Material
+from results.style.words import NONE, count, duration, magnitude, number, value_text
 from results.tables import verdict as verdict_tables
-from results.words import NONE, count, duration, magnitude, number, value_text
+from results.warnings import Caution, Findings, cautions, cautions_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def build(material: Material) -> dict[str, Any]:
     table = verdict_tables.class_table(found, first) if found.best else None
     return {
         "headline": headline(found, table, verdict.confirmation[0]),
-        "short": judgement.short_path(found, table, verdict.cautions, verdict.converged),
+        "short": verdict_text.short_path(found, table, verdict.cautions, verdict.converged),
         "cautions": verdict.cautions,
         "confirmed": found.source == "confirmed",
         "against": against(material, found),
@@ -142,8 +142,8 @@ def against(material: Material, found: Contest) -> list[dict[str, Any]]:
                 "key": f"baseline-{place}",
                 "name": f"“{rival.trial.baseline}”" if rival else "",
                 "trial": rival.trial.number if rival else None,
-                "says": judgement.gain_sentence(found, rival) if rival else "",
-                "classes": judgement.classes_sentence(table) if rival else "",
+                "says": verdict_text.gain_sentence(found, rival) if rival else "",
+                "classes": verdict_text.classes_sentence(table) if rival else "",
                 **bars(table, material.swatches),
             }
         )
@@ -160,11 +160,11 @@ def ranking(found: Contest, confirmation: Confirmation | None) -> dict[str, Any]
         name = f"trial {int(row['trial'])}"
         if isinstance(row["baseline"], str):
             name += f", baseline “{row['baseline']}”"
-        gap = judgement.interval(row["gap_low"], row["gap_high"], sign=True)
+        gap = verdict_text.interval(row["gap_low"], row["gap_high"], sign=True)
         texts = [
             name,
             number(row["mean"]),
-            judgement.interval(row["low"], row["high"]) or NONE,
+            verdict_text.interval(row["low"], row["high"]) or NONE,
             f"{number(row['gap'])} ({gap})" if gap else number(row["gap"]),
             number(row["searched"]),
             f"{int(row['seeds'])} of {confirmation.plan.seeds}",
@@ -186,7 +186,7 @@ def _ranking_says(found: Contest, confirmation: Confirmation) -> str:
         name = f"Trial {found.best.trial.number} confirmed best."
         prepared = confirmation.resolution == "prepared"
         caveats = [f"It was {PREPARED_CAVEAT}."] if prepared else []
-        return " ".join([f"{name} {judgement.runner_up_sentence(found)}", *caveats, *failed])
+        return " ".join([f"{name} {verdict_text.runner_up_sentence(found)}", *caveats, *failed])
     return ". ".join(line[:1].upper() + line[1:] for line in lines) + "."
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import scores
-from results.evaluation import Evaluation
-from results.records import StudyRecord, TrialRecord
+from results.analysis import scores
+from results.records.evaluation import Evaluation
+from results.records.study import StudyRecord, TrialRecord
 from results.tables.core import StudyTables, thin
 
 FINISHED = ("COMPLETE", "PRUNED")

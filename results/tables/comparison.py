@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from results.contest import own_counts
-from results.evaluation import Evaluation
-from results.intervals import MEAN, class_intervals, paired_difference
-from results.records import StudyRecord
-from results.scores import mean_foreground
+from results.analysis.baseline_comparison import own_counts
+from results.analysis.intervals import MEAN, class_intervals, paired_difference
+from results.analysis.scores import mean_foreground
+from results.records.evaluation import Evaluation
+from results.records.study import StudyRecord
 from results.tables import search
 
 _NOT_CONFIG = {"provenance"}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import scores
-from results.records import StudyRecord, TrialRecord
-from results.searched import searched_fields
+from results.analysis import scores
+from results.records.searched import searched_fields
+from results.records.study import StudyRecord, TrialRecord
 
 _STATE_RANK = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2, "FAIL": 3}
 _SEVERITY_RANK = {"leak": 0, "warning": 1, "info": 3}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.records import StudyRecord
+from results.records.study import StudyRecord
 from results.tables.core import splits_table
 
 PIPELINE_NAME = "pipeline.json"

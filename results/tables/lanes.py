@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.records import StudyRecord
+from results.analysis.timeline import partitioned, seconds_of
+from results.records.study import StudyRecord
 from results.tables.search import ended
-from results.timeline import partitioned, seconds_of
 
 _BARS = ["lane", "start", "end", "trials", "first", "last", "epochs", "state", "states"]
 _SEGMENTS = ["number", "state", "node", "worker", "lane", "start", "end", "epochs"]

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.edges import top_count
-from results.records import StudyRecord
-from results.searched import SearchedField
+from results.analysis.boundary_analysis import top_count
+from results.records.searched import SearchedField
+from results.records.study import StudyRecord
 from results.tables.core import StudyTables, ranked, thin
 
 MOST_TRIALS = 400

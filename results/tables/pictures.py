@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import scores
-from results.evaluation import Evaluation
-from results.words import listed
+from results.analysis import scores
+from results.records.evaluation import Evaluation
+from results.style.words import listed
 
 WORST, MEDIAN, BEST = "worst", "median", "best"
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.records import StudyRecord, TrialRecord
+from results.analysis.timeline import seconds_of
+from results.records.study import StudyRecord, TrialRecord
 from results.tables.core import history_table
-from results.timeline import seconds_of
 
 _MOST_RUNGS = 12
 _DEFAULT_GRACE, _DEFAULT_FACTOR = 5, 3

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from results import scores
-from results.contest import Contest, Standing, rank
-from results.intervals import MEAN, WORST, difference_table, intervals_table
-from results.records import StudyRecord, TrialRecord
+from results.analysis import scores
+from results.analysis.baseline_comparison import Contest, Standing, rank
+from results.analysis.intervals import MEAN, WORST, difference_table, intervals_table
+from results.analysis.timeline import seconds_of
+from results.records.study import StudyRecord, TrialRecord
 from results.tables.core import shown_value
-from results.timeline import seconds_of
 
 Outcome = Literal["gains", "loses", "open", "unknown"]
 
@@ -105,10 +105,10 @@ def class_table(contest: Contest, baseline: Standing | None = None) -> pd.DataFr
     Returns:
         One row a class in the study's order, then "mean foreground" and "worst class". Columns
         class, kind ("class", "mean" or "worst"), dice, low, high (95 % interval), groups,
-        true_groups, images, few (see ``results.intervals.intervals_table``; NaN, 0 and False of
-        source "search"), baseline (its Dice), difference, difference_low, difference_high (paired
-        by groups), outcome ("gains": the interval is above 0, "loses": below, "open": 0 is in it,
-        "unknown": there is none).
+        true_groups, images, few (see ``results.analysis.intervals.intervals_table``; NaN, 0 and
+        False of source "search"), baseline (its Dice), difference, difference_low, difference_high
+        (paired by groups), outcome ("gains": the interval is above 0, "loses": below, "open": 0 is
+        in it, "unknown": there is none).
 
     Raises:
         ValueError: for a contest without a best config.

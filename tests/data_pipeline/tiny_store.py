@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.augment_config import AugmentConfig
-from data_pipeline.facts import THUMBNAIL
-from data_pipeline.store import ShardWriter, Split, Store, rarest_classes, write_manifest
-from data_pipeline.survey import Survey
+from data_pipeline.augmentation.config import AugmentConfig
+from data_pipeline.stores.facts import THUMBNAIL
+from data_pipeline.stores.store import ShardWriter, Split, Store, rarest_classes, write_manifest
+from data_pipeline.stores.survey import Survey
 
 CLASSES = {"background": (0, 0, 0), "hole": (255, 0, 0), "crack": (0, 255, 0)}
 

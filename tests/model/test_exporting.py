@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.resize import resize_image, restore
+from data_pipeline.datasets.resize import resize_image, restore
 from model import exporting
 from model.config import Activation, ModelConfig, Normalization
 from model.exporting import write_onnx, write_saved_model, write_tflite

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.resize import Mode, resize_image, restore
+from data_pipeline.datasets.resize import Mode, resize_image, restore
 from model.resampling import from_model, to_model
 
 pytestmark = pytest.mark.processor

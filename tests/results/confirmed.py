@@ -7,8 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results.confirmation import EVALUATION, FAILED, FOLDER, MODEL, PLAN, Plan, Run, run_folder
-from results.evaluation import Evaluation
+from results.analysis.confirmation import (
+    EVALUATION,
+    FAILED,
+    FOLDER,
+    MODEL,
+    PLAN,
+    Plan,
+    Run,
+    run_folder,
+)
+from results.records.evaluation import Evaluation
 from tests.results.counted import counted
 from tests.results.simulated_trials import model_bytes
 

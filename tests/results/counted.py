@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from results.evaluation import Evaluation
+from results.records.evaluation import Evaluation
 
 CLASSES = ("background", "Crack", "Fray")
 

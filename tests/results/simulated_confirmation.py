@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from results.records import StudyRecord, TrialRecord, load_study
+from results.records.study import StudyRecord, TrialRecord, load_study
 from tests.results.simulated_evaluation import evaluate, levels_of, predict, tiles
 from tests.results.simulated_study import Simulation
 from tests.results.simulated_trials import model_bytes

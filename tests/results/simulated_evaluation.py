@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from results import scores
-from results.evaluation import FOLDER, Evaluation
-from results.records import TrialRecord, load_study
+from results.analysis import scores
+from results.records.evaluation import FOLDER, Evaluation
+from results.records.study import TrialRecord, load_study
 from tests.results.simulated_study import FINGERPRINT, SPLITS, Simulation
 
 HEIGHT, WIDTH = 72, 96

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from results.confirmation import Confirmation, Plan, PlannedConfig, Run
-from results.contest import Contest, contest
-from results.evaluation import Evaluation
-from results.ranking import ranking_table
-from results.records import StudyRecord, TrialRecord, load_study
+from results.analysis.baseline_comparison import Contest, contest
+from results.analysis.confirmation import Confirmation, Plan, PlannedConfig, Run
+from results.analysis.ranking import ranking_table
+from results.records.evaluation import Evaluation
+from results.records.study import StudyRecord, TrialRecord, load_study
 from tests.results.counted import CLASSES, counted
 from tests.results.simulated_study import FINGERPRINT
 

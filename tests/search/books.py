@@ -11,12 +11,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from model.cost import MemoryEstimate
-from search.book import TrialBook
-from search.config import StudyConfig, TrialConfig
-from search.hardware import Processor
-from search.live import Placer
-from search.stop import Stop
-from search.study import open_study, trial_folder
+from search.config.schema import StudyConfig, TrialConfig
+from search.process.hardware import Processor
+from search.process.stop import Stop
+from search.study.observers import Placer
+from search.study.opening import open_study, trial_folder
+from search.study.trials import TrialBook
 
 
 class Heard:

@@ -40,7 +40,7 @@ def note_and_make(task: Any) -> Any:
     """Make a shard slowly, and note where: a node is to be lost meanwhile."""
     import ray
 
-    from data_pipeline.shards import make_shard
+    from data_pipeline.stores.shards import make_shard
 
     done = make_shard(task)
     node = ray.get_runtime_context().get_node_id()
@@ -55,14 +55,14 @@ def prepare_and_lose_a_node(address: str, source: str, stores: str) -> dict[str,
     """Prepare data on a cluster, of which the other node is killed when it has made a shard."""
     import ray
 
-    import data_pipeline.assembling
-    import data_pipeline.shards
+    import data_pipeline.stores.assembling
+    import data_pipeline.stores.shards
     from data_pipeline.config import DataConfig
-    from data_pipeline.prepare import prepare
-    from search.preparing import AcrossCluster
-    from search.settings import ResourceSettings
+    from data_pipeline.stores.prepare import prepare
+    from search.config.settings import ResourceSettings
+    from search.data.preparing import AcrossCluster
 
-    for module in (data_pipeline.shards, data_pipeline.assembling):
+    for module in (data_pipeline.stores.shards, data_pipeline.stores.assembling):
         module.records_per_shard = lambda shape: 3  # type: ignore[attr-defined]
     warned: list[str] = []
     seen: list[int] = []
@@ -91,8 +91,8 @@ def prepare_and_lose_a_node(address: str, source: str, stores: str) -> dict[str,
 
 def copy_here(path: str, cache: str) -> tuple[str, int, str]:
     """Find or copy a store on this node; return where, files fetched, and fingerprint."""
-    import search.store_transfer as transfer
-    from data_pipeline.store import Store
+    import search.data.store_transfer as transfer
+    from data_pipeline.stores.store import Store
 
     os.environ["XDG_CACHE_HOME"] = cache
     fetched: list[str] = []
@@ -135,9 +135,9 @@ def copy_to_the_node_that_sees_nothing(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from data_pipeline.store import Store
-    from search.cluster import connect
-    from search.store_transfer import cached, serving
+    from data_pipeline.stores.store import Store
+    from search.cluster.connection import connect
+    from search.data.store_transfer import cached, serving
 
     connect(address)
     (node,) = [n["NodeID"] for n in ray.nodes() if n["Resources"].get("CPU") == 1]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import DataConfig
-from search.model_facts import ModelFacts
+from search.inference.model_metadata import ModelFacts
 from tests.data_pipeline.files import CLASSES, encode, rgb_mask, write_yaml
 from tests.model.lookup import SHARPNESS
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from ray.cluster_utils import Cluster
 
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 

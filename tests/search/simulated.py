@@ -20,15 +20,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.config import StudyConfig
-from search.study import write_text
-from search.worker import TrialWorker
+from search.config.schema import StudyConfig
+from search.run.worker import TrialWorker
+from search.study.opening import write_text
 
 CLASSES = ("background", "Crack", "Break")
 
 
 class SimulatedRun:
-    """What :class:`search.objective.TrialRun` is to its worker, without a model."""
+    """What :class:`search.training.trial_run.TrialRun` is to its worker, without a model."""
 
     def __init__(self, proposal: Mapping[str, Any]) -> None:
         self.folder = Path(proposal["folder"])
@@ -137,11 +137,11 @@ class SimulatedWorker(TrialWorker):
 def main() -> None:
     from rich.console import Console
 
-    from results.records import load_study
-    from search.cli import _print_run_summary
-    from search.cluster import RunError
-    from search.progress import Board, PlainLines, describe_best
-    from search.runner import run_study
+    from results.records.study import load_study
+    from search.cli.main import _print_run_summary
+    from search.cluster.connection import RunError
+    from search.run.runner import run_study
+    from search.terminal.progress import Board, PlainLines, describe_best
 
     path, *rest = sys.argv[1:]
     config = StudyConfig.load(Path(path))

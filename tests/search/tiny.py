@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from search.config import StudyConfig
+from search.config.schema import StudyConfig
 
 
 def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:

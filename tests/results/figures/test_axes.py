@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from results.figures.axes import GOLDEN, axis_of, choice_text, spread
-from results.searched import SearchedField
+from results.records.searched import SearchedField
 
 RATE = SearchedField("train.rate", "float", 1e-4, 1e-2, log=True)
 LAYERS = SearchedField("model.layers", "int", 3, 5)

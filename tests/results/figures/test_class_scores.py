@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from results.analysis.model_scores import scores_table
 from results.figures.class_scores import class_scores_figure
-from results.model_scores import scores_table
 from tests.results.counted import counted
 
 IMAGES = {

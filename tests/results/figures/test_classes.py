@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from results.figures import class_spread, classes
-from results.records import load_study
+from results.records.study import load_study
 from results.tables import StudyTables, tabulate
 from results.tables.classes import absent_classes, class_correlation, compared_trials
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy

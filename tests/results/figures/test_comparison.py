@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
+from results.analysis.intervals import MEAN
 from results.figures.comparison import differences_figure, histories_figure, incumbents_figure
-from results.intervals import MEAN
 
 ROWS = [
     ("a", "background", "class", 0.99),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from results.figures import curves
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 from results.tables import StudyTables, tabulate
 from tests.results.conftest import MakeStudy
 

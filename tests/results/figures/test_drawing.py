@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results import palette, tables
+from results import tables
+from results.analysis.importance import importance_table
 from results.figures import classes, curves, parallel, search
 from results.figures.drawing import Drawing
-from results.importance import importance_table
-from results.records import load_study
+from results.records.study import load_study
 from results.sections.parameter_parts import importance_part
+from results.style import palette
 from results.tables import StudyTables, tabulate
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy
 

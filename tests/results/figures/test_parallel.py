@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from results.figures import parallel
-from results.records import load_study
+from results.records.study import load_study
 from results.tables import StudyTables, tabulate
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import class_names

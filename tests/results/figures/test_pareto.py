@@ -3,11 +3,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from results.analysis.pareto import Tradeoff, pareto_front, pareto_table, tradeoff_table
 from results.figures import pareto
-from results.pareto import Tradeoff, pareto_front, pareto_table, tradeoff_table
-from results.records import load_study
+from results.records.study import load_study
+from tests.results.analysis.test_pareto import several
 from tests.results.conftest import MakeStudy
-from tests.results.test_pareto import several
 
 
 @pytest.mark.parametrize("measures", [("parameters",), ("parameters", "gflops")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from results.figures import curves, search
-from results.records import load_study
+from results.records.study import load_study
 from results.tables import StudyTables, tabulate
 
 

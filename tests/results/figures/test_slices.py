@@ -5,7 +5,7 @@ import pytest
 
 from results.figures.contours import contour_figure, contours_note
 from results.figures.slices import kinds_of, slice_figures, slices_note
-from results.records import load_study
+from results.records.study import load_study
 from results.tables import StudyTables, tabulate
 from results.tables.parameters import scored_trials, shown_trials
 from tests.results.conftest import MakeStudy

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.analysis.timeline import Timeline, timeline
 from results.figures import timeline as figures
-from results.records import StudyRecord, load_study
-from results.timeline import Timeline, timeline
+from results.records.study import StudyRecord, load_study
 from tests.results.conftest import MakeStudy
 
 

@@ -13,7 +13,7 @@ from results.figures.training import (
     rate_figure,
     scores_figure,
 )
-from results.training_record import TrainingRecord, load_training
+from results.records.training_record import TrainingRecord, load_training
 from tests.results.simulated_training import write_training
 
 ALL = (losses_figure, scores_figure, classes_figure, rate_figure)

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from results.page import render_part
-from results.records import load_study
+from results.pages.page import render_part
+from results.records.study import load_study
 from results.sections import class_words, classes
 from results.sections.material import Material
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from results.records import load_study
+from results.records.study import load_study
 from results.sections import data
 from results.sections.material import Material
 from results.tables.data import InputAccount

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from results.importance import importance_table
-from results.page import render_part
-from results.records import load_study
+from results.analysis.importance import importance_table
+from results.pages.page import render_part
+from results.records.study import load_study
 from results.sections import Material, parameters
 from results.sections.parameter_parts import edge_part, edge_words, importance_part
 from tests.results.conftest import HOSTILE_CLASSES, MakeStudy

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from results.page import render_part
-from results.records import load_study
+from results.pages.page import render_part
+from results.records.study import load_study
 from results.sections import picture_strips, pictures
 from results.sections.material import Material
 from tests.results.conftest import HOSTILE_CLASSES

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 from results.sections import provenance
 from results.sections.material import Material
-from search.config import StudyConfig
+from search.config.schema import StudyConfig
 
 CONFIG = Path(__file__).parents[3] / "configs" / "magnetic_tile_cpu.yaml"
 

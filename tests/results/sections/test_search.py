@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from results.convergence import Convergence, Tail
-from results.proposals import Untrained
-from results.records import load_study
-from results.savings import Savings
+from results.analysis.convergence import Convergence, Tail
+from results.analysis.savings import Savings
+from results.records.proposals import Untrained
+from results.records.study import load_study
 from results.sections import search
 from results.sections.material import Material
 from results.sections.outlook import outlook, percent, pruning

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from results.contest import contest
-from results.page import render_part
-from results.records import load_study
+from results.analysis.baseline_comparison import contest
+from results.pages.page import render_part
+from results.records.study import load_study
 from results.sections import verdict
 from results.sections.material import Material
 from results.sections.verdict import Verdict

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 from results.tables import StudyTables, tabulate
 from results.tables import classes as tables
 from tests.results.conftest import MakeStudy

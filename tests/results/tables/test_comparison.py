@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from results.evaluation import load_evaluations
-from results.intervals import MEAN
-from results.records import StudyRecord, load_study
+from results.analysis.intervals import MEAN
+from results.records.evaluation import load_evaluations
+from results.records.study import StudyRecord, load_study
 from results.tables import comparison, trials_table
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_evaluation import write_evaluations

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from results import tables
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import CLASSES, baseline_params
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from results.records import StudyRecord, load_study
+from results.records.study import StudyRecord, load_study
 from results.tables.data import class_table, input_account, input_table
 from tests.results.conftest import MakeStudy
 

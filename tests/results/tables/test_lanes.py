@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.records import load_study
+from results.records.study import load_study
 from results.tables.lanes import joined_bars, trial_segments
 from tests.results.conftest import MakeStudy
 

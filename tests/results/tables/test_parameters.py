@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.records import load_study
-from results.searched import SearchedField
+from results.records.searched import SearchedField
+from results.records.study import load_study
 from results.tables import tabulate
 from results.tables.parameters import (
     BANDWIDTH,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.records import StudyRecord, TrialRecord, load_study
+from results.records.study import StudyRecord, TrialRecord, load_study
 from results.tables import trials_table
 from results.tables.search import ended, progress_table, rungs, stops_table
 from tests.results.conftest import MakeStudy

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from results.contest import contest
+from results.analysis.baseline_comparison import contest
 from results.tables import trials_table
 from results.tables.verdict import (
     against_table,

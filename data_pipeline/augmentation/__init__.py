@@ -1,0 +1,1 @@
+"""Augmentation: what changes training images, in the pipeline or ahead of it."""

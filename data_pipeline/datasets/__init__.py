@@ -1,0 +1,1 @@
+"""Data sets as people have them: their folders, images and masks, read and written."""

@@ -1,0 +1,172 @@
+"""What an augmentation does to the data: originals beside augmented samples, masks outlined."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from data_pipeline.augmentation.augment import build_augment
+from data_pipeline.augmentation.config import AugmentConfig
+from data_pipeline.augmentation.operations import OPERATIONS
+from data_pipeline.config import Color
+from data_pipeline.quality.picture_page import SHOWN_SIDE, figure, page, picture_tag
+from data_pipeline.stores.store import IGNORE, Store
+
+Pixels = NDArray[np.uint8]
+
+IGNORED_COLOR = (128, 128, 128)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A training image and what becomes of it.
+
+    Attributes:
+        stem: Its file's name without suffix.
+        pictures: (image uint8 [H, W, C], mask uint8 [H, W]): the original, then the samples.
+    """
+
+    stem: str
+    pictures: list[tuple[Pixels, Pixels]]
+
+
+def preview(
+    store: Store, config: AugmentConfig, images: int = 8, samples: int = 6, seed: int = 0
+) -> list[Row]:
+    """Augments some training images, as a trial would.
+
+    Args:
+        store: The prepared data.
+        config: The augmentation; which images are drawn is not looked at.
+        images: How many, taken from every class in turn, the rarest first.
+        samples: How often each.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: where the augmentation does not fit the images or classes.
+    """
+    augment = tf.function(build_augment(config, store.image_shape, store.classes))
+    rows = []
+    for index in _from_every_class(store, images):
+        image, mask = store.read("train", index)
+        pictures = [(np.asarray(image), np.asarray(mask))]
+        for number in range(samples):
+            key = tf.constant([seed, index * samples + number], tf.int64)
+            moved, labels = augment(tf.constant(image), tf.constant(mask), key)
+            pictures.append((moved.numpy(), labels.numpy()))
+        rows.append(Row(store.splits["train"].stems[index], pictures))
+    return rows
+
+
+def _from_every_class(store: Store, count: int) -> list[int]:
+    """Indices of training images, the foreground classes in turn, free images last."""
+    labels = store.splits["train"].image_classes
+    order = [*range(1, store.num_classes), 0]
+    queues = [list(np.flatnonzero(labels == label)) for label in order]
+    chosen: list[int] = []
+    while any(queues) and len(chosen) < count:
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(int(queue.pop(len(queue) // 2)))
+    return chosen
+
+
+def outlined(
+    image: Pixels, mask: Pixels, colors: tuple[Color, ...], side: int = SHOWN_SIDE
+) -> Pixels:
+    """Draws the outline of every class but the background over an image.
+
+    Args:
+        image: uint8 [H, W, C], C being 1 or 3 (RGB).
+        mask: uint8 [H, W], class indices or 255.
+        colors: Of the classes, RGB.
+        side: The longer side of the result, in pixels, about: small images grow by whole factors.
+
+    Returns:
+        uint8 [h, w, 3], RGB; what no class counts is hatched in grey.
+    """
+    factor = side / max(mask.shape)
+    factor = max(1, round(factor)) if factor > 0.75 else factor
+    big = (max(1, round(mask.shape[1] * factor)), max(1, round(mask.shape[0] * factor)))
+    how = cv2.INTER_LINEAR if factor >= 1 else cv2.INTER_AREA
+    picture = cv2.resize(image, big, interpolation=how)
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+    labels = cv2.resize(mask, big, interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.mgrid[: big[1], : big[0]]
+    hatch = (labels == IGNORE) & ((rows + columns) % 8 < 2)
+    picture[hatch] = IGNORED_COLOR
+    for label, color in enumerate(colors[1:], 1):
+        area = (labels == label).astype(np.uint8)
+        contours, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, color, 2)
+    return np.asarray(picture, np.uint8)
+
+
+def sheet(rows: list[Row], colors: tuple[Color, ...], side: int = SHOWN_SIDE) -> Pixels:
+    """All pictures in one, a row each, 4 pixels of white between: uint8 [h, w, 3], RGB."""
+    lines = []
+    for row in rows:
+        pictures = [outlined(image, mask, colors, side) for image, mask in row.pictures]
+        framed = [cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3)
+                  for p in pictures]  # fmt: skip
+        lines.append(np.hstack(framed))
+    return np.asarray(np.vstack(lines), np.uint8)
+
+
+def write_preview(store: Store, config: AugmentConfig, rows: list[Row], path: Path) -> Path:
+    """Writes a PNG of all pictures, or for any other suffix an HTML file that needs no network."""
+    if path.suffix.lower() == ".png":
+        path.write_bytes(_png(sheet(rows, store.colors)))
+        return path
+    legend = "".join(
+        f'<li><span style="background: rgb{color}"></span>{html.escape(name)}</li>'
+        for name, color in list(zip(store.classes, store.colors, strict=True))[1:]
+    )
+    settings = "".join(
+        f"<tr><th>{name}</th><td>{value}</td><td>{share:.0%}</td></tr>"
+        for name, value, share in operations(config)
+    )
+    shape = " x ".join(map(str, store.image_shape))
+    lead = (
+        f"<p>Training images of {shape} pixels, framed in blue, and samples of each as a trial "
+        f"sees them. Border: {config.border}. The outlines are the masks: where one does not "
+        f"follow what it marks, the setting is too strong.</p><ul>{legend}</ul>"
+    )
+    none = "<tr><td colspan=3>none: samples are the originals</td></tr>"
+    rest = (
+        "<h2>Operations</h2><table><tr><th>operation</th><td>largest amount</td>"
+        f"<td>share of samples</td></tr>{settings or none}</table>"
+    )
+    title = f"Augmentation of {store.source}"
+    figures = _figures(rows, store.colors)
+    path.write_text(page(title, lead, figures, rest), encoding="utf-8")
+    return path
+
+
+def operations(config: AugmentConfig) -> Iterator[tuple[str, object, float]]:
+    """Yield (name, largest amount, share of samples) of every operation that ever happens."""
+    for name in OPERATIONS:
+        if config.share(name):
+            yield name, getattr(config, name), config.share(name)
+
+
+def _figures(rows: list[Row], colors: tuple[Color, ...]) -> Iterator[str]:
+    for row in rows:
+        tags = []
+        for number, (image, mask) in enumerate(row.pictures):
+            said = f"sample {number} of {row.stem}" if number else f"original of {row.stem}"
+            kind = "sample" if number else "original"
+            tags.append(picture_tag(outlined(image, mask, colors), said, kind))
+        yield figure(row.stem, tags)
+
+
+def _png(picture: Pixels) -> bytes:
+    return bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])

@@ -1,0 +1,1 @@
+"""Prepared stores: a data set checked, resized and written once for all trials."""

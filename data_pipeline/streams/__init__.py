@@ -1,0 +1,1 @@
+"""Batches: the ``tf.data`` pipelines that feed trials from a prepared store."""

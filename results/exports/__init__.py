@@ -1,0 +1,1 @@
+"""The folder that ``export`` writes: best.yaml, the model, its card."""

@@ -1,0 +1,1 @@
+"""The config file of the reference FlexUNet: read, and written."""

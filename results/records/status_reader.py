@@ -1,0 +1,197 @@
+"""Reads where a study stands, again and again while it runs, without touching anything in it.
+
+Unlike :func:`results.records.study.load_study` this reads the epochs only of the trials that run,
+of those that ended lately and of the best ones. What has ended is read once, of the rest only files
+that were written since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from results.records.schemas import TrialFile
+from results.records.status import (
+    RECENT_SECONDS,
+    Epochs,
+    Holder,
+    Status,
+    TrialFacts,
+    leaders_of,
+    status_of,
+)
+from results.records.study import Reading, RecordError, read_header
+
+LEADERS = 12
+
+
+class StudyWatch:
+    """Reads one study directory.
+
+    Args:
+        directory: The study directory.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self._directory = Path(directory)
+        self._ended: dict[str, TrialFacts] = {}
+        self._epochs: dict[Path, tuple[tuple[int, int], Epochs]] = {}
+
+    def status(self, now: float) -> Status:
+        """Return where the study stands.
+
+        Args:
+            now: Seconds since 1970.
+
+        Raises:
+            RecordError: for a path that is no study directory, or files that cannot be read.
+        """
+        reading = Reading(self._directory)
+        header = read_header(reading)
+        trials = [] if header is None else self._trials(reading)
+        if header is None or reading.problems:
+            raise RecordError(self._directory, reading.problems)
+        ends = [trial.finished for trial in trials if trial.finished is not None]
+        holder = holder_of(self._directory / "run.lock")
+        recent = (now if holder else max(ends, default=now)) - RECENT_SECONDS
+        trials = [
+            self._with_epochs(trial)
+            if trial.file.state == "RUNNING" or (trial.finished or 0.0) >= recent
+            else trial
+            for trial in trials
+        ]
+        leaders = [self._with_epochs(trial) for trial in leaders_of(trials, LEADERS)]
+        pipeline = read_json(self._directory / "pipeline.json")
+        return status_of(header, self._directory, trials, holder, now, leaders, pipeline)
+
+    def _trials(self, reading: Reading) -> list[TrialFacts]:
+        folder = self._directory / "trials"
+        found: list[TrialFacts] = []
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+            trial = self._ended.get(name) or _read_trial(reading, folder / name)
+            if trial is None:
+                continue
+            if trial.file.state != "RUNNING":
+                self._ended[name] = trial
+            found.append(trial)
+        return sorted(found, key=lambda trial: trial.file.number)
+
+    def _with_epochs(self, trial: TrialFacts) -> TrialFacts:
+        path = trial.folder / "metrics.jsonl"
+        try:
+            stat = path.stat()
+            signature = stat.st_mtime_ns, stat.st_size
+            known = self._epochs.get(path)
+            if known is None or known[0] != signature:
+                known = self._epochs[path] = signature, read_epochs(path.read_bytes())
+        except OSError:  # no epoch yet, or a folder that is just being replaced
+            return trial
+        return replace(trial, epochs=known[1])
+
+
+def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
+    path = folder / "trial.json"
+    try:
+        file = TrialFile.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # about to begin, or no trial's folder
+    except OSError as error:
+        reading.problem(path, f"cannot be read: {error.strerror or error}")
+        return None
+    except ValidationError as error:
+        reading.invalid(path, error)
+        return None
+    if file.state != "RUNNING":
+        return TrialFacts(
+            file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
+        )
+    worker = read_json(folder / "worker.json")
+    signs = [_written(folder / name) for name in ("worker.json", "metrics.jsonl", "worker.log")]
+    return TrialFacts(
+        file,
+        folder,
+        seen=max((sign for sign in signs if sign is not None), default=None),
+        host=worker.get("host"),
+        pid=worker.get("pid"),
+        started=seconds_of(file.started),
+        worker=worker,
+    )
+
+
+def read_epochs(content: bytes) -> Epochs:
+    """Return what the contents of a metrics.jsonl say; lines that are no JSON are left out.
+
+    Such a line is in the making, or was when the machine went down; ``report`` names others.
+    """
+    lines: dict[int, Mapping[str, Any]] = {}
+    for text in content.split(b"\n"):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("epoch"), int):
+            lines[line["epoch"]] = line  # of an epoch trained twice, the later line stands
+    ordered = [lines[epoch] for epoch in sorted(lines)]
+    times = [seconds_of(line.get("time")) for line in ordered]
+    scored = [line for line in ordered if isinstance(line.get("objective"), int | float)]
+    return Epochs(
+        tuple(time for time in times if time is not None),
+        ordered[-1] if ordered else None,
+        max(scored, key=lambda line: float(line["objective"]), default=None),
+    )
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return who holds a study by its run.lock (see ``search/storage/lock.py``); None: nobody.
+
+    The file is read only: to try its lock could turn away a driver that starts at this moment.
+    """
+    beat = _written(path)
+    holder = read_json(path)
+    if beat is None or not holder:
+        return None
+    host, pid = holder.get("host"), holder.get("pid")
+    here = host == socket.gethostname() and isinstance(pid, int)
+    return Holder(host, pid, seconds_of(holder.get("since")), beat, here and not _exists(pid))
+
+
+def _exists(pid: Any) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return an object from a file that another process may be writing; empty where none is."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _written(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def seconds_of(time: Any) -> float | None:
+    """Return an ISO time as seconds since 1970; without a zone it is this machine's."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (TypeError, ValueError):
+        return None

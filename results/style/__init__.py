@@ -1,0 +1,1 @@
+"""How results are shown: colours, numbers and lists as words, Markdown."""

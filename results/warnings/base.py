@@ -1,0 +1,65 @@
+"""What a caution is, and what it is told from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from results.analysis.baseline_comparison import Contest
+from results.analysis.convergence import Convergence
+from results.records.evaluation import Evaluation
+from results.records.study import StudyRecord
+
+if TYPE_CHECKING:
+    from results.analysis.confirmation import Confirmation
+
+SCORE = "flexunet-search score STUDY_DIR"
+CONFIRM = "flexunet-search confirm STUDY_DIR"
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing to mind.
+
+    Attributes:
+        kind: What it is about, in a word or two: "leak", "few groups".
+        text: What was found, a sentence or two.
+        action: What to do.
+        bad: Whether the result is not to be trusted before that.
+    """
+
+    kind: str
+    text: str
+    action: str
+    bad: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What cautions are told from.
+
+    Attributes:
+        contest: The best config against the baselines.
+        converged: What more trials may bring.
+        confirmation: None where there is none.
+        validation: Counts of any model on the validation split, where one was scored.
+        unreadable: What of the evaluations cannot be read, a sentence each.
+        unconfirmed: What of the confirmation cannot be read or compared, a sentence each, where
+            the contest does not tell it.
+        edges: Searched fields whose best trials crowd an end of their range, each with what to
+            search next: "model.num_layers: 3 to 9".
+    """
+
+    contest: Contest
+    converged: Convergence
+    confirmation: Confirmation | None = None
+    validation: Evaluation | None = None
+    unreadable: Sequence[str] = ()
+    unconfirmed: Sequence[str] = ()
+    edges: Sequence[str] = ()
+
+    @property
+    def study(self) -> StudyRecord:
+        """The study."""
+        return self.contest.study

@@ -1,0 +1,1 @@
+"""Ray's cluster: connected to, looked at, and divided among trials."""

@@ -1,0 +1,1 @@
+"""A study's config: its fields, its rules, and how it is loaded."""

@@ -1,0 +1,34 @@
+"""Which studies can share a pipeline between their trials: told when a config is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from search.config.space import points
+
+if TYPE_CHECKING:
+    from search.config.schema import StudyConfig
+
+MOST_POLICIES = 8
+
+
+def sharing_problems(config: StudyConfig) -> Iterator[str]:
+    """Yield why the study's trials cannot share a pipeline; nothing where they can.
+
+    Trials of different augmentation read different streams. A few of them are a job each; of
+    amounts that are drawn anew for each trial no two trials have the same.
+    """
+    searched = {n: d for n, d in config.space.items() if n.startswith("augment.")}
+    counts = {name: points(distribution.to_optuna()) for name, distribution in searched.items()}
+    policies = math.prod(counts.values())
+    if policies > MOST_POLICIES:
+        names = ", ".join(
+            f"{name} ({'any value' if math.isinf(count) else f'{count:.0f} values'})"
+            for name, count in counts.items()
+        )
+        yield (
+            f"trials share a pipeline only where they augment alike, in at most {MOST_POLICIES} "
+            f"ways; searched are {names}"
+        )

@@ -1,0 +1,1 @@
+"""Confirmation: a study's best configs trained again over seeds, and ranked."""

@@ -1,0 +1,1 @@
+"""The data on the cluster: prepared, copied to nodes, shared between trials."""

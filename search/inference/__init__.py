@@ -1,0 +1,1 @@
+"""Saved models put to use: evaluated, used for prediction, exported."""

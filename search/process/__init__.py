@@ -1,0 +1,1 @@
+"""One process: its threads, memory and hardware, and how it is stopped."""

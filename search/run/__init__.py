@@ -1,0 +1,1 @@
+"""A run of a study: Ray Tune around the Optuna study."""

@@ -1,0 +1,181 @@
+"""Ray Tune executes, the Optuna study decides: the two adapters between them.
+
+Ray's own ``OptunaSearch`` tells every trial that a scheduler stopped as COMPLETE and keeps its
+own copy of the study; Tune's schedulers keep their rungs in memory. Here both adapters act on one
+:class:`search.study.trials.TrialBook` over the study, so that proposing, pruning, finishing and
+resuming have one source of truth, which survives the driver.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.process.memory import is_out_of_memory, out_of_memory_line
+from search.study.opening import OUT_OF_MEMORY
+from search.study.trials import TrialBook
+
+_log = logging.getLogger(__name__)
+
+
+class _OverBook:
+    """What all adapters share: Tune pickles them, and their state is the study's alone."""
+
+    _book: TrialBook
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudySearcher(_OverBook, Searcher):  # type: ignore[misc]
+    """Tune's searcher: proposes what the book proposes, tells what the book tells."""
+
+    def __init__(self, book: TrialBook) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._book = book
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return a trial's settings, None for later, or FINISHED."""
+        if self._book.exhausted:
+            return Searcher.FINISHED
+        proposal = self._book.propose(trial_id)
+        return None if proposal is None else {"trial": proposal}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the end of a trial."""
+        self._book.finish(trial_id, unflatten(result), error)
+
+    # The study keeps the state; Tune's own snapshots of it would only go stale.
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Do nothing."""
+
+
+class PrunerScheduler(_OverBook, FIFOScheduler):  # type: ignore[misc]
+    """Tune's scheduler: runs in order of proposal, stops what the study's pruner stops."""
+
+    # Each epoch is a decision: results must not wait in a buffer.
+    _supports_buffered_results = False
+
+    def __init__(self, book: TrialBook) -> None:
+        super().__init__()
+        self._book = book
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Report an epoch; return STOP where the pruner says so."""
+        if self._book.report(trial.trial_id, unflatten(result)):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Note why Ray has lost a worker."""
+        error = error_text(trial)
+        _log.warning("trial %s lost its worker:\n%s", trial, error)
+        self._book.note_lost(trial.trial_id, why_lost(error), "WorkerRecycledError" in error)
+
+    def debug_string(self) -> str:
+        """Return a line for Tune's own log."""
+        return "pruning by the Optuna study"
+
+
+class Watch(_OverBook, Callback):  # type: ignore[misc]
+    """Tune's callback: hears when a worker begins, and kills those that hang."""
+
+    def __init__(self, book: TrialBook) -> None:
+        self._book = book
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a trial's worker runs."""
+        self._book.heard(trial.trial_id)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look after the pipeline; kill the workers that have not been heard of for too long."""
+        self._book.pipeline.tend()
+        late = self._book.overdue()
+        if not late:
+            return
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if trial.trial_id in late and actor is not None:
+                ray.kill(actor)
+
+
+class EarlyEnd(_OverBook, tune.Stopper):  # type: ignore[misc]
+    """End the whole run when the book's :class:`search.process.stop.Stop` asks for it."""
+
+    def __init__(self, book: TrialBook) -> None:
+        self._book = book
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: no single trial is stopped by it."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether to leave now."""
+        return self._book.stop.now(self._book.live)
+
+
+def why_lost(error: str) -> str:
+    """Say in a line why Ray has lost a worker, from the text of its error."""
+    if is_out_of_memory(error):
+        return f"{OUT_OF_MEMORY}: {out_of_memory_line(error)}"
+    for sign, reason in _LOSSES.items():
+        if sign in error:
+            return reason
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return f"its worker failed: {lines[-1]}" if lines else "its worker ended"
+
+
+# In this order: a lost node takes its processes along.
+_LOSSES = {
+    "node has died": "its node was lost",
+    "node was terminated": "its node was lost",
+    "is unavailable": "its worker cannot be reached",
+    "actor died": "its worker process died",
+    "actor is dead": "its worker process died",
+    "worker process has died": "its worker process died",
+}
+
+
+def error_text(trial: Any) -> str:
+    """Return what Ray says of a trial's failure; '' where it says nothing.
+
+    Not by ``trial.get_error()``: that reads a copy which Tune makes of this file only later.
+    """
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return ""
+
+
+def unflatten(result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the worker's own result, which it packs into one value.
+
+    Tune flattens nested results with '/', which class names may contain; packed, it is left alone.
+    """
+    packed = (result or {}).get("result")
+    return dict(packed.value) if packed is not None else {}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A worker's result as one opaque value."""
+
+    value: dict[str, Any]

@@ -1,0 +1,267 @@
+"""The process a trial runs in: its threads, its share of a GPU, its log, its reuse.
+
+A fresh process pays seconds for Python and TensorFlow, so Ray Tune hands the same one trial after
+trial (``reuse_actors``). Nothing here imports TensorFlow before the process is set up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from search.cluster.placement import CUDA_CONTEXT
+from search.config.schema import TrialConfig
+from search.data.store_transfer import StoreTransferError, store_here
+from search.process.hardware import worker_facts
+from search.process.memory import (
+    give_back_free_memory,
+    gpu_memory,
+    is_out_of_memory,
+    own_bytes,
+    use_one_heap,
+)
+from search.run.bridge import Packed
+from search.storage.mirror import TrialCopy, at_worker
+from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
+from search.study.opening import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY, write_json
+
+if TYPE_CHECKING:
+    from search.training.trial_run import TrialRun
+
+
+CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
+
+
+class WorkerRecycledError(RuntimeError):
+    """A process that has grown too large to begin another trial; a fresh one takes its place."""
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
+    """A Ray Tune trainable: one step is one epoch of a :class:`search.training.trial_run.TrialRun`.
+
+    What a trial raises becomes a result with its reason, and its traceback stands in the trial's
+    folder: the process lives on for the next trial. Where the storage refuses to be written, the
+    step returns that it waits, and the next one tries again.
+    """
+
+    _proposal: Mapping[str, Any]
+    _run: TrialRun | None = None
+    _copy: TrialCopy | None = None
+    _unpushed = False
+    _failure: dict[str, Any] | None = None
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Limit the process to its share and take the first trial."""
+        self._take(config["trial"])
+        self.set_up_process(self._proposal["resources"])
+        # In worker.log: tells a fresh process from one that has trained before.
+        sys.stderr.write(f"process started: {os.uname().nodename}, pid {os.getpid()}\n")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process.
+
+        Raises:
+            WorkerRecycledError: where the process has grown past its limit.
+        """
+        self._release()
+        limit = new_config["trial"]["resources"]["worker_memory_limit_gb"]
+        resident = own_bytes() / 1e9
+        if limit is not None and resident > limit:
+            raise WorkerRecycledError(f"the process holds {resident:.1f} GB, its limit is {limit}")
+        self._take(new_config["trial"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch and return its record, or the reason why there is none."""
+        try:
+            if self._failure is None:
+                return self._epoch()
+        except Exception as error:
+            trouble = storage_trouble(error, self._directory)
+            if isinstance(error, StoreTransferError):  # a full disk, which may get room
+                trouble = str(error)
+            if trouble is not None:
+                time.sleep(RETRY_SECONDS)
+                return self._packed({"done": False, "waiting": trouble})
+            self._fail(error)
+        return self._packed({"done": True, **(self._failure or {})})
+
+    def cleanup(self) -> None:
+        """Let go of the model before the process ends."""
+        self._release()
+
+    def set_up_process(self, resources: Mapping[str, Any]) -> None:
+        """Prepare the process for trials of these resources."""
+        set_up_process(resources)
+
+    def begin(self, proposal: Mapping[str, Any]) -> TrialRun:
+        """Build the trial's training, continued from its last checkpoint."""
+        from data_pipeline.stores.store import Store
+        from search.training.trial_run import Shared, TrialRun
+
+        return TrialRun(
+            TrialConfig.model_validate(proposal["config"]),
+            Store.open(store_here(Path(proposal["store"]))),
+            Path(proposal["folder"]),
+            threads=threads_of(proposal["resources"]),
+            owner=proposal["owner"],
+            shared=Shared.of(proposal["pipeline"]),
+        )
+
+    def _take(self, proposal: Mapping[str, Any]) -> None:
+        self._proposal = at_worker(proposal)
+        self._failure = None
+        self._unpushed = False
+        with contextlib.suppress(OSError):  # the first step says it, and waits
+            self._log_to(self._folder())
+            # For who asks where a trial is being trained: see results/records/status.py.
+            write_json(self._folder() / "worker.json", worker_facts())
+
+    def _folder(self) -> Path:
+        """Return the trial's folder, made where the study directory is there."""
+        check_present(self._directory)
+        folder = Path(self._proposal["folder"])
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self._proposal["folder"]).parents[1]
+
+    def _epoch(self) -> dict[str, Any]:
+        self._folder()
+        if self._run is None:
+            self._copy = TrialCopy.begin(self._proposal)
+            self._run = self.begin(self._proposal)
+        run = self._run
+        # A trial may be adopted after its last epoch, before it was told.
+        if not run.done and not self._unpushed:
+            run.step()
+            self._unpushed = self._copy is not None
+        self._push()
+        best = run.best
+        return self._packed(
+            {
+                "done": run.done,
+                "record": run.records[-1],
+                "history": history(run.records),
+                BEST_VALUE: best and best["objective"],
+                BEST_EPOCH: best and best["epoch"],
+                COST: run.costs,
+            }
+        )
+
+    def _push(self) -> None:
+        """Push what the trial has written to the object store that keeps the study."""
+        if self._copy is not None:
+            self._copy.push()
+        self._unpushed = False
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = {"failed": reason_of(error)}
+        self._drop_run()
+        if type(error).__name__ == "SupersededError":  # the folder is another's now
+            return
+        with contextlib.suppress(OSError):
+            (self._folder() / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            self._push()
+
+    def _drop_run(self) -> None:
+        if self._run is not None:
+            self._run.close()
+        self._run = None
+
+    def _release(self) -> None:
+        self._drop_run()
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+        if "keras" in sys.modules:
+            import keras
+
+            keras.backend.clear_session(free_memory=False)  # it would collect as well
+        gc.collect()
+        give_back_free_memory()
+
+    @staticmethod
+    def _packed(result: dict[str, Any]) -> dict[str, Any]:
+        epoch = result.get("record", {}).get("epoch", 0)
+        return {"result": Packed(result), "epoch": epoch, "done": result["done"]}
+
+    @staticmethod
+    def _log_to(folder: Path) -> None:
+        """Send the process' output, TensorFlow's C++ messages too, to the trial's worker.log."""
+        with open(folder / "worker.log", "ab", buffering=0) as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+
+
+def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
+    """Return (epoch, value shown to the pruner) of each record."""
+    return [(record["epoch"], record["pruning_value"]) for record in records]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line that says why a trial failed."""
+    name = type(error).__name__
+    first = next(iter(str(error).strip().splitlines()), "")
+    if is_out_of_memory(error):
+        return f"{OUT_OF_MEMORY}: {first}"
+    return f"{name}: {first}"
+
+
+def threads_of(resources: Mapping[str, Any]) -> int:
+    """Return how many threads a trial's CPUs allow."""
+    return max(1, int(resources["cpus_per_trial"]))
+
+
+def set_up_process(resources: Mapping[str, Any]) -> None:
+    """Limit TensorFlow to one heap, the trial's threads and its share of the GPU's memory.
+
+    Must run before the process uses TensorFlow: without it every trial starts a thread a core,
+    and two trials on one machine fight.
+    """
+    use_one_heap()
+    threads = threads_of(resources)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One more for the step that waits while the input pipeline works.
+    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        limit_gpu_memory(tf, gpu, resources["gpus_per_trial"])
+    importlib.import_module("search.training.trial_run")
+    # What the imports made stays to the end. Left out of the collections, these take some 30 ms
+    # after a trial instead of half a second.
+    gc.collect()
+    gc.freeze()
+
+
+def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
+    """Cap a GPU's memory at the trial's share; grow on demand where its size is not known."""
+    total = _gpu_memory_mib() if 0 < share < 1 else None
+    if total is None:
+        tf.config.experimental.set_memory_growth(gpu, True)
+        return
+    # TensorFlow's limit does not cover the CUDA context that each process holds beside it.
+    memory = max(int(total * share) - CUDA_CONTEXT_MIB, CUDA_CONTEXT_MIB)
+    limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory)
+    tf.config.set_logical_device_configuration(gpu, [limit])
+
+
+def _gpu_memory_mib() -> int | None:
+    """Return the memory of the first visible GPU in MiB, as nvidia-smi tells it."""
+    memory = gpu_memory(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0])
+    return None if memory is None else memory // 2**20

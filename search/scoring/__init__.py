@@ -1,0 +1,1 @@
+"""Scores of models, image by image, at the images' own size."""

@@ -1,0 +1,1 @@
+"""Where a study lies: files, an object store, a database, and the lock on it."""

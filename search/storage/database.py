@@ -1,0 +1,104 @@
+"""The study's database, where it is not the journal: opened, and its troubles told from defects.
+
+Only the driver opens it: what a worker is given holds no address of it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import weakref
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import exc, make_url
+from sqlalchemy.engine import URL
+
+from search.config.schema import ConfigError
+from search.config.settings import redacted
+
+# What waiting may mend: a server that is down, restarts, is full or read-only for now. A value
+# that a column refuses, or a table that is not there, would be refused again.
+_PASSING = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+
+
+def open_database(url: str, study: str) -> RDBStorage:
+    """Open an Optuna database; its tables are made where they are missing.
+
+    Args:
+        url: As SQLAlchemy takes it, such as ``postgresql://user:password@host/database``.
+        study: Named in the error.
+
+    Raises:
+        ConfigError: where it cannot be opened; without the password.
+    """
+    try:
+        address = _with_driver(make_url(url))
+        storage = RDBStorage(
+            address.render_as_string(hide_password=False),
+            # Asks before each use whether the connection still stands: a server's restart between
+            # two epochs is not even noticed.
+            engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_args(address)},
+        )
+        # Optuna leaves its connections to the garbage collector, which drivers complain of.
+        weakref.finalize(storage, storage.engine.dispose)
+        return storage
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        problem = (
+            f"study.storage: expected a database URL that can be opened, received {redacted(url)}: "
+            f"{_without_password(_first_line(error), url)}{_hint(error)}"
+        )
+        raise ConfigError(study, [problem]) from None  # what it came from may hold the password
+
+
+def database_trouble(error: BaseException) -> str | None:
+    """Say what ails the study's database, where waiting may mend it; None for anything else."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, _PASSING):
+        return f"the study's database does not answer ({_first_line(cause)})"
+    if cause is None:  # Optuna's word for it, without SQLAlchemy's
+        return f"the study's database does not answer ({_first_line(error)})"
+    return None
+
+
+def _with_driver(url: URL) -> URL:
+    """Name the driver that the extra ``postgres`` brings; SQLAlchemy's default has changed."""
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    """Return what bounds the wait for a server that is gone; the URL's own words go first."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    ours = {
+        "connect_timeout": 10,  # seconds; without it, as long as TCP tries
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds
+        # Names the one process that writes, in pg_stat_activity.
+        "application_name": f"flexunet-search {socket.gethostname()} {os.getpid()}",
+    }
+    return {name: value for name, value in ours.items() if name not in url.query}
+
+
+def _first_line(error: BaseException) -> str:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}"
+
+
+def _without_password(text: str, url: str) -> str:
+    try:
+        password = make_url(url).password
+    except exc.ArgumentError:
+        return text.replace(url, redacted(url))
+    return text.replace(str(password), "***") if password else text
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "; install its driver (for PostgreSQL: pip install 'flexunet-search[postgres]')"
+    return ""

@@ -1,0 +1,343 @@
+"""A study in an object store: the driver's copy of it, the workers' copies of trials, its lease.
+
+Everybody works on local copies and pushes what changed. The driver's copy is thrown away for the
+store's whenever a run starts; what the driver must not lose (a trial's start and its end) it
+pushes before it goes on, and epochs every few seconds. A worker pushes each epoch before it reports
+it, in an order that a kill may interrupt: model, checkpoint, the rest, metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.cluster.connection import RunError
+from search.config.schema import StudyConfig
+from search.process.stop import TRY_AGAIN, Stop
+from search.storage.lock import HEARTBEAT_SECONDS, MISSED_BEATS, study_lease
+from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, copy_of, fetch
+from search.study.opening import trial_folder
+
+LOCK = "run.lock"
+OWNER = "owner"
+PUSH_SECONDS = 5.0
+SETTLE_SECONDS = 1.0
+
+# The driver's part of a study. A trial's other files are its worker's.
+_DRIVERS = (
+    "study.yaml",
+    "data.json",
+    "pipeline.json",
+    "refused.jsonl",
+    "duplicates.jsonl",
+    "optuna.journal",
+    "trials/*/trial.json",
+    "tensorboard/*/*",
+)
+
+
+@contextlib.contextmanager
+def hold_study(config: StudyConfig, stop: Stop, take_over: bool) -> Iterator[StudyCopy | None]:
+    """Hold a study, wherever it is kept; of one in a store, with the driver's copy of it.
+
+    Raises:
+        RunError: where another process holds it, or the store is out of reach at the end.
+        search.storage.object_store.RemoteTroubleError: where it is at the beginning.
+    """
+    with study_lease(config.directory, stop, take_over):
+        if config.origin is None:
+            yield None
+            return
+        with remote_lease(config.origin, stop, take_over):
+            copy = StudyCopy(config.origin, config.directory)
+            copy.pull()
+            yield copy
+            if not stop.superseded:
+                try:
+                    copy.push()
+                    copy.refresh()
+                except RemoteTroubleError as error:
+                    raise RunError(
+                        f"stopped: {error}; the same command continues the study", TRY_AGAIN
+                    ) from error
+
+
+class StudyCopy:
+    """The driver's copy of a study.
+
+    Args:
+        url: The study's own URL, its name included.
+        copy: The local folder.
+    """
+
+    def __init__(self, url: str, copy: Path) -> None:
+        self.origin = RemoteFolder(url)
+        self._copy = copy
+        self._pushed: dict[str, tuple[int, int]] = {}
+        self._last = float("-inf")
+
+    def pull(self) -> None:
+        """Throw the copy away for what the store holds."""
+        lock = self._copy / LOCK  # this process holds it
+        if self._copy.exists():
+            for path in self._copy.iterdir():
+                if path != lock:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.refresh()
+        self._pushed = {name: _stamp(self._copy / name) for name in self._names()}
+
+    def refresh(self) -> None:
+        """Fetch what the workers have written meanwhile."""
+        fetch(self.origin, self._copy, but=set(self._names()), logs=True)
+
+    def push(self, urgent: bool = True) -> None:
+        """Push what changed; unless urgent, at most every few seconds.
+
+        Raises:
+            search.storage.object_store.RemoteTroubleError: what is not pushed yet is, the next
+                time.
+        """
+        if not urgent and time.monotonic() - self._last < PUSH_SECONDS:
+            return
+        # The journal last: a trial that it tells of has its trial.json.
+        for name in sorted(self._names(), key=lambda name: name == "optuna.journal"):
+            stamp = _stamp(self._copy / name)
+            if self._pushed.get(name) != stamp:
+                self.origin.upload(self._copy / name, name)
+                self._pushed[name] = stamp
+        self._last = time.monotonic()
+
+    def _names(self) -> list[str]:
+        return [
+            str(path.relative_to(self._copy))
+            for pattern in _DRIVERS
+            for path in self._copy.glob(pattern)
+        ]
+
+
+def place_in_store(config: StudyConfig, number: int) -> dict[str, Any] | None:
+    """Return what a worker needs to keep a trial in the object store that keeps its study.
+
+    None where the study lies in a folder.
+    """
+    origin = config.origin
+    if origin is None:
+        return None
+    folder = trial_folder(config.directory, number).relative_to(config.directory)
+    study = config.study.model_dump(mode="json")
+    return {
+        "folder": RemoteFolder(origin).at(*folder.parts).url,
+        **{name: study[name] for name in ("storage_path", "name", "cache_path")},
+    }
+
+
+class TrialCopy:
+    """A worker's copy of a trial's folder: claimed and fetched at its beginning.
+
+    Args:
+        url: The trial's folder in the store.
+        folder: The local folder; what an earlier trial has left there is removed.
+        owner: Who trains here; whoever claims the folder later may push, this one no more.
+    """
+
+    def __init__(self, url: str, folder: Path, owner: str) -> None:
+        self._origin = RemoteFolder(url)
+        self._folder = folder
+        self._owner = owner
+        # First of all: from here on, a worker that was cut off can change nothing.
+        self._origin.write(OWNER, owner.encode())
+        for path in folder.iterdir():
+            if path.stem != "worker":
+                path.unlink()
+        kept = [e for e in self._origin.list() if not self._is_others(e)]
+        for entry in kept:
+            self._origin.download(entry.name, folder / entry.name)
+        self._pushed = {entry.name: _stamp(folder / entry.name) for entry in kept}
+
+    @classmethod
+    def begin(cls, proposal: Mapping[str, Any]) -> TrialCopy | None:
+        """Claim and fetch a proposed trial; None where the study is in no store."""
+        remote = proposal["remote"]
+        if remote is None:
+            return None
+        return cls(remote["folder"], Path(proposal["folder"]), proposal["owner"])
+
+    @staticmethod
+    def _is_others(entry: Entry) -> bool:
+        return "/" in entry.name or entry.name in (OWNER, *_DRIVERS_AND_LOG)
+
+    def push(self) -> None:
+        """Push the files that changed.
+
+        Raises:
+            search.training.trial_run.SupersededError: where another worker has claimed the trial.
+            search.storage.object_store.RemoteTroubleError: the next call goes on.
+        """
+        owner = self._origin.read(OWNER).decode()
+        if owner != self._owner:
+            from search.training.trial_run import SupersededError
+
+            raise SupersededError(f"expected {self._origin.url} to be ours; it is {owner}'s")
+        for name in sorted(self._names(), key=_order):
+            stamp = _stamp(self._folder / name)
+            if self._pushed.get(name) == stamp:
+                continue
+            if name == "last.npz" and name in self._pushed:
+                self._origin.copy(name, "previous.npz")
+            self._origin.upload(self._folder / name, name)
+            self._pushed[name] = stamp
+
+    def close(self) -> None:
+        """Remove the local folder: the store has it all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _names(self) -> list[str]:
+        return [
+            path.name
+            for path in self._folder.iterdir()
+            if path.is_file() and not path.name.startswith(".") and path.name not in _NOT_PUSHED
+        ]
+
+
+_DRIVERS_AND_LOG = ("trial.json", "worker.log", "worker.json")
+_NOT_PUSHED = (OWNER, "previous.npz", "trial.json")
+
+
+def at_worker(proposal: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a proposal with a folder on this machine, where the study is in a store."""
+    remote = proposal["remote"]
+    if remote is None:
+        return proposal
+    cache = remote["cache_path"] and Path(remote["cache_path"])
+    # Not in the driver's copy, which may be on this machine, too.
+    study = copy_of(remote["storage_path"], remote["name"], cache)
+    folder = study.with_name(f"{study.name}.scratch") / "trials" / f"{proposal['number']:05d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder.parents[1] / "study.yaml").touch()  # it is there: see search/storage/retry.py
+    return {**proposal, "folder": str(folder)}
+
+
+def _order(name: str) -> tuple[int, str]:
+    ranks = {".keras": 0, ".npz": 1, ".jsonl": 3}
+    return ranks.get(Path(name).suffix, 2), name
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@contextlib.contextmanager
+def remote_lease(url: str, stop: Stop, take_over: bool = False) -> Iterator[None]:
+    """Hold a study in a store against other processes, as :func:`search.storage.lock.study_lease`
+    does.
+
+    A store knows no locks: the holder's object changes with every heartbeat, and who wants it
+    watches whether it does.
+
+    Raises:
+        RunError: naming the process that holds it.
+        search.storage.object_store.RemoteTroubleError: where the store cannot be used.
+    """
+    origin = RemoteFolder(url)
+    _check_free(origin, take_over)
+    _write(origin, stop, 0)
+    time.sleep(SETTLE_SECONDS)  # of two that came at once, the later one has it
+    holder = _read(origin)
+    if holder.get("run") != stop.run_id:
+        raise RunError(f"{url} is being run by {_name(holder)}, which has just begun")
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(origin, stop, done), name="lease", daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beat.join()
+        if not stop.superseded:
+            with contextlib.suppress(OSError):
+                origin.write(LOCK, b"")  # left in order: the next process need not wonder
+
+
+def _check_free(origin: RemoteFolder, take_over: bool) -> None:
+    first = _read(origin)
+    if not first or _is_dead(first):
+        return
+    end = time.monotonic() + MISSED_BEATS * HEARTBEAT_SECONDS
+    while time.monotonic() < end:
+        time.sleep(HEARTBEAT_SECONDS / 4)
+        if _read(origin) != first:
+            raise RunError(f"{origin.url} is being run by {_name(first)}, which is alive")
+    if not take_over:
+        raise RunError(
+            f"{origin.url} is held by {_name(first)}, which gives no sign of life; if it is dead, "
+            "take the study over with --take-over"
+        )
+
+
+def _is_dead(holder: Mapping[str, Any]) -> bool:
+    """Return whether the holder was a process of this very boot, and is there no more."""
+    if holder.get("host") != socket.gethostname() or holder.get("boot") != _boot():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError):
+        return False
+    return False
+
+
+def _boot() -> str:
+    """Return what tells this boot of this machine, and this container's processes, from others."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _beat(origin: RemoteFolder, stop: Stop, done: threading.Event) -> None:
+    beats = 0
+    while not done.wait(HEARTBEAT_SECONDS):
+        with contextlib.suppress(OSError):  # a store in trouble is waited for elsewhere
+            holder = _read(origin)
+            if holder and holder.get("run") != stop.run_id:
+                if not done.is_set():
+                    stop.supersede(f"another process has taken the study over: {_name(holder)}")
+                return
+            beats += 1
+            _write(origin, stop, beats)
+
+
+def _write(origin: RemoteFolder, stop: Stop, beats: int) -> None:
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot": _boot(),
+        "run": stop.run_id,
+        "beats": beats,
+    }
+    origin.write(LOCK, json.dumps(holder).encode())
+
+
+def _read(origin: RemoteFolder) -> dict[str, Any]:
+    """Return who holds the lease; empty where nobody does."""
+    try:
+        holder = json.loads(origin.read(LOCK) or b"{}")
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        return {"host": "an unknown host"}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _name(holder: Mapping[str, Any]) -> str:
+    return f"process {holder.get('pid')} on {holder.get('host')}"

@@ -1,0 +1,1 @@
+"""The Optuna study: opened, asked for trials, told of results."""

@@ -1,0 +1,127 @@
+"""What the study's side and Ray's side of a running trial tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, Trial
+
+from data_pipeline.augmentation.config import AugmentConfig
+from model.cost import MemoryEstimate
+from search.cluster.placement import Bundle, Node
+from search.config.schema import TrialConfig
+from search.process.hardware import Processor
+
+
+class Observer(Protocol):
+    """Who is told of what happens: the live table, or plain lines."""
+
+    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
+        """The study is open, with the trials of earlier runs."""
+
+    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
+        """A trial has been handed to Ray (for the first time or again)."""
+
+    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+        """A trial has reported an epoch; ``record`` is its line of metrics.jsonl."""
+
+    def trial_ended(self, trial: FrozenTrial) -> None:
+        """A trial has been told to the study."""
+
+    def note(self, message: str) -> None:
+        """Something that takes a while and is no trial, such as scoring the models at the end."""
+
+    def warn(self, message: str) -> None:
+        """Something that the user must know, such as a leak between splits."""
+
+
+class Placer(Protocol):
+    """Who decides what a trial reserves, and counts what runs."""
+
+    def place(self, name: str, config: TrialConfig, factor: float = 1.0) -> Bundle:
+        """Return a trial's bundle in Ray's terms and count it as running."""
+
+    def free(self, name: str) -> None:
+        """Count it no more."""
+
+    def can_grow(self, config: TrialConfig) -> bool:
+        """Return whether a larger factor would give a trial more memory."""
+
+    def problem(self, config: TrialConfig) -> str | None:
+        """Say why a trial fits on no node; None where it does."""
+
+    def estimate(self, config: TrialConfig) -> MemoryEstimate:
+        """Predict the memory that a trial needs on whichever node it comes to."""
+
+    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
+        """Let an epoch, a line of metrics.jsonl, correct the later predictions."""
+
+    def processors(self) -> set[Processor]:
+        """Return the kinds of processors whose speed trials depend on, as far as known."""
+
+
+class Pipeline(Protocol):
+    """Where trials get their training images from."""
+
+    def of_trial(self, augment: AugmentConfig, trainer: str) -> dict[str, Any] | None:
+        """Return what a worker needs to read a shared stream; None: it has one of its own."""
+
+    def held(self, nodes: Sequence[Node]) -> list[float]:
+        """Return how many CPUs of each node it takes from trials."""
+
+    def heard(self, record: Mapping[str, Any]) -> None:
+        """Hear of an epoch: its line of metrics.jsonl."""
+
+    def tend(self) -> None:
+        """Look after the stream's processes; called often."""
+
+
+class OwnPipelines:
+    """A pipeline for each trial."""
+
+    def of_trial(self, augment: AugmentConfig, trainer: str) -> dict[str, Any] | None:
+        """Return None."""
+
+    def held(self, nodes: Sequence[Node]) -> list[float]:
+        """Return 0 of each."""
+        return [0.0] * len(nodes)
+
+    def heard(self, record: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def tend(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class LiveTrial:
+    """A trial that Ray holds: what has been heard of it since it was handed over.
+
+    Attributes:
+        trial: The study's side of it.
+        config: What it trains.
+        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
+        waiting: Time since when its worker cannot write; None while it can.
+        waits_for: Why it cannot.
+        lost: Why its worker ended without the trial's end.
+        reason: Why the trial failed, or was stopped for good.
+        broken: How its model, as measured, breaks a limit.
+    """
+
+    trial: Trial
+    config: TrialConfig
+    pruned: bool = False
+    reason: str | None = None
+    broken: str = ""
+    lost: str | None = None
+    recycled: bool = False
+    heard: float | None = None
+    waiting: float | None = None
+    waits_for: str | None = None
+    best_value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    reported: set[int] = field(default_factory=set)
+    failures: list[dict[str, Any]] | None = None

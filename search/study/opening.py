@@ -1,0 +1,234 @@
+"""The Optuna study: the one source of truth about trials, opened or continued.
+
+Its storage is the file ``optuna.journal`` in the study directory, or a database URL. Each trial's
+state is mirrored to ``trials/<number>/trial.json``, from which the report reads without Optuna.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from results.staging import naming
+from search.config.schema import ConfigError, StudyConfig
+from search.storage.database import open_database
+from search.storage.journal import StudyJournal, StudyStorage
+from search.study.samplers import check_installed, make_pruner, make_sampler
+
+_log = logging.getLogger(__name__)
+
+BASELINE = "baseline"
+BEST_EPOCH = "best_epoch"
+BEST_VALUE = "best_value"
+EPOCHS = "epochs"
+REASON = "reason"
+COST = "cost"
+SEED = "seed"
+SHARE = "share"
+STOPPED = "stopped"
+IDENTITY = "identity"
+FAILURES = "failures"
+RESERVED = "reserved"
+VALUES = "values"
+LIMIT = "limit"
+REFUSED = "refused"
+DUPLICATE_OF = "duplicate_of"
+FROM_STUDY = "from_study"
+OUT_OF_MEMORY = "out of memory"
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a seed of 31 bits that is independent for each tuple of parts (NumPy SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
+
+
+def open_storage(config: StudyConfig) -> BaseStorage:
+    """Open the study's storage: the journal in its directory, or the URL of the config.
+
+    Raises:
+        ConfigError: for a URL that cannot be opened.
+    """
+    if config.study.storage is None:
+        path = config.directory / "optuna.journal"
+        mend_journal(path)
+        return StudyStorage(StudyJournal(str(path)))
+    return open_database(config.study.storage, config.study.name)
+
+
+def mend_journal(path: Path) -> None:
+    """Cut an unfinished last line off a journal: Optuna would append to it and not read on.
+
+    A full disk or a power cut leaves such a line. What it said was never acknowledged.
+
+    Only for who holds the study, or nobody else is to write it.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        _log.warning("%s: cut an unfinished last line of %d bytes", path, len(content) - whole)
+        os.truncate(path, whole)
+
+
+def free_journal(directory: Path) -> None:
+    """Take away the lock that a driver killed while it wrote has left on the journal.
+
+    Optuna would wait half a minute for it. Only for who holds the study
+    (``search/storage/lock.py``).
+    """
+    (directory / "optuna.journal.lock").unlink(missing_ok=True)
+
+
+def open_study(config: StudyConfig, identity: str | None = None) -> optuna.Study:
+    """Create the study or continue it, with the baselines that it has not seen enqueued first.
+
+    Args:
+        config: The study.
+        identity: What study.yaml calls it; None: not compared.
+
+    Raises:
+        ConfigError: where the storage holds another study of this name, or the sampler's
+            libraries are not installed.
+    """
+    check_installed(config)
+    minimized = [StudyDirection.MINIMIZE] * len(config.search.minimize)
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=open_storage(config),
+        directions=[StudyDirection.MAXIMIZE, *minimized],
+        pruner=make_pruner(config),
+        load_if_exists=True,
+    )
+    trials = study.get_trials(deepcopy=False)
+    _check_identity(study, identity, bool(trials))
+    # A continued study must not draw again what its first run drew.
+    study.sampler = make_sampler(config, derive_seed(config.study.seed, len(trials)))
+    known = {trial.user_attrs.get(BASELINE) for trial in trials}
+    for baseline in config.search.baselines:
+        if baseline.name not in known:
+            params = {k: v for k, v in baseline.params.items() if k in config.space}
+            study.enqueue_trial(params, user_attrs={BASELINE: baseline.name})
+    return study
+
+
+def _check_identity(study: optuna.Study, identity: str | None, begun: bool) -> None:
+    known = study.user_attrs.get(IDENTITY)
+    if identity is None or known == identity:
+        return
+    if begun or known is not None:
+        problem = (
+            f"study.name: expected a name that the storage does not hold yet, received "
+            f"{study.study_name!r}, which is there and belongs to another study directory"
+        )
+        raise ConfigError(study.study_name, [problem])
+    study.set_user_attr(IDENTITY, identity)
+
+
+def trial_folder(directory: Path, number: int) -> Path:
+    """Return the folder of a trial in the study directory."""
+    return directory / "trials" / f"{number:05d}"
+
+
+def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
+    """Write a trial's state to its ``trial.json``, atomically."""
+    attributes = trial.user_attrs
+    record = {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": attributes.get(BEST_VALUE),
+        "best_epoch": attributes.get(BEST_EPOCH),
+        "epochs": attributes.get(EPOCHS, 0),
+        "params": trial.params,
+        "baseline": attributes.get(BASELINE),
+        "reason": attributes.get(REASON) or attributes.get(LIMIT),
+        "failures": attributes.get(FAILURES, []),
+        "started": _zoned(trial.datetime_start),
+        "finished": _zoned(trial.datetime_complete),
+        "seed": attributes.get(SEED),
+        "cost": attributes.get(COST),
+        "values": attributes.get(VALUES),
+    }
+    folder = trial_folder(directory, trial.number)
+    folder.mkdir(exist_ok=True)
+    # Not waited for: after a power cut it is written again from the study, see mirror_study().
+    write_json(folder / "trial.json", record, durable=False)
+
+
+def _zoned(time: datetime | None) -> str | None:
+    """Return an ISO time with its zone: Optuna's has none and is this machine's."""
+    return None if time is None else time.astimezone().isoformat(timespec="seconds")
+
+
+def mirror_study(directory: Path, study: optuna.Study) -> None:
+    """Bring every ``trial.json`` up to date: a killed driver may have told and not written."""
+    for trial in started_trials(study):
+        path = trial_folder(directory, trial.number) / "trial.json"
+        if _mirrored_state(path) != trial.state.name:
+            mirror_trial(directory, trial)
+
+
+_STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def started_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that are trained here: those that count, and have a folder.
+
+    Left out are enqueued ones that nobody has begun, refused proposals, duplicates, and what
+    came from earlier studies.
+    """
+    trials = study.get_trials(deepcopy=False, states=_STARTED)
+    return [trial for trial in trials if is_own(trial)]
+
+
+def is_own(trial: FrozenTrial) -> bool:
+    """Return whether a trial is trained in this study, rather than refused or told from another."""
+    attributes = trial.user_attrs
+    return not any(attributes.get(key) is not None for key in (REFUSED, DUPLICATE_OF, FROM_STUDY))
+
+
+def _mirrored_state(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("state")
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:
+    """Write JSON so that a reader finds the old file or the new one, never a part."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable)
+
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file atomically, into a folder that is there.
+
+    Args:
+        path: The file.
+        text: Its contents.
+        durable: Whether it must outlast a power cut from now on.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # gives a full disk its room back
+            temporary.unlink(missing_ok=True)
+        raise naming(error, path) from None

@@ -1,0 +1,495 @@
+"""The study's side of every trial that is running: proposed, reported, pruned, told.
+
+Proposing, finishing and resuming act on the Optuna study alone, which survives the driver; what
+is kept here is what can be lost with it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from results.records.status import Epochs
+from results.records.status_reader import read_epochs
+from search.cluster.placement import NOTHING, Bundle, trial_bundle
+from search.cluster.timeouts import SilenceLimit
+from search.config.objectives import values_of
+from search.config.schema import StudyConfig, TrialConfig
+from search.process.stop import Stop
+from search.storage.journal import together
+from search.storage.mirror import place_in_store
+from search.storage.retry import Patience, StorageTroubleError, check_present
+from search.study.observers import LiveTrial, Observer, OwnPipelines, Pipeline, Placer
+from search.study.opening import (
+    BASELINE,
+    BEST_EPOCH,
+    BEST_VALUE,
+    COST,
+    DUPLICATE_OF,
+    EPOCHS,
+    FAILURES,
+    LIMIT,
+    OUT_OF_MEMORY,
+    REASON,
+    RESERVED,
+    SEED,
+    SHARE,
+    STOPPED,
+    VALUES,
+    derive_seed,
+    free_journal,
+    mend_journal,
+    mirror_trial,
+    started_trials,
+    trial_folder,
+)
+from search.study.proposer import Proposer
+from search.study.screening import share_of
+
+T = TypeVar("T")
+
+HOPELESS_FAILURES = 3
+LARGER_SHARE = 2.0
+
+
+class TrialBook:
+    """The study's side of every trial that Ray runs.
+
+    What the storage refuses is tried again for ``storage_patience_minutes``; after that the book
+    asks for the run's end and :attr:`trouble` says why.
+
+    Args:
+        study: The opened study.
+        config: The study's config.
+        store_path: The prepared data, handed to the workers.
+        capacity: Returns how many trials the cluster has room for now.
+        observer: Told of starts, epochs and ends.
+        stop: The run's end: asked for by the clock, by signals, or here.
+        num_classes: Classes of the data, for predictions; None: as the config says.
+        placer: Decides what each trial reserves. None: as the config's numbers say.
+        keep: Called after every change, with whether it must outlast this machine before the run
+            goes on: of a study in an object store, it pushes the changes.
+        pipeline: Where trials get their images from. None: each has a pipeline of its own.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        config: StudyConfig,
+        store_path: Path,
+        capacity: Callable[[], int],
+        observer: Observer,
+        stop: Stop | None = None,
+        num_classes: int | None = None,
+        placer: Placer | None = None,
+        keep: Callable[[bool], None] | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> None:
+        self.study = study
+        self.config = config
+        self.store_path = store_path
+        self.observer = observer
+        self.stop = stop or Stop()
+        self.trouble: str | None = None
+        self.pipeline = pipeline or OwnPipelines()
+        self._capacity = capacity
+        self._placer = placer
+        self._silence = SilenceLimit(
+            config.resources.trial_timeout_minutes,
+            placer.processors if placer is not None else frozenset,
+        )
+        self._keep = keep
+        self._live: dict[str, LiveTrial] = {}
+        self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
+        self._adoptable: list[int] = []
+        self._patient = Patience(
+            config.directory,
+            60 * config.resources.storage_patience_minutes,
+            observer.warn,
+            self._mend,
+            lambda: self.stop.asked,
+        )
+        self.proposer = Proposer(study, config, num_classes, placer)
+        # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
+        self._started = 0
+        self._adopt_orphans()
+        self._barren = 0
+        self._fertile = False
+        # Whether the first trials of this run all failed without a single epoch: then it is not
+        # their parameters, and the budget is better kept.
+        self.hopeless = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further trial will be proposed."""
+        if self.hopeless or self.stop.asked:
+            return True
+        # A trial that runs may lose its worker, and has to be handed out again.
+        if self._adoptable or self._live:
+            return False
+        return self._all_begun
+
+    @property
+    def _all_begun(self) -> bool:
+        limit = self.config.search.num_trials
+        enough = limit is not None and self._started >= limit
+        return enough or bool(self.proposer.stuck or self.proposer.exhausted)
+
+    @property
+    def live(self) -> int:
+        """How many trials Ray holds."""
+        return len(self._live)
+
+    def propose(self, ray_id: str) -> dict[str, Any] | None:
+        """Adopt an interrupted trial or ask the study for a new one.
+
+        None while there is no room, or where there will be none: see ``exhausted``.
+
+        Returns:
+            All that a worker needs to train it, as plain values.
+        """
+        if len(self._live) >= self._capacity():
+            return None
+        # A worker begins in the trial's folder: its number must not be given again.
+        return self._try(lambda: self._propose(ray_id), durable=True)
+
+    def _propose(self, ray_id: str) -> dict[str, Any] | None:
+        trial = self._next_trial()
+        if trial is None:
+            return None
+        seed = derive_seed(self.config.study.seed, trial.number)
+        _note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
+        self._mirror(trial)
+        constants = self.config.at(trial.params, seed)
+        self._live[ray_id] = LiveTrial(trial, constants)
+        self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
+        bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
+        resources = self.config.resources.model_dump(mode="json")
+        owner = f"{self.stop.run_id}/{ray_id}"
+        return {
+            "number": trial.number,
+            "folder": str(trial_folder(self.config.directory, trial.number)),
+            "store": str(self.store_path),
+            "owner": owner,
+            "config": constants.model_dump(mode="json"),
+            "resources": resources | {"gpus_per_trial": bundle.get("GPU", 0)},
+            "bundle": bundle,
+            "pipeline": self.pipeline.of_trial(constants.augment, owner),
+            "remote": place_in_store(self.config, trial.number),
+        }
+
+    def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:
+        if self._placer is None:
+            return trial_bundle(self.config.resources, NOTHING, (), factor)
+        return self._placer.place(ray_id, constants, factor)
+
+    def _next_trial(self) -> Trial | None:
+        while self._adoptable:
+            trial = Trial(self.study, self._adoptable[0])
+            begun = SEED in trial.user_attrs
+            # A driver killed while it asked has left some of the parameters to be drawn.
+            for name, distribution in self._distributions.items():
+                trial._suggest(name, distribution)
+            admitted = begun or self.proposer.admit(trial)
+            del self._adoptable[0]
+            if admitted:
+                return trial
+            self._started -= 1
+        if self._all_begun:
+            return None
+        proposed = self.proposer.next()
+        self._started += proposed is not None
+        return proposed
+
+    def heard(self, ray_id: str) -> None:
+        """Note a sign of life of a trial's worker."""
+        if ray_id in self._live:
+            self._live[ray_id].heard = time.monotonic()
+
+    def overdue(self) -> list[str]:
+        """Note and return the trials (Ray's names) whose workers hang: these are to be killed."""
+        found = []
+        for ray_id, live in self._live.items():
+            folder = trial_folder(self.config.directory, live.trial.number)
+            if problem := self._silence.problem(live.trial.number, live.heard, folder):
+                live.lost, live.heard = problem, None
+                found.append(ray_id)
+        return found
+
+    def report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
+        """Report an epoch to the study.
+
+        Args:
+            ray_id: Ray's name of the trial.
+            result: What the worker returned, see ``search/run/worker.py``.
+
+        Returns:
+            Whether the trial is to be stopped here: by the pruner, or since the run ends.
+        """
+        live = self._live.get(ray_id)
+        if live is None:
+            return False
+        self.heard(ray_id)
+        if "waiting" in result:
+            return self._wait(live, result["waiting"])
+        if "record" not in result:
+            return False
+        live.waiting = live.waits_for = None
+        self._fertile = True
+        live.epochs = result["record"]["epoch"]
+        live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
+        self.observer.epoch_ended(live.trial.number, result["record"])
+        self.pipeline.heard(result["record"])
+        self._silence.count(live.trial.number, result["record"])
+        if self._placer is not None:
+            self._placer.learn(live.config, result["record"])
+        pruned = self._try(lambda: self._report(live, result), urgent=False)
+        if pruned:
+            live.pruned = True
+            # The pruner counts the rung as passed from now on: a driver killed before the end is
+            # told must not let the trial train on to the next one.
+            self._try(lambda: _note(live.trial, {**_known_of(live), STOPPED: True}))
+        return bool(pruned or live.broken) or self.stop.asked
+
+    def _report(self, live: LiveTrial, result: Mapping[str, Any]) -> bool:
+        self._note_cost(live, result)
+        if not live.reported:
+            frozen = self.study._storage.get_trial(live.trial._trial_id)
+            live.reported = set(frozen.intermediate_values)
+        # Optuna takes no steps of a study of several objectives, where nothing is pruned.
+        history = () if self.config.search.minimize else result["history"]
+        for epoch, value in history:
+            # Steps from before an interruption are in the study already, or were lost on the way.
+            if epoch not in live.reported and value is not None and math.isfinite(value):
+                live.trial.report(value, epoch)
+                live.reported.add(epoch)
+        if live.broken:
+            return False
+        if result["done"]:  # the end of the training, not of the trial's worth
+            return False
+        return bool(live.trial.should_prune()) if live.reported else False
+
+    def _note_cost(self, live: LiveTrial, result: Mapping[str, Any]) -> None:
+        # What was measured before an interruption stands, so that a trial is measured once.
+        if COST in result and COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(COST, dict(result[COST]))
+        live.broken = self.proposer.measured(live.trial)
+        _note(live.trial, {LIMIT: live.broken or None})
+
+    def _wait(self, live: LiveTrial, trouble: str) -> bool:
+        """Take note of a worker that cannot write; give it up when patience has run out."""
+        now = time.monotonic()
+        live.waiting = live.waiting or now
+        if trouble != live.waits_for:
+            live.waits_for = trouble
+            self.observer.warn(f"trial {live.trial.number} waits: {trouble}")
+        # Where the storage ails, the run waits here; where only that node does, it may go on.
+        self._try(lambda: self._mirror(live.trial), urgent=False)
+        if now - live.waiting > 60 * self.config.resources.storage_patience_minutes:
+            live.lost = trouble
+            return True
+        return self.stop.asked
+
+    def note_lost(self, ray_id: str, reason: str, recycled: bool = False) -> None:
+        """Note that Ray has lost a trial's worker; :meth:`finish` decides what becomes of it.
+
+        Args:
+            ray_id: Ray's name of the trial.
+            reason: Why, as far as Ray knows.
+            recycled: Whether the worker gave way to a fresh one: no failure of the trial.
+        """
+        live = self._live.get(ray_id)
+        if live is None:
+            return
+        live.recycled = recycled
+        if reason.startswith(OUT_OF_MEMORY):
+            live.reason = reason
+        else:
+            live.lost = live.lost or reason
+
+    def finish(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+        """Tell the study how a trial ended, or hand it out again; one merely stopped stays RUNNING.
+
+        A trial that lost its worker goes on elsewhere from its last epoch, ``max_failures`` times
+        in a row without a finished epoch; then it is FAIL.
+        """
+        live = self._live.get(ray_id)
+        if live is None:
+            return
+        result = result or {}
+        if result.get("done") and not live.pruned and not error:
+            self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
+        # What follows an end is a proposal, which waits for the disk; nothing follows the last.
+        self._try(lambda: self._end(live, result, error), durable=len(self._live) == 1)
+        del self._live[ray_id]
+        if self._placer is not None:
+            self._placer.free(ray_id)
+
+    def _end(self, live: LiveTrial, result: Mapping[str, Any], error: bool) -> None:
+        live.reason = live.reason or result.get("failed")
+        if error and not live.reason:
+            live.lost = live.lost or "its worker ended"
+        if live.recycled or self._goes_on(live) or self._grows(live):
+            self._adoptable.append(live.trial._trial_id)
+            return
+        state = self._final_state(live, result)
+        if state is None:
+            return
+        if not live.epochs:
+            self._recall(live)
+        _note(live.trial, _known_of(live))
+        if live.reason and live.reason.startswith(OUT_OF_MEMORY):
+            live.trial.set_constraint("memory", 1.0)
+        self._tell(live.trial, live.best_value, state)
+        self._barren += state is TrialState.FAIL and not live.epochs
+        enough = max(HOPELESS_FAILURES, self._capacity())
+        self.hopeless = not self._fertile and self._barren >= enough
+
+    def _recall(self, live: LiveTrial) -> None:
+        """Take what a trial's earlier workers have left, where its last one told nothing."""
+        path = trial_folder(self.config.directory, live.trial.number) / "metrics.jsonl"
+        known = read_epochs(path.read_bytes()) if path.exists() else Epochs()
+        if known.last is not None:
+            live.epochs = known.last["epoch"]
+        if known.best is not None and math.isfinite(known.best["objective"]):
+            live.best_value, live.best_epoch = known.best["objective"], known.best["epoch"]
+
+    def _goes_on(self, live: LiveTrial) -> bool:
+        """Count a lost worker in the study; return whether the trial may have another one."""
+        if live.lost is None:
+            return False
+        steps = self.study._storage.get_trial(live.trial._trial_id).intermediate_values
+        epoch = max([live.epochs, *steps])
+        if live.failures is None:
+            before = live.trial.user_attrs.get(FAILURES, [])
+            live.failures = [*before, {"epoch": epoch, "reason": live.lost}]
+        live.trial.set_user_attr(FAILURES, live.failures)
+        self._mirror(live.trial)
+        in_a_row = sum(1 for failure in live.failures if failure["epoch"] == epoch)
+        most = self.config.resources.max_failures
+        if in_a_row > most:
+            live.reason = f"{live.lost}; failure {in_a_row} in a row after epoch {epoch}"
+            return False
+        self.observer.warn(
+            f"trial {live.trial.number}: {live.lost}; it goes on after epoch {epoch} "
+            f"(failure {in_a_row}, {most} are allowed in a row)"
+        )
+        return True
+
+    def _grows(self, live: LiveTrial) -> bool:
+        """Let a trial that ran out of memory try once more with a larger share, if it may help."""
+        if not (live.reason or "").startswith(OUT_OF_MEMORY):
+            return False
+        can_grow = self._placer is not None and self._placer.can_grow(live.config)
+        if SHARE in live.trial.user_attrs or not can_grow:
+            return False
+        live.trial.set_user_attr(SHARE, LARGER_SHARE)
+        self.observer.warn(
+            f"trial {live.trial.number}: {live.reason}; once more with a larger share"
+        )
+        return True
+
+    def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
+        values: dict[str, float] = {}
+        if state is TrialState.COMPLETE and best_value is not None:
+            search, cost = self.config.search, trial.user_attrs.get(COST) or {}
+            values = values_of(search.objective, best_value, search.minimize, cost)
+            _note(trial, {VALUES: values if search.minimize else None})
+        frozen = self.study._storage.get_trial(trial._trial_id)
+        if not frozen.state.is_finished():  # it is, where its telling was only half acknowledged
+            frozen = self.study.tell(trial, list(values.values()) or None, state=state)
+        mirror_trial(self.config.directory, frozen)
+        self.proposer.ended(frozen)
+        self.observer.trial_ended(frozen)
+
+    def _settle(self, frozen: FrozenTrial) -> bool:
+        """Tell the end of a trial that its driver had decided and was killed before telling."""
+        if REASON in frozen.user_attrs:
+            state = TrialState.FAIL
+        elif STOPPED in frozen.user_attrs or LIMIT in frozen.user_attrs:
+            state = TrialState.PRUNED
+        else:
+            return False
+        self._tell(Trial(self.study, frozen._trial_id), None, state)
+        return True
+
+    def _final_state(self, live: LiveTrial, result: Mapping[str, Any]) -> TrialState | None:
+        if live.reason:
+            return TrialState.FAIL
+        if live.pruned or live.broken:
+            return TrialState.PRUNED
+        if not result.get("done"):
+            return None
+        if live.best_value is None or not math.isfinite(live.best_value):
+            how = "undefined" if live.best_value is None else str(live.best_value)
+            live.reason = f"{self.config.search.objective} was {how} in every epoch"
+            live.best_value = None
+            return TrialState.FAIL
+        return TrialState.COMPLETE
+
+    def _mirror(self, trial: Trial) -> None:
+        mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
+
+    def _try(self, action: Callable[[], T], durable: bool = False, urgent: bool = True) -> T | None:
+        """Do what writes to the storage, patiently; None where that ends the run."""
+        if self.trouble or self.stop.superseded:
+            return None
+
+        def checked() -> T:
+            check_present(self.config.directory)
+            with together(self.study, durable):
+                return action()
+
+        try:
+            result = self._patient(checked)
+            keep = self._keep
+            if keep is not None:
+                self._patient(lambda: keep(urgent))
+            return result
+        except StorageTroubleError as error:
+            self.trouble = str(error)
+            self.stop.ask(self.trouble)
+            return None
+
+    def _mend(self) -> None:
+        """Bring the storage to order after it refused to be written, before trying again."""
+        check_present(self.config.directory)
+        if self.config.study.storage is None:
+            free_journal(self.config.directory)
+            mend_journal(self.config.directory / "optuna.journal")
+        self._adopt_orphans()
+
+    def _adopt_orphans(self) -> None:
+        """Take up the RUNNING trials that nobody holds; tell those whose end was decided."""
+        held = {live.trial._trial_id for live in self._live.values()} | set(self._adoptable)
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            # Duplicates wait for their originals, without a worker.
+            if frozen._trial_id in held or frozen.user_attrs.get(DUPLICATE_OF) is not None:
+                continue
+            if not self._settle(frozen):
+                self._adoptable.append(frozen._trial_id)
+        self._started = len(started_trials(self.study))
+
+
+def _known_of(live: LiveTrial) -> dict[str, Any]:
+    """Return what is known of a trial, as the study's attributes; None where it is not."""
+    return {
+        EPOCHS: live.epochs or None,
+        BEST_VALUE: live.best_value,
+        BEST_EPOCH: live.best_epoch,
+        REASON: live.reason,
+    }
+
+
+def _note(trial: Trial, attributes: Mapping[str, Any]) -> None:
+    """Write a trial's attributes to the study, before its end is told."""
+    known = trial.user_attrs
+    for key, value in attributes.items():
+        if value is not None and known.get(key) != value:
+            trial.set_user_attr(key, value)

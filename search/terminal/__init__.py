@@ -1,0 +1,1 @@
+"""What a person sees in the terminal: live tables and plain lines."""

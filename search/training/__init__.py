@@ -1,0 +1,1 @@
+"""One training, from a trial of a search to production."""

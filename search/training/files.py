@@ -1,0 +1,186 @@
+"""What a training writes beside its model, an epoch after the other: tables, pages, TensorBoard.
+
+All of it derives from the epochs in the checkpoint. So a training that goes on brings it back to
+them, and whatever was killed in between cannot make them differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from results.analysis.scores import iou
+from search.run.logs import TENSORBOARD, scalars
+from search.study.opening import write_text
+from search.training.epoch_pictures import EpochPictures, Predict
+
+PAGE_SECONDS = 30.0  # from one writing of the pages to the next; they are some megabytes
+
+Record = Mapping[str, Any]
+
+
+class TrainingFiles:
+    """Writes them into a training's folder.
+
+    Args:
+        out_dir: The folder.
+        classes: Names of the classes, background first.
+        predict: uint8 [B, H, W, C] to probabilities [B, H, W, classes], by the weights as they are.
+        pictures: Those of the epochs; None: none.
+        tensorboard: Whether event files are written.
+        writes: Whether this process writes; of several that train together only one does.
+    """
+
+    def __init__(
+        self,
+        out_dir: Path,
+        classes: Sequence[str],
+        predict: Predict,
+        pictures: EpochPictures | None,
+        *,
+        tensorboard: bool = True,
+        writes: bool = True,
+    ) -> None:
+        self._out_dir = out_dir
+        self._classes = tuple(classes)
+        self._predict = predict
+        self._pictures = pictures
+        self._events = EventFile(out_dir / TENSORBOARD) if tensorboard and writes else None
+        self._writes = writes
+        self._pages_written = time.monotonic()
+
+    def begin(self, records: Sequence[Record]) -> None:
+        """Bring all files back to the epochs in the checkpoint."""
+        if self._pictures is not None:
+            self._pictures.begin(len(records), self._predict)
+        if self._events is not None:
+            self._events.begin(records)
+        if self._writes and records:
+            self._write_tables(records)
+
+    def epoch_ended(self, records: Sequence[Record]) -> None:
+        """Write what the last of the epochs adds."""
+        if self._writes:
+            self._write_tables(records)
+        if self._pictures is not None:
+            self._pictures.epoch_ended(records[-1]["epoch"], self._predict)
+        if self._events is not None:
+            self._events.write(records[-1])
+        if self._writes and time.monotonic() - self._pages_written >= PAGE_SECONDS:
+            self.write_pages()
+
+    def write_pages(self) -> list[Path]:
+        """Write the pages of the curves and of the pictures; return their files."""
+        if not self._writes:
+            return []
+        from results.pages.flip import write_flip_page
+        from results.pages.training import write_training_page
+
+        pages = [write_training_page(self._out_dir)]
+        if self._pictures is not None:
+            pages.append(write_flip_page(self._out_dir))
+        self._pages_written = time.monotonic()
+        return pages
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._events is not None:
+            self._events.close()
+
+    def _write_tables(self, records: Sequence[Record]) -> None:
+        tables = {
+            "metrics.csv": metrics_csv(records, self._classes),
+            "train_losses.csv": losses_csv(records),
+            "train_metrics.csv": pooled_dice_csv(records),
+        }
+        for name, text in tables.items():
+            write_text(self._out_dir / name, text, durable=False)
+
+
+def metrics_csv(records: Sequence[Record], classes: Sequence[str]) -> str:
+    """A row an epoch: losses, learning rate, Dice and IoU of each class, seconds, images/s.
+
+    Args:
+        records: The epochs, as metrics.jsonl has them.
+        classes: Names of the classes, background first.
+
+    Returns:
+        CSV with a head; what is undefined or not measured is empty.
+    """
+    numbers = ("epoch", "train_loss", "validation_loss", "learning_rate", "objective")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    head = [*numbers, "mean_foreground_dice"]
+    head += [f"{score}_{name}" for score in ("dice", "iou") for name in classes]
+    writer.writerow([*head, "seconds", "images_per_second"])
+    for record in records:
+        counts = record.get("counts") or {}
+        overlaps = iou([counts[name] for name in classes]) if counts else [math.nan] * len(classes)
+        row = [record[name] for name in (*numbers, "mean_foreground_dice")]
+        row += [record["dice"].get(name) for name in classes]
+        row += [None if math.isnan(value) else round(float(value), 6) for value in overlaps]
+        writer.writerow([*row, record["seconds"]["total"], record["images_per_second"]])
+    return file.getvalue()
+
+
+def losses_csv(records: Sequence[Record]) -> str:
+    """The losses as the reference's trainer writes them: epochs from 0, four digits."""
+    rows = [_reference_row(r["epoch"], r["train_loss"], r["validation_loss"]) for r in records]
+    return "".join(["epoch, loss, val_loss\n", *rows])
+
+
+def pooled_dice_csv(records: Sequence[Record]) -> str:
+    """The reference's metric, Dice over all classes pooled, as its trainer writes it.
+
+    It is measured in validation alone: of training it is nan.
+    """
+    rows = [_reference_row(r["epoch"], None, r.get("pooled_dice")) for r in records]
+    return "".join(["epoch,dice_coef_multiclass,val_dice_coef_multiclass,\n", *rows])
+
+
+def _reference_row(epoch: int, training: float | None, validation: float | None) -> str:
+    texts = ["nan" if value is None else f"{value:.4f}" for value in (training, validation)]
+    return f"{epoch - 1}, {texts[0]}, {texts[1]}\n"
+
+
+class EventFile:
+    """TensorBoard's file of one training; begun anew by each process that goes on with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def begin(self, records: Sequence[Record]) -> None:
+        """Put a file of these epochs in the place of those that are there."""
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self._folder.mkdir(exist_ok=True)
+        for earlier in self._folder.glob("events.*"):
+            earlier.unlink()
+        # Not its SummaryWriter: that one writes from a thread, which a flush does not wait for.
+        self._writer = EventsWriter(str(self._folder / "events"))
+        for record in records:
+            self.write(record)
+
+    def write(self, record: Record) -> None:
+        """Append an epoch's numbers."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        ended = datetime.fromisoformat(record["time"]).timestamp()
+        for name, value in scalars(record).items():
+            summary = scalar(name, value)
+            self._writer.write_event(Event(wall_time=ended, step=record["epoch"], summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

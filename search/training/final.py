@@ -1,0 +1,52 @@
+"""How many epochs a last training on all but the test images takes: as many as were found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from search.config.schema import ConfigError, StudyConfig
+from search.run.logs import records_of
+from search.training.folder import RECORD
+
+
+def final_epochs(config: StudyConfig, asked: int | None = None, earlier: Path | None = None) -> int:
+    """Find out how many epochs to train without validation.
+
+    Args:
+        config: Of constants; an export's tells the best epoch in its provenance.
+        asked: The number, where it is given.
+        earlier: Folder of a training that was validated, whose best epoch is taken.
+
+    Raises:
+        ConfigError: where nothing tells the number.
+    """
+    if asked is not None:
+        return asked
+    if earlier is not None:
+        return _best_epoch(earlier)
+    found = (config.provenance or {}).get("best_epoch")
+    if isinstance(found, int) and found > 0:
+        return found
+    raise ConfigError(
+        "--final",
+        [
+            "expected the number of epochs: --epochs N, --epochs-from OUT_DIR of an earlier "
+            "training, or a config with provenance.best_epoch, as export writes it; received none"
+        ],
+    )
+
+
+def _best_epoch(folder: Path) -> int:
+    """The epoch of the highest objective in a training's metrics.jsonl, the earliest of equals."""
+    if not (folder / RECORD).is_file():
+        raise ConfigError(str(folder), [f"expected the folder of a training, found no {RECORD}"])
+    scored: list[dict[str, Any]] = []
+    for record in records_of(folder):
+        if record.get("objective") is not None:
+            scored.append(record)
+    if not scored:
+        raise ConfigError(
+            str(folder), ["expected a training that was validated, received no epoch with scores"]
+        )
+    return int(max(scored, key=lambda record: float(record["objective"]))["epoch"])

@@ -1,0 +1,468 @@
+"""One training, epoch by epoch: what a trial runs in its worker and ``train`` runs by itself.
+
+Per epoch: train, evaluate the whole validation split, save the model if it is the best, checkpoint,
+append a line to metrics.jsonl. The checkpoint decides what has happened: the model takes its place
+only after it, and the lines are brought back to it. So whatever moment the process dies at, running
+again loses at most the epoch in flight, and the files agree. An epoch that cannot be written, since
+the disk is full, stays in memory: the next step writes it instead of training on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from data_pipeline.stores.store import Store
+from data_pipeline.streams.feed import Feed, Reading
+from data_pipeline.streams.pipeline import eval_dataset, train_dataset
+from data_pipeline.streams.sharing import SharedStream, shared_dataset
+from model.cost import estimate_cost
+from model.distribution import scope_of, worker_of
+from model.flexunet import build_flexunet
+from model.inference import Predictor
+from model.latency import measure_latency
+from model.training import CheckpointError, Evaluation, Trainer, TrainResult
+from results.analysis import scores
+from search.config.objectives import objective_value
+from search.config.schema import TrialConfig
+from search.process.hardware import worker_facts
+from search.process.memory import MemoryMeter
+from search.study.opening import write_text
+
+_Record = TypeVar("_Record", bound=Mapping[str, Any])
+
+LAST = "last.npz"
+PREVIOUS = "previous.npz"
+OWNER = "owner"
+
+
+class SupersededError(RuntimeError):
+    """A trial that another process has taken on: this one must not write any more."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The pipeline that a trial reads together with others.
+
+    Attributes:
+        stream: Where to read.
+        trainer: Who reads; of one name, no sample is given twice.
+        most_requests: Chunks on their way at once.
+        patience: Seconds without a batch after which the trial goes on with one of its own.
+    """
+
+    stream: SharedStream
+    trainer: str
+    most_requests: int
+    patience: float
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Shared | None:
+        """Return it from plain values, as a worker gets them; None from None."""
+        if values is None:
+            return None
+        stream = values["stream"]
+        shape = tuple(stream["image_shape"])
+        return cls(**{**values, "stream": SharedStream(**{**stream, "image_shape": shape})})
+
+    def reader(self, batch_size: int) -> Callable[[], Any]:
+        """Return what builds the batches.
+
+        It holds nothing of the trial: where TensorFlow hangs, so does the thread that reads.
+        """
+        return partial(
+            shared_dataset,
+            self.stream,
+            self.trainer,
+            batch_size,
+            most_requests=self.most_requests,
+        )
+
+
+class TrialRun:
+    """The training of one config in one folder; continues from the folder's last checkpoint.
+
+    Args:
+        config: The constants.
+        store: The prepared data.
+        folder: For metrics.jsonl, last.npz, previous.npz and best.keras; made where it is missing.
+        threads: CPU threads of the input pipeline.
+        owner: Who trains here. The folder is claimed under this name, and whoever claimed it
+            before, such as a worker cut off from its driver, can write no more. None: no claim.
+        shared: The pipeline that is shared with other trials. None: one of its own, seeded.
+        validate: Whether each epoch is validated. If not, ``best`` is the last epoch, early
+            stopping is off, and ``reduce_on_plateau`` goes by the training loss.
+        strategy: What shares each batch among devices or workers. None: a single device.
+        writes: Whether this process writes the folder: of several workers one does, the others go
+            along with it.
+
+    Attributes:
+        notes: What of the folder could not be used, and where training goes on, in words.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        store: Store,
+        folder: Path,
+        threads: int = 1,
+        owner: str | None = None,
+        shared: Shared | None = None,
+        validate: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
+        writes: bool = True,
+    ) -> None:
+        self._memory = MemoryMeter()
+        self._worker = worker_facts()
+        self._writes = writes
+        self._shard = worker_of(strategy)
+        self.config = config
+        self.folder = folder
+        self.notes: list[str] = []
+        self._validate = validate
+        self.records: list[dict[str, Any]] = []
+        self._owner = owner
+        self._unwritten: dict[str, Any] | None = None
+        self._store = store
+        self._threads = threads
+        self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
+        images = store.splits["train"].count
+        self._steps = config.train.steps_per_epoch or math.ceil(images / config.train.batch_size)
+        with scope_of(strategy):
+            self._model = build_flexunet(
+                config.model,
+                store.image_shape,
+                len(store.classes),
+                seed=config.seed,
+                precision=config.train.precision,
+            )
+        self._trainer = Trainer(
+            self._model,
+            config.train,
+            class_pixels=store.class_pixels("train").tolist(),
+            steps_per_epoch=self._steps,
+            strategy=strategy,
+        )
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            write_text(folder / OWNER, owner)
+        self._restore()
+        self._shared = shared
+        self._feed: Feed | None = None
+        # Twice the training batch: without gradients it needs less memory than a training step.
+        self._validation = (
+            eval_dataset(store, "valid", 2 * config.train.batch_size, threads=threads)
+            if validate
+            else None
+        )
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The record of the epoch with the highest objective; the earliest of equals."""
+        return self._best_of(self.records)
+
+    def _best_of(self, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        if self._validate:
+            return best_of(records)
+        return records[-1] if records else None
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """What the model costs; milliseconds an image measured once, where the study needs it."""
+        costs: dict[str, float] = {
+            "parameters": self.cost.parameters,
+            "flops": self.cost.flops,
+            "activation_bytes": self.cost.activation_bytes,
+        }
+        if self.config.measure_latency:
+            costs["latency_ms"] = measure_latency(self._model, self._store.image_shape)
+        return costs
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained, or early stopping has had its patience."""
+        epoch, train = len(self.records), self.config.train
+        patience = train.early_stopping_patience
+        if epoch >= train.epochs or patience is None or not self._validate:
+            return epoch >= train.epochs
+        return epoch - watched_epoch(self.records, self.config) >= patience
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict with the weights as they are.
+
+        Args:
+            images: uint8 [B, H, W, C], of the store.
+
+        Returns:
+            float32 [B, H, W, classes].
+        """
+        return self._predictor.predict(images)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._model)
+
+    def step(self) -> dict[str, Any]:
+        """Train and evaluate one epoch and write it; or write the one that could not be.
+
+        Returns:
+            The epoch's record, as it stands in metrics.jsonl.
+
+        Raises:
+            model.training.NonFiniteLoss: where the loss is no longer a number.
+            OSError: where the epoch cannot be written; the next call tries again.
+            SupersededError: where another process has claimed the folder.
+        """
+        again = self._unwritten is not None
+        record = self._unwritten or self._train()
+        self._unwritten = record
+        self._write(record, again)
+        self._unwritten = None
+        return record
+
+    def _train(self) -> dict[str, Any]:
+        started = time.perf_counter()
+        feed = self._training_feed()
+        trained = self._trainer.train_epoch(feed)
+        reading = feed.account()
+        evaluation = None
+        if self._validation is not None:
+            evaluation = self._trainer.evaluate(self._validation)
+        self._trainer.end_epoch(evaluation.loss if evaluation else trained.loss)
+        record = self._record(trained, evaluation, reading)
+        record["seconds"]["total"] = round(time.perf_counter() - started, 3)
+        return record
+
+    def _write(self, record: dict[str, Any], again: bool) -> None:
+        if not self._writes:
+            self.records = [*self.records, record]
+            return
+        self.check_owner()
+        if self.records[-1:] != [record]:
+            records = [*self.records, record]
+            if self._best_of(records) is record:
+                self._model.save(self._candidate(record["epoch"]))
+            self._keep_previous()
+            self._trainer.save(self.folder / LAST, {"records": records})
+            self.records = records
+        self._publish_best()
+        if again:  # the line may be there in part
+            write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+            return
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+    def check_owner(self) -> None:
+        """Raise SupersededError where another process has claimed the folder."""
+        if self._owner is None:
+            return
+        owner = (self.folder / OWNER).read_text(encoding="utf-8")
+        if owner != self._owner:
+            raise SupersededError(
+                f"expected {self.folder} to be ours, {self._owner}; it is {owner}'s"
+            )
+
+    def _keep_previous(self) -> None:
+        """Keep the last checkpoint beside the next one: should that turn out broken, it serves."""
+        last, previous = self.folder / LAST, self.folder / PREVIOUS
+        if not last.exists():
+            return
+        temporary = self.folder / f".{PREVIOUS}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(last, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(last, temporary)
+        os.replace(temporary, previous)
+
+    def _training_feed(self) -> Feed:
+        if self._feed is None:
+            shared = self._shared
+            self._feed = (
+                Feed(self._own_batches)
+                if shared is None
+                else Feed(
+                    self._own_batches, shared.reader(self.config.train.batch_size), shared.patience
+                )
+            )
+        return self._feed
+
+    def _own_batches(self) -> Any:
+        """Batches that are this trial's alone; a resumed trial goes on with the next ones."""
+        batch_size = self.config.train.batch_size
+        return train_dataset(
+            self._store,
+            self.config.augment,
+            batch_size,
+            seed=self.config.seed,
+            start=len(self.records) * self._steps * batch_size,
+            threads=self._threads,
+            shard=self._shard,
+        )
+
+    def close(self) -> None:
+        """Let go of the training data's streams; nothing can be trained after it."""
+        if self._feed is not None:
+            self._feed.close()
+
+    def _record(
+        self, trained: TrainResult, evaluation: Evaluation | None, reading: Reading
+    ) -> dict[str, Any]:
+        return {
+            "epoch": len(self.records) + 1,
+            "train_loss": _number(trained.loss),
+            "validation_loss": None,
+            "learning_rate": _number(trained.learning_rate),
+            "objective": None,
+            "pruning_value": None,
+            "mean_foreground_dice": None,
+            "dice": {},
+            **({} if evaluation is None else self._scores(evaluation)),
+            "seconds": {
+                "train": round(trained.seconds, 3),
+                "validate": 0.0 if evaluation is None else round(evaluation.seconds, 3),
+                # Of those of training: waiting for images.
+                "input": round(reading.seconds, 3),
+            },
+            # Origins as strings: JSON has no other keys.
+            "input": asdict(reading)
+            | {"streams": {str(origin): made for origin, made in reading.streams.items()}},
+            "images_per_second": round(trained.images / trained.seconds, 1),
+            # Compares nodes; that models of other shapes reach others, results/records/pace.py
+            # allows for.
+            "gflops_per_second": round(
+                self.cost.training_flops * trained.images / trained.seconds / 1e9, 6
+            ),
+            "memory": self._memory_held(),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "worker": self._worker,
+        }
+
+    def _memory_held(self) -> dict[str, int | None]:
+        """Return the bytes that the process held before the model was built, and at most since.
+
+        The peak is None where it is not known, or where the model is in a GPU's memory.
+        """
+        on_gpu = bool(tf.config.get_visible_devices("GPU"))
+        return {"before": self._memory.before, "peak": None if on_gpu else self._memory.peak()}
+
+    def _scores(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Return what a record says of the validation."""
+        classes = self._store.classes
+        statistics = evaluation.statistics
+        dice = scores.dice(statistics.counts)
+        soft = scores.soft_dice(statistics.soft)
+        objective = _number(
+            objective_value(self.config.objective, dice, classes, self.config.class_weights)
+        )
+        pruning_values = {
+            "objective": objective,
+            "soft_foreground_dice": _number(scores.mean_foreground(soft)),
+            "negative_validation_loss": _number(-evaluation.loss),
+        }
+        return {
+            "validation_loss": _number(evaluation.loss),
+            "objective": objective,
+            "pruning_value": pruning_values[self.config.pruning_metric],
+            "mean_foreground_dice": _number(scores.mean_foreground(dice)),
+            "dice": dict(zip(classes, map(_number, dice), strict=True)),
+            "soft_dice": dict(zip(classes, map(_number, soft), strict=True)),
+            "counts": dict(zip(classes, statistics.counts.tolist(), strict=True)),
+            "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
+        }
+
+    def _candidate(self, epoch: int) -> Path:
+        """Where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""
+        return self.folder / f".best.{epoch}.keras"
+
+    def _publish_best(self) -> None:
+        """Let the best epoch's model take its place, if it is not there; remove other ones."""
+        best = self.best
+        if best is not None and self._candidate(best["epoch"]).exists():
+            os.replace(self._candidate(best["epoch"]), self.folder / "best.keras")
+        for left in self.folder.glob(".best.*.keras"):
+            left.unlink()
+
+    def _restore(self) -> None:
+        """Continue after the last whole checkpoint; the other files are brought back to it."""
+        if not self._writes:
+            self._follow()
+            return
+        for unfinished in self.folder.glob(f".{LAST}.*"):
+            unfinished.unlink()
+        for name in (LAST, PREVIOUS):
+            checkpoint = self.folder / name
+            if checkpoint.exists() and self._restore_from(checkpoint):
+                break
+        if self.notes or (self.records and not self.done):
+            after = f"after epoch {len(self.records)}" if self.records else "from the start"
+            self.notes.append(f"{self.folder}: training goes on {after}")
+        self._publish_best()
+        write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+
+    def _follow(self) -> None:
+        """Restore what the worker that writes restores, whether or not it has put it right."""
+        for name in (LAST, PREVIOUS):
+            try:
+                self.records = self._trainer.restore(self.folder / name)["records"]
+            except CheckpointError:  # broken, or set aside by now
+                continue
+            return
+
+    def _restore_from(self, checkpoint: Path) -> bool:
+        try:
+            self.records = self._trainer.restore(checkpoint)["records"]
+        except CheckpointError as error:
+            if isinstance(error.__cause__, OSError):  # out of reach, which is not broken
+                raise error.__cause__ from error
+            # An older one loses epochs, going on with broken weights would lose the truth.
+            broken = checkpoint.with_suffix(".broken.npz")
+            os.replace(checkpoint, broken)
+            note = f"{error}; kept as {broken.name}"
+            self.notes.append(note)
+            with open(self.folder / "checkpoint_error.txt", "a", encoding="utf-8") as file:
+                file.write(f"{note}\n")
+            return False
+        return True
+
+
+def best_of(records: Sequence[_Record]) -> _Record | None:
+    """Return the record with the highest objective, the earliest of equals; None without one."""
+    scored = [record for record in records if record["objective"] is not None]
+    return max(scored, key=lambda record: record["objective"], default=None)
+
+
+def watched_epoch(records: Sequence[Mapping[str, Any]], config: TrialConfig) -> int:
+    """Return the epoch since which early stopping waits: its metric's best, the earliest of equals.
+
+    0 where none has a defined value.
+    """
+    if config.train.early_stopping_metric == "objective":
+        best = best_of(records)
+    else:
+        defined = [record for record in records if record["validation_loss"] is not None]
+        best = min(defined, key=lambda record: record["validation_loss"], default=None)
+    return 0 if best is None else int(best["epoch"])
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _number(value: float) -> float | None:
+    """Return a float that JSON can hold: undefined becomes null."""
+    return float(value) if math.isfinite(value) else None

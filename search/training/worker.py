@@ -1,0 +1,195 @@
+"""One of the processes that train one config together: an actor of Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.problems import DataError
+from data_pipeline.stores.merge_splits import join_store
+from data_pipeline.stores.store import Store
+from search.cluster.connection import RunError
+from search.cluster.inspector import Inspector
+from search.config.schema import ConfigError, TrialConfig
+from search.data.store_transfer import StoreTransferError, store_here
+from search.process.stderr_redirect import stderr_to
+from search.run.worker import set_up_process, threads_of
+from search.training.loop import run_training
+from search.training.train import Training, TrainOptions
+
+NEWS_SECONDS = 2.0
+_LAST = "last.npz"
+
+News = tuple[str, Any]
+EPOCH, NOTE = "epoch", "note"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned training, as it travels: the data by their place.
+
+    Attributes:
+        config: The constants.
+        store: Where the driver sees the prepared data.
+        out_dir: The training's folder, absolute.
+        options: As :class:`search.training.train.Training` has them.
+    """
+
+    config: TrialConfig
+    store: Path
+    out_dir: Path
+    options: TrainOptions
+
+    @classmethod
+    def of(cls, training: Training) -> Job:
+        """Pack a training."""
+        out_dir = training.out_dir.absolute()
+        store = training.store.path.absolute()
+        return cls(training.config, store, out_dir, training.options)
+
+    def open(self) -> Training:
+        """Unpack it where it is trained; the data are copied there where it has none."""
+        store = Store.open(store_here(self.store))
+        if self.options.final:
+            store = join_store(store)
+        return Training(self.config, store, self.out_dir, self.options)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker's training came to.
+
+    Attributes:
+        best: The record of the model's epoch; None where it failed.
+        failed: Why it failed.
+        lost: Whether another worker was out of reach: for a reason of its own.
+        exit_code: What the command is to end with.
+    """
+
+    best: Mapping[str, Any] | None
+    failed: str = ""
+    lost: bool = False
+    exit_code: int = 2
+
+
+class TrainingWorker:
+    """Trains its part of every batch, in lockstep with the others.
+
+    Its calls run beside each other, so that it can tell of its epochs while it trains.
+
+    Args:
+        resources: ``cpus_per_trial`` and ``gpus_per_trial`` of the process.
+    """
+
+    def __init__(self, resources: Mapping[str, Any]) -> None:
+        self._threads = threads_of(resources)
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._listener: socket.socket | None = None
+        set_up_process(resources)
+
+    def address(self, host: str) -> str:
+        """Return host with a port that is kept free until the training begins."""
+        self._listener = socket.socket()
+        self._listener.bind(("", 0))
+        return f"{host}:{self._listener.getsockname()[1]}"
+
+    def look(self, folder: str, token: str) -> tuple[str | None, str | None]:
+        """Say whether the driver's folder is seen here.
+
+        Returns:
+            What hinders it, or None; and the sha256 of its checkpoint, None without one.
+        """
+        problem = Inspector().read(folder, [token]).get(token)
+        return problem, checkpoint_digest(Path(folder))
+
+    def news(self, wait: float = NEWS_SECONDS) -> list[News]:
+        """Return what has happened since the last call, after waiting so long for the first."""
+        found: list[News] = []
+        try:
+            found.append(self._news.get(timeout=wait))
+            while True:
+                found.append(self._news.get_nowait())
+        except queue.Empty:
+            return found
+
+    def train(self, job: Job, addresses: tuple[str, ...], rank: int) -> Outcome:
+        """Train to the end; the first worker writes the folder, the others follow it.
+
+        Args:
+            job: What is trained.
+            addresses: HOST:PORT of all workers, in the order of their ranks.
+            rank: Which of them this is.
+        """
+        name = "train.log" if rank == 0 else f"train.worker-{rank}.log"
+        with stderr_to(job.out_dir / name):
+            try:
+                return Outcome(self._train(job, addresses, rank))
+            except Exception as error:
+                sys.stderr.write(traceback.format_exc())
+                outcome = outcome_of(error)
+                if outcome is None:
+                    raise
+                return outcome
+
+    def _train(self, job: Job, addresses: tuple[str, ...], rank: int) -> Mapping[str, Any]:
+        from model.distribution import WorkerSpec, make_strategy
+
+        training = job.open()
+        if self._listener is not None:
+            self._listener.close()
+        first = rank == 0
+        return run_training(
+            training,
+            threads=self._threads,
+            on_epoch=self._epoch_ended if first else lambda record: None,
+            note=self._note if first else lambda message: None,
+            strategy=make_strategy(workers=WorkerSpec(addresses, rank)),
+            writes=first,
+        )
+
+    def _epoch_ended(self, record: Mapping[str, Any]) -> None:
+        self._news.put((EPOCH, dict(record)))
+
+    def _note(self, message: str) -> None:
+        self._news.put((NOTE, message))
+
+
+def checkpoint_digest(folder: Path) -> str | None:
+    """Return the sha256 of a training's last checkpoint, hexadecimal; None without one."""
+    try:
+        with open(folder / _LAST, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def outcome_of(error: Exception) -> Outcome | None:
+    """Return how a training ends by an error; None for a defect, whose traceback is wanted."""
+    import tensorflow as tf
+
+    from model.training import NonFiniteLoss
+
+    out_of_reach = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+    )
+    where = f"worker on {os.uname().nodename}"
+    if isinstance(error, out_of_reach):
+        first = next(iter(str(error).strip().splitlines()), "")
+        return Outcome(None, f"{where}: {type(error).__name__}: {first}", lost=True, exit_code=75)
+    if isinstance(error, ConfigError | DataError | NonFiniteLoss | OSError | RunError):
+        return Outcome(None, str(error), exit_code=getattr(error, "exit_code", 2))
+    if isinstance(error, StoreTransferError):
+        return Outcome(None, f"{where}: {error}")
+    return None

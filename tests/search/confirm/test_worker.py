@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.config.schema import StudyConfig
+from search.confirm.worker import BEGUN, SCORING, Ended, Job, train_and_score
+from search.data.store_transfer import StoreTransferError
+from search.training.trial_run import SupersededError
+
+PARAMS = {
+    "model.num_layers": 3,
+    "model.base_filters": 8,
+    "model.base_kernel": 3,
+    "model.dropout_rate": 0.0,
+    "train.learning_rate": 0.01,
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "study.yaml").write_text("format: 1\n")
+    folder = tmp_path / "confirm" / "runs" / "trial-00001-seed-0"
+    folder.mkdir(parents=True)
+    return Job(
+        name=folder.name,
+        trial=1,
+        seed=0,
+        fold=None,
+        config={},
+        store=str(tmp_path / "store"),
+        split="test",
+        study=str(tmp_path),
+        folder=str(folder),
+        owner="me",
+        resources={},
+    )
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def work(*_: Any) -> Ended:
+        raise error
+
+    monkeypatch.setattr("search.confirm.worker._work", work)
+
+
+def test_a_training_says_where_it_is_and_who_trains(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.confirm.worker._work", lambda *_: Ended())
+    assert train_and_score(job) == Ended()
+    begun = json.loads(Path(job.folder, BEGUN).read_text())
+    assert begun["owner"] == "me"
+    assert begun["pid"]
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (lambda: ValueError("a bad\nvalue"), Ended(failed="ValueError: a bad")),
+        (lambda: MemoryError("all of it"), Ended(failed="out of memory: all of it")),
+        (lambda: StoreTransferError("no room"), Ended(lost="no room")),
+        (lambda: SupersededError("another's"), Ended(lost="another's")),
+        (
+            lambda: OSError(errno.ENOSPC, "No space left on device"),
+            Ended(trouble="the storage is full (No space left on device)"),
+        ),
+    ],
+)
+def test_what_is_raised_becomes_a_failure_a_loss_or_trouble(
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], Exception],
+    ended: Ended,
+) -> None:
+    ends(monkeypatch, error())
+    assert train_and_score(job) == ended
+    told = Path(job.folder, "error.txt")
+    assert told.exists() == (ended.failed is not None)
+
+
+def test_what_fails_while_it_is_scored_is_told_from_training(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = SimpleNamespace(done=True, best={"epoch": 1}, close=lambda: None)
+    monkeypatch.setattr("search.training.trial_run.TrialRun", lambda *_, **__: run)
+    monkeypatch.setattr("data_pipeline.stores.store.Store.open", lambda path: None)
+    for name in ("set_up_process", "store_here", "threads_of"):
+        monkeypatch.setattr(f"search.confirm.worker.{name}", lambda _: None)
+    config = StudyConfig().at(PARAMS, 0).model_dump(mode="json")
+    beats: list[bool] = []
+
+    def score_model(*_: Any, beat: Callable[[], None], **__: Any) -> None:
+        Path(job.folder, SCORING).unlink()
+        beat()
+        beats.append(Path(job.folder, SCORING).exists())
+        raise ValueError("the source is gone")
+
+    monkeypatch.setattr("search.scoring.model.score_model", score_model)
+    ended = train_and_score(replace(job, config=config, resources={"storage_patience_minutes": 0}))
+    assert ended.scoring
+    assert "the source is gone" in str(ended.failed)
+    assert beats == [True]
+
+
+def test_a_study_that_is_gone_is_trouble_and_no_failure(job: Job) -> None:
+    Path(job.study, "study.yaml").unlink()
+    ended = train_and_score(job)
+    assert ended.failed is None
+    assert "is gone" in str(ended.trouble)
+    assert not Path(job.folder, "error.txt").exists()
