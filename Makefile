@@ -40,7 +40,7 @@ format: $(INSTALLED)
 
 # The JSON schema of a study's YAML, for editors.
 schema: $(INSTALLED)
-	$(BIN)/python -c "from search.config.schema import json_schema; print(json_schema(), end='')" > configs/schema.json
+	$(BIN)/python -c "from search.config.loading import json_schema; print(json_schema(), end='')" > configs/schema.json
 
 # The pictures of docs/augmentation.md.
 pictures: $(INSTALLED)

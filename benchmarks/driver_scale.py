@@ -30,6 +30,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from data_pipeline.datasets.synthetic import write_synthetic
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.memory import resident_bytes
 from search.run.runner import log_to_file, run_study
@@ -65,7 +66,7 @@ def main() -> None:
 
 def study_config(folder: Path, args: argparse.Namespace) -> StudyConfig:
     """Return a study of the default space."""
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {
             "study": {"name": "scale", "storage_path": str(folder), "seed": 1},
             "data": {"source": str(folder / "data"), "image_size": 64},

@@ -65,7 +65,7 @@ def train_here(case: dict[str, Any]) -> dict[str, float]:
     if case["heap"] == "many":
         search.run.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    search.run.worker.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
+    search.process.setup.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
     import tensorflow as tf
 
     from model.flexunet import build_flexunet

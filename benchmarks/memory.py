@@ -118,7 +118,7 @@ def peak() -> int:
 
 def train_here(case: dict[str, Any]) -> dict[str, int]:
     """Train the case in this process: the peak so far after each stage, in bytes."""
-    from search.run.worker import set_up_process
+    from search.process.setup import set_up_process
 
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})

@@ -22,17 +22,18 @@ from typing import Any
 import search.run.worker
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.memory import resident_bytes
 from search.run.worker import TrialWorker
-from search.study.opening import trial_folder
+from search.storage.files import trial_folder
 
 SHOWN = (1, 2, 5, 10, 20, 40, 60, 80, 100)
 
 
 def study(folder: Path) -> StudyConfig:
     """Return a study of small models on the embedded tiles."""
-    return StudyConfig.from_tree(
+    return config_from_tree(
         {
             "study": {"storage_path": str(folder)},
             "data": {"image_size": 64},

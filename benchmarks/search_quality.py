@@ -66,8 +66,8 @@ def record() -> None:
     """Train the grid and write the landscape; what is there already is not trained again."""
     from data_pipeline.datasets.synthetic import write_synthetic
     from data_pipeline.stores.prepare import prepare
-    from search.config.schema import StudyConfig
-    from search.run.worker import set_up_process
+    from search.config.loading import config_from_tree
+    from search.process.setup import set_up_process
 
     set_up_process({"cpus_per_trial": 1, "gpus_per_trial": 0})
     known = json.loads(LANDSCAPE.read_text()) if LANDSCAPE.exists() else {"configs": []}
@@ -75,7 +75,7 @@ def record() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tiles"
         write_synthetic(source, seed=0, tiles=120)
-        config = StudyConfig.from_tree(study_tree(source))
+        config = config_from_tree(study_tree(source))
         store = prepare(config.data)
         for values in itertools.product(*GRID.values()):
             params = dict(zip(GRID, values, strict=True))
@@ -148,12 +148,12 @@ def search(
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
-    from search.config.schema import StudyConfig
+    from search.config.loading import config_from_tree
     from search.study.proposer import Proposer
     from search.study.samplers import make_pruner, make_sampler
 
     folder = tempfile.TemporaryDirectory()
-    config = StudyConfig.from_tree(tree_of(Path(folder.name), sampler, pruner, seed, grace))
+    config = config_from_tree(tree_of(Path(folder.name), sampler, pruner, seed, grace))
     config.directory.mkdir(parents=True)
     study = optuna.create_study(
         direction="maximize", sampler=make_sampler(config, seed), pruner=make_pruner(config)

@@ -16,7 +16,7 @@ from model.exporting import write_saved_model
 from model.flexunet import build_flexunet
 from results.pages.page import replace_file
 from results.staging import naming, staged
-from search.study.opening import write_text
+from search.storage.files import write_text
 
 ROOM = 64 * 1024  # bytes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.cost import estimate_cost
-from search.config.schema import StudyConfig
+from search.config.loading import load_config, load_constants
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -27,7 +27,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 def test_it_loads_and_is_named_after_its_file(path: Path) -> None:
-    config = StudyConfig.load(path)
+    config = load_config(path)
 
     assert config.study.name == path.stem
     assert config.space
@@ -47,8 +47,8 @@ def test_its_header_states_command_time_and_score(path: Path) -> None:
 
 def test_the_gpu_configs_reference_recipe_is_the_published_one_but_for_what_it_names() -> None:
     folder = CONFIGS[0].parent
-    recipe = StudyConfig.constants(folder / "magnetic_tile_reference.config")
-    config = StudyConfig.load(folder / "magnetic_tile.yaml")
+    recipe = load_constants(folder / "magnetic_tile_reference.config")
+    config = load_config(folder / "magnetic_tile.yaml")
     baseline = next(each for each in config.search.baselines if each.name == "reference recipe")
     trial = config.at(baseline.params)
 
@@ -66,7 +66,7 @@ def test_the_gpu_configs_reference_recipe_is_the_published_one_but_for_what_it_n
 
 
 def test_its_baselines_are_whole_points_of_the_space(path: Path) -> None:
-    config = StudyConfig.load(path)
+    config = load_config(path)
     for baseline in config.search.baselines:
         trial = config.at(baseline.params)
         channels = config.data.channels

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.study.opening import open_study
 from tests.search.nodes import Driver, add_node, cluster_of
 from tests.search.tiny import tiny_tree
@@ -167,7 +167,7 @@ def test_a_signal_ends_the_run_in_order_and_it_goes_on_when_run_again(
     assert set(driver.states().values()) == {"RUNNING"}
     assert all(0 < count < 6 for count in epochs.values())
     # The epochs in flight were waited for, and told.
-    told = open_study(StudyConfig.from_tree(tree)).get_trials()
+    told = open_study(config_from_tree(tree)).get_trials()
     assert {t.number: len(t.intermediate_values) for t in told} == epochs
 
     assert driver.start().wait() == 0, driver.text

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,25 @@ FORBIDDEN = {
     "results": {"search", "model", "data_pipeline", "ray", "tensorflow", "keras"},
     "search": set(),
 }
+# The wings of a room in their order: each may import those before it, and what lies at the top.
+WINGS = {
+    "search": (
+        *("config", "process", "storage", "cluster", "interfaces", "data", "training"),
+        *("scoring", "study", "inference", "terminal", "run", "confirm", "cli"),
+    ),
+    "data_pipeline": ("datasets", "stores", "quality", "augmentation", "streams"),
+    "results": (
+        *("style", "records", "analysis", "tables", "warnings", "figures", "sections"),
+        *("flexunet", "exports", "pages"),
+    ),
+}
+# What lies at the top of a room is for all of it. An entry may import any wing, the rest none.
+TOP = {
+    "search": {"errors"},
+    "data_pipeline": {"config", "files", "problems"},
+    "results": {"staging"},
+}
+ENTRIES = {"search": {"__main__"}, "data_pipeline": set(), "results": set()}
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -41,6 +61,82 @@ def test_imports_go_one_way(package: str) -> None:
     }
 
     assert not broken
+
+
+def modules_imported_by(path: Path, room: str) -> Iterator[str]:
+    """The modules of the room, as paths with slashes, that a file imports at any place."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != room:
+                continue
+            # The last part may be a name within a module.
+            for end in (len(parts), len(parts) - 1):
+                found = ROOT.joinpath(*parts[:end])
+                if found.with_suffix(".py").exists() or (found / "__init__.py").exists():
+                    yield "/".join(parts[:end])
+                    break
+
+
+def wing_of(module: str) -> str:
+    """The wing that a module is in; its own name at the top of a room."""
+    return module.split("/")[1] if "/" in module else ""
+
+
+@pytest.mark.parametrize("room", WINGS)
+def test_a_room_has_nothing_but_its_wings_and_what_is_for_all_of_it(room: str) -> None:
+    modules = {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__"}
+    wings = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+
+    assert modules == TOP[room] | ENTRIES[room]
+    assert wings == set(WINGS[room])
+
+
+@pytest.mark.parametrize("room", WINGS)
+def test_a_wing_imports_only_wings_before_it(room: str) -> None:
+    allowed = {wing: {*TOP[room], *WINGS[room][: n + 1]} for n, wing in enumerate(WINGS[room])}
+    allowed |= dict.fromkeys(TOP[room], TOP[room])
+    allowed |= {name: {*TOP[room], *WINGS[room]} for name in (*ENTRIES[room], "__init__")}
+    broken = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in (ROOT / room).rglob("*.py")
+        for module in modules_imported_by(path, room)
+        if wing_of(module)
+        not in allowed[wing_of(path.relative_to(ROOT).with_suffix("").as_posix())] | {""}
+    }
+
+    assert not broken
+
+
+@pytest.mark.parametrize("room", PACKAGES)
+def test_no_modules_import_each_other_in_a_circle(room: str) -> None:
+    graph = {
+        path.relative_to(ROOT).with_suffix("").as_posix(): set(modules_imported_by(path, room))
+        for path in (ROOT / room).rglob("*.py")
+    }
+
+    TopologicalSorter(graph).prepare()
+
+
+WORKERS = ("search.run.worker", "search.run.scoring_worker", "search.confirm.worker")
+
+
+@pytest.mark.parametrize("module", WORKERS)
+def test_a_worker_loads_nothing_of_the_study(module: str) -> None:
+    """With all that it imports when it trains: TensorFlow, the training, the scoring."""
+    code = f"import sys, {module}, search.training.trial_run, search.scoring.model; "
+    code += "print(sorted(n for n in sys.modules if n.startswith(('optuna', 'search.study'))))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert loaded.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

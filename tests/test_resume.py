@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from results.records.study import load_study
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.study.opening import open_study
 from tests.search.nodes import Driver
 from tests.search.tiny import tiny_tree
@@ -91,7 +91,7 @@ def run_with_kills(tmp_path: Path, source: Path, kills: int, rng: random.Random)
     assert {state for state, *_ in end.values()} == {"COMPLETE"}
     for lines in lines_of(study).values():
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
-    for trial in open_study(StudyConfig.from_tree(tree)).get_trials():
+    for trial in open_study(config_from_tree(tree)).get_trials():
         assert sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
         assert trial.value == end[trial.number][1]
 
@@ -138,7 +138,7 @@ def test_a_driver_killed_at_random_moments_of_a_simulated_study_loses_nothing(
     assert {number: end[number] for number in done} == done
     assert sorted(end) == list(range(6 * kills))
     assert {state for state, *_ in end.values()} == {"COMPLETE", "PRUNED"}
-    told = open_study(StudyConfig.from_tree(tree)).get_trials()
+    told = open_study(config_from_tree(tree)).get_trials()
     record = load_study(tmp_path / "tiny")
     for trial, frozen in zip(record.trials, told, strict=True):
         assert trial.state == frozen.state.name

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +16,8 @@ from typer.testing import CliRunner
 
 from search.cli.main import app
 
-SAVED = Path(__file__).parent / "data" / "saved"
+ROOT = Path(__file__).parents[1]
+SAVED = ROOT / "tests" / "data" / "saved"
 STORE = "ea08beffe213550d"
 
 
@@ -30,6 +34,15 @@ def done(*arguments: str, code: int = 0) -> str:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == code, result.output
     return result.output
+
+
+def done_in_a_process_of_its_own(*arguments: str) -> None:
+    """For what sets TensorFlow up, which a process does once."""
+    command = [sys.executable, "-m", "search", *arguments]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
@@ -69,11 +82,11 @@ def test_a_study_is_exported_as_before(saved: Path) -> None:
 
 def test_a_prepared_store_is_taken_as_it_is(saved: Path) -> None:
     from data_pipeline.stores.prepare import prepare
-    from search.config.schema import StudyConfig
+    from search.config.loading import load_config
 
     before = sorted(path.name for path in saved.iterdir())
     written = (saved / STORE / "manifest.json").stat().st_mtime_ns
-    store = prepare(StudyConfig.load(saved / "study.yaml").data)
+    store = prepare(load_config(saved / "study.yaml").data)
 
     assert store.path.name == STORE
     assert (saved / STORE / "manifest.json").stat().st_mtime_ns == written
@@ -83,7 +96,7 @@ def test_a_prepared_store_is_taken_as_it_is(saved: Path) -> None:
 def test_an_interrupted_training_goes_on_after_its_last_epoch(saved: Path) -> None:
     before = (saved / "saved-training" / "metrics.jsonl").read_text(encoding="utf-8")
 
-    done(
+    done_in_a_process_of_its_own(
         *("train", "saved-export/best.yaml", "saved-training", "--pictures", "0"),
         *("--set", "train.epochs=6", "--set", "train.steps_per_epoch=600", "--no-tensorboard"),
     )
@@ -94,7 +107,9 @@ def test_an_interrupted_training_goes_on_after_its_last_epoch(saved: Path) -> No
 
 
 def test_an_exported_model_is_evaluated(saved: Path) -> None:
-    done("evaluate", "saved-export/best.keras", "images", "--out", "evaluated")
+    done_in_a_process_of_its_own(
+        "evaluate", "saved-export/best.keras", "images", "--out", "evaluated"
+    )
 
     assert (saved / "evaluated" / "gallery.html").is_file()
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import CELLS, IGNORE
-from data_pipeline.stores.store import IGNORE as IGNORED_LABEL
+from data_pipeline.datasets.labels import IGNORE as IGNORED_LABEL
 
 Tensor = Any
 """A tensor of TensorFlow, which ships no types."""

@@ -305,3 +305,6 @@ def _strange_colors(bgr: NDArray[np.uint8]) -> str:
 
 def _listed(colors: Sequence[tuple[int, ...]]) -> str:
     return ", ".join(f"rgb{color}" for color in colors[:3]) + (" ..." if len(colors) > 3 else "")
+
+
+IGNORE = 255  # mask label that no loss and no score counts

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.stores.store import IGNORE
+from data_pipeline.datasets.labels import IGNORE
 
 Mode = Literal["stretch", "letterbox"]
 

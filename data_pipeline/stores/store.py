@@ -28,7 +28,6 @@ from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.survey import Survey
 
 FORMAT = 1
-IGNORE = 255  # mask label that no loss and no score counts
 SHARD_BYTES = 64 * 2**20
 MANIFEST = "manifest.json"
 

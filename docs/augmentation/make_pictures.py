@@ -15,8 +15,8 @@ import tensorflow as tf
 from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import COLOR_ONLY, FAR_END, FLIPS, OPERATIONS, PRESETS
+from data_pipeline.augmentation.preview import Row, preview, sheet
 from data_pipeline.config import DataConfig
-from data_pipeline.quality.preview import Row, preview, sheet
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
 

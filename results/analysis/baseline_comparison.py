@@ -16,12 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.analysis.alignment import aligned
+from results.analysis.baselines import baselines_by_rank
 from results.analysis.confirmation import PlannedConfig
 from results.analysis.intervals import Bootstrap, seeded_bootstrap
 from results.analysis.ranking import ranking_table
 from results.records.evaluation import Evaluation, of_trial
 from results.records.study import StudyRecord, TrialRecord
-from results.tables import baselines_by_rank
 
 if TYPE_CHECKING:
     from results.analysis.confirmation import Confirmation

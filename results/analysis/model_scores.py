@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from results.analysis import scores
+from results.analysis.caution import Caution
 from results.analysis.intervals import (
     FEW_GROUPS,
     REPLICATES,
@@ -21,7 +22,6 @@ from results.analysis.intervals import (
 from results.analysis.objects import ALL_SIZES, objects_table
 from results.records.evaluation import Evaluation
 from results.style.words import count, listed, number
-from results.warnings.base import Caution
 
 COUNTS = ("true_positives", "false_positives", "false_negatives")
 OBJECTS = ("objects", "found", "in_part", "missed", "predicted", "invented")

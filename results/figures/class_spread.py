@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import tables
+from results.analysis.baselines import best_baseline
 from results.figures.classes import TOP_LEGEND, unique
 from results.figures.drawing import Drawing, blank, label, small
 from results.style import palette
@@ -103,7 +103,7 @@ def _add_points(figure: Any, values: pd.Series, place: int, color: str) -> None:
 def _add_references(figure: Any, data: StudyTables, table: pd.DataFrame) -> None:
     study = data.study
     for trial, name, symbol, color in (
-        (tables.best_baseline(study), "baseline", "diamond", palette.BASELINE),
+        (best_baseline(study), "baseline", "diamond", palette.BASELINE),
         (study.incumbent, "best trial", "triangle-down", palette.ACCENT),
     ):
         if trial is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from results import tables
+from results.analysis.baselines import best_baseline
 from results.figures.drawing import Drawing, blank, count_axis, small, thinned
 from results.records.study import StudyRecord, TrialRecord
 from results.style import palette
@@ -56,7 +57,7 @@ def curves_figure(data: StudyTables, column: str, title: str) -> Drawing:
 
 def _front_trials(study: StudyRecord) -> dict[int, tuple[str, str]]:
     front = {}
-    baseline, incumbent = tables.best_baseline(study), study.incumbent
+    baseline, incumbent = best_baseline(study), study.incumbent
     if baseline is not None:
         front[baseline.number] = ("baseline", palette.BASELINE)
     if incumbent is not None:

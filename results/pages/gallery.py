@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.analysis.caution import Caution
 from results.analysis.model_scores import (
     ReferenceScores,
     interval_cell,
@@ -25,7 +26,6 @@ from results.records.pictures import Picture
 from results.sections.material import class_swatches
 from results.sections.pictures import pictures_of
 from results.style.words import count, number, time_text
-from results.warnings.base import Caution
 
 KEY = "model"
 MOST_CLASSES = 24

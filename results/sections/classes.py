@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import tables
+from results.analysis.baselines import ranked
 from results.figures.class_spread import class_correlation_figure, class_spread_figure
 from results.figures.classes import class_map_figure
 from results.figures.drawing import objective_name
@@ -59,8 +59,8 @@ def matrix(data: StudyTables) -> dict[str, Any]:
     """The trials x classes table, best trials first."""
     study, trials = data.study, data.trials
     keep = {t.number for t in study.baselines}
-    ranked = tables.ranked(trials)
-    shown = ranked[ranked["number"].isin({*ranked["number"].head(MOST_ROWS), *keep})]
+    ordered = ranked(trials)
+    shown = ordered[ordered["number"].isin({*ordered["number"].head(MOST_ROWS), *keep})]
     dice = data.dice.reindex(columns=_foreground_first(study.classes))
     names = list(searched_fields(study.config))
     records = shown.to_dict("records")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from results import tables
 from results.analysis.baseline_comparison import Contest, Standing
+from results.analysis.baselines import shown_value
 from results.analysis.confirmation import FOLDS_CAVEAT, Confirmation, where
 from results.records.searched import searched_fields, short_names
 from results.records.study import StudyRecord
@@ -47,7 +47,7 @@ def _label(found: Contest, confirmation: Confirmation | None) -> str:
 
 def _against_line(found: Contest, baseline: Standing) -> str:
     trial = baseline.trial
-    value = tables.shown_value(trial)
+    value = shown_value(trial)
     if found.ranking is not None:
         row = found.ranking[found.ranking["trial"] == trial.number]
         value = float(row["mean"].iloc[0])

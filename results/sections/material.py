@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from results.analysis.baseline_comparison import own_counts
+from results.analysis.baselines import best_baseline
 from results.records.evaluation import Evaluation, load_evaluations
 from results.records.study import StudyRecord, TrialRecord
 from results.style.palette import class_style
-from results.tables import StudyTables, best_baseline, tabulate
+from results.tables import StudyTables, tabulate
 
 if TYPE_CHECKING:
     from results.analysis.confirmation import Confirmation

@@ -12,6 +12,7 @@ import pandas as pd
 
 from results import tables
 from results.analysis.baseline_comparison import Contest, contest
+from results.analysis.baselines import best_baseline
 from results.analysis.boundary_analysis import edges_table
 from results.analysis.confirmation import PREPARED_CAVEAT, Confirmation, where
 from results.analysis.convergence import Convergence, convergence
@@ -231,7 +232,7 @@ def fields_of(study: StudyRecord, found: Contest) -> str:
 def parameter_rows(study: StudyRecord, found: Contest) -> list[dict[str, str]]:
     """The searched fields of the best config and of the first baseline."""
     best = found.best.trial.params if found.best else {}
-    rival = found.baselines[0].trial if found.baselines else tables.best_baseline(study)
+    rival = found.baselines[0].trial if found.baselines else best_baseline(study)
     baseline = rival.params if rival else {}
     return [
         {

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from results.analysis import scores
+from results.analysis.baselines import _STATE_RANK, best_baseline, ranked, shown_value
 from results.records.searched import searched_fields
 from results.records.study import StudyRecord, TrialRecord
 
-_STATE_RANK = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2, "FAIL": 3}
 _SEVERITY_RANK = {"leak": 0, "warning": 1, "info": 3}
 CURVE_COLUMNS = ("objective", "validation_loss", "train_loss", "pruning_value", "learning_rate")
 
@@ -92,14 +92,6 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def shown_value(trial: TrialRecord) -> float:
-    """The trial's value; of a RUNNING or FAIL one the best of its epochs; NaN without any."""
-    row = trial.best_row
-    if row is None or (trial.value is not None and trial.state in ("COMPLETE", "PRUNED")):
-        return math.nan if trial.value is None else trial.value
-    return float(trial.curve.objective[row])
-
-
 def dice_table(study: StudyRecord) -> pd.DataFrame:
     """Trials x classes: Dice at each trial's best epoch.
 
@@ -169,24 +161,6 @@ def states_table(trials: pd.DataFrame) -> pd.DataFrame:
         trials=("number", "count"), epochs=("epochs", "sum"), seconds=("seconds", "sum")
     )
     return grouped.reindex(list(_STATE_RANK), fill_value=0).rename_axis("state")
-
-
-def best_baseline(study: StudyRecord) -> TrialRecord | None:
-    """The baseline to compare the incumbent with: the first of ``baselines_by_rank``.
-
-    If the incumbent is a baseline itself, it is the next best, if there is another.
-    """
-    ordered = baselines_by_rank(study)
-    others = [trial for trial in ordered if trial is not study.incumbent]
-    return (others or ordered or (None,))[0]
-
-
-def baselines_by_rank(study: StudyRecord) -> list[TrialRecord]:
-    """Baselines that finished an epoch: COMPLETE ones first, then by value, then by number."""
-    begun = [trial for trial in study.baselines if len(trial.curve)]
-    return sorted(
-        begun, key=lambda t: (_STATE_RANK[t.state], -np.nan_to_num(shown_value(t)), t.number)
-    )
 
 
 def parameters_table(study: StudyRecord) -> pd.DataFrame:
@@ -287,13 +261,6 @@ def _skipped(study: StudyRecord) -> list[dict[str, Any]]:
     files = [f"{problem.get('path')}: {problem.get('message')}" for problem in skipped]
     message = f"Bad files were left out of the data: {len(files):,}."
     return [{"kind": "skipped", "severity": "warning", "message": message, "files": files}]
-
-
-def ranked(trials: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``trials_table`` from best to worst: by state, then value, then number."""
-    keyed = trials.assign(_order=trials["state"].map(_STATE_RANK))
-    keyed = keyed.sort_values(["_order", "value", "number"], ascending=[True, False, True])
-    return keyed.drop(columns="_order")
 
 
 def thin(trials: pd.DataFrame, limit: int, keep: Collection[int] = ()) -> pd.DataFrame:

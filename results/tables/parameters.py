@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.analysis.baselines import ranked
 from results.analysis.boundary_analysis import top_count
 from results.records.searched import SearchedField
 from results.records.study import StudyRecord
-from results.tables.core import StudyTables, ranked, thin
+from results.tables.core import StudyTables, thin
 
 MOST_TRIALS = 400
 BANDWIDTH = 0.1

@@ -11,10 +11,10 @@ import pandas as pd
 
 from results.analysis import scores
 from results.analysis.baseline_comparison import Contest, Standing, rank
+from results.analysis.baselines import shown_value
 from results.analysis.intervals import MEAN, WORST, difference_table, intervals_table
 from results.analysis.timeline import seconds_of
 from results.records.study import StudyRecord, TrialRecord
-from results.tables.core import shown_value
 
 Outcome = Literal["gains", "loses", "open", "unknown"]
 

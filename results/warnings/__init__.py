@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from results.analysis.caution import Caution
 from results.warnings import data, measuring, search
-from results.warnings.base import CONFIRM, SCORE, Caution, Findings
+from results.warnings.base import CONFIRM, SCORE, Findings
 
 __all__ = ["CONFIRM", "SCORE", "Caution", "Findings", "cautions", "cautions_table"]
 

@@ -18,23 +18,6 @@ SCORE = "flexunet-search score STUDY_DIR"
 CONFIRM = "flexunet-search confirm STUDY_DIR"
 
 
-@dataclass(frozen=True)
-class Caution:
-    """One thing to mind.
-
-    Attributes:
-        kind: What it is about, in a word or two: "leak", "few groups".
-        text: What was found, a sentence or two.
-        action: What to do.
-        bad: Whether the result is not to be trusted before that.
-    """
-
-    kind: str
-    text: str
-    action: str
-    bad: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class Findings:
     """What cautions are told from.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from results.analysis.caution import Caution
 from results.analysis.intervals import FEW_GROUPS
 from results.records.evaluation import Evaluation
 from results.records.study import StudyRecord
 from results.style.words import listed
-from results.warnings.base import CONFIRM, SCORE, Caution, Findings
+from results.warnings.base import CONFIRM, SCORE, Findings
 
 _SPLITS = {"valid": "validation", "test": "test"}
 _SCORE_AGAIN = f"Delete those files and run {SCORE} again."

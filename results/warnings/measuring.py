@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from results.analysis.caution import Caution
 from results.style.words import count, listed
-from results.warnings.base import CONFIRM, SCORE, Caution, Findings
+from results.warnings.base import CONFIRM, SCORE, Findings
 
 
 def chosen_by_validation(findings: Findings) -> list[Caution]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from results.analysis.baseline_comparison import Contest
+from results.analysis.caution import Caution
 from results.analysis.convergence import Convergence
 from results.records.searched import searched_fields
 from results.records.study import StudyRecord, TrialRecord
 from results.style.words import count, listed
-from results.warnings.base import Caution
 
 FEW_TRIALS = 20
 TRIALS_A_FIELD = 3

@@ -85,10 +85,10 @@ def _directory(text: str) -> Path:
     """Return the study directory.
 
     Raises:
-        search.config.schema.ConfigError: for a URL.
+        search.config.errors.ConfigError: for a URL.
     """
-    from search.config.schema import ConfigError
-    from search.storage.object_store import is_remote
+    from search.config.errors import ConfigError
+    from search.config.locations import is_remote
 
     if is_remote(text):
         problem = (

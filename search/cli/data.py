@@ -145,7 +145,7 @@ def resplit(
 
     from data_pipeline.config import DataConfig, SplitConfig
     from data_pipeline.quality.resplit import resplit as divide
-    from search.config.schema import ConfigError
+    from search.config.errors import ConfigError
     from search.terminal.progress import image_progress
 
     try:
@@ -210,12 +210,12 @@ def offline_augment(
 
     start_tensorflow()
     from data_pipeline.augmentation.offline import offline_augment as augment
-    from search.config.schema import StudyConfig
+    from search.config.loading import config_from_overrides, load_config
     from search.terminal.progress import image_progress
 
     presets = [f"augment.preset={preset}"] if preset is not None else []
     told = [*(overrides or ()), *presets]
-    study = StudyConfig.load(config, told) if config else StudyConfig.of(told)
+    study = load_config(config, told) if config else config_from_overrides(told)
     recipe = _recipe(study, operations, copies, each, size, mask_format, seed, splits)
     console = Console()
     with image_progress(console, "augmenting") as progress:
@@ -236,7 +236,7 @@ def _recipe(
 ) -> Any:
     """What the options ask for; every one that cannot be is told in one error."""
     from data_pipeline.augmentation.offline_plan import Recipe, choose_operations
-    from search.config.schema import ConfigError
+    from search.config.errors import ConfigError
 
     problems = []
     if splits != "train":
@@ -296,13 +296,16 @@ def preview(
     from search.process.stderr_redirect import start_tensorflow
 
     start_tensorflow()
-    from data_pipeline.quality.preview import preview as augmented
-    from data_pipeline.quality.preview import write_preview
+    from data_pipeline.augmentation.preview import preview as augmented
+    from data_pipeline.augmentation.preview import write_preview
     from data_pipeline.stores.prepare import prepare
-    from search.config.schema import ConfigError, StudyConfig
+    from search.config.errors import ConfigError
+    from search.config.loading import config_from_overrides, load_config
     from search.terminal.progress import image_progress
 
-    study = StudyConfig.load(config, overrides or ()) if config else StudyConfig.of(overrides or ())
+    study = (
+        load_config(config, overrides or ()) if config else config_from_overrides(overrides or ())
+    )
     console = Console()
     with image_progress(console, "reading images") as progress:
         data = study.data.model_copy(update={"source": directory})

@@ -100,13 +100,13 @@ def run(
     on where it stopped.
     """
     from results.records.study import load_study
-    from search.config.schema import StudyConfig
+    from search.config.loading import load_config
     from search.run.remote import is_remote, run_remotely
     from search.run.runner import run_study
     from search.terminal import progress
 
     console = Console()
-    study = StudyConfig.load(config, _with_address(set_, address), around=True)
+    study = load_config(config, _with_address(set_, address), around=True)
     study = study.learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
     board = progress.Board(study)
@@ -138,13 +138,13 @@ def doctor(
     """
     from search.cluster.connection import ray_cluster
     from search.cluster.doctor import examine
-    from search.config.schema import StudyConfig
+    from search.config.loading import load_config
     from search.data.preparing import prepare_study
     from search.run.remote import examine_remotely, is_remote
     from search.terminal import progress
 
     console = Console()
-    study = StudyConfig.load(config, _with_address(set_, address), around=True)
+    study = load_config(config, _with_address(set_, address), around=True)
     if is_remote(study):
         findings = examine_remotely(study, timeout)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.storage.object_store import push_back
 
 

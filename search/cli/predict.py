@@ -87,7 +87,7 @@ def predict(
 def _record(facts: Any, options: Any, images: str, digest: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from search.study.record import git_revision, versions
+    from search.process.hardware import git_revision, versions
 
     return {
         "model": {"path": str(facts.path), "sha256": digest},

@@ -78,8 +78,8 @@ def _score(
     """Score in this process; return what was written."""
     import os
 
+    from search.process.setup import set_up_process
     from search.process.stderr_redirect import stderr_to
-    from search.run.worker import set_up_process
     from search.scoring.study import score_study
 
     def tell(message: str) -> None:
@@ -110,9 +110,10 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
     """
     from data_pipeline.problems import DataError
     from data_pipeline.stores.prepare import find_prepared, prepare
-    from search.config.schema import ConfigError, StudyConfig
+    from search.config.errors import ConfigError
+    from search.config.loading import config_from_record
 
-    recorded = config = StudyConfig.recorded(study.config, str(study.path / "study.yaml"))
+    recorded = config = config_from_record(study.config, str(study.path / "study.yaml"))
     if source is not None:
         data = config.data.model_copy(update={"source": str(source)})
         config = config.model_copy(update={"data": data})

@@ -78,12 +78,13 @@ def train(
     Running again is resuming. Exit codes: 0 trained; 2 bad input, or a disk that stayed full; 75 a
     worker was lost, 130 stopped by Ctrl-C: the same command goes on.
     """
-    from search.config.schema import StudyConfig
+    from search.config.loading import load_config
     from search.terminal.progress import preparation
-    from search.training.train import TrainOptions, train_config
+    from search.training.plan import TrainOptions
+    from search.training.train import train_config
 
     console = Console()
-    study = StudyConfig.load(config, set_ or (), alone=True)
+    study = load_config(config, set_ or (), alone=True)
     options = TrainOptions(
         patience=patience,
         final=final,

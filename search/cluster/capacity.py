@@ -21,8 +21,8 @@ from search.cluster.placement import (
     without,
 )
 from search.cluster.slots import Slots
-from search.config.schema import TrialConfig
 from search.config.settings import ResourceSettings
+from search.config.trial import TrialConfig
 from search.process.hardware import Processor
 
 

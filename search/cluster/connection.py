@@ -17,23 +17,12 @@ from search.cluster.inspector import package_folders
 from search.cluster.nodes import LOOPBACK, Nodes
 from search.cluster.placement import smallest_bundle
 from search.config.settings import ResourceSettings
+from search.errors import RunError
 from search.process.memory import ONE_HEAP_VARIABLES
 
 CLIENT = "ray://"
 CONNECT_SECONDS = 5.0
 CLIENT_PAUSES = (1.0, 5.0)  # seconds before the second and the third try
-
-
-class RunError(RuntimeError):
-    """A study that cannot run here; the message says what was expected.
-
-    Attributes:
-        exit_code: What a command is to end with.
-    """
-
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @contextlib.contextmanager
@@ -71,12 +60,6 @@ def ray_cluster(resources: ResourceSettings) -> Iterator[None]:
     finally:
         if own:
             ray.shutdown()
-
-
-def last_line(error: BaseException) -> str:
-    """Return what an error of Ray comes down to: the last line of its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def ray_address(resources: ResourceSettings) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.cost import PROCESS_OWN, Kernels, MemoryEstimate, training_memory
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
 
 # From so many bytes on a prediction tells of the model rather than of the process.
 _LARGE = 500_000_000

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from model.cost import MemoryEstimate
 from search.config.settings import ResourceSettings
 from search.process.hardware import Processor
+from search.process.memory import CUDA_CONTEXT
 
 GB = 10**9
 SMALLEST_STEP = 0.5 * GB
 GPU_SHARES = (0.125, 0.25, 0.5, 1.0)
-# Each process that uses a GPU holds one beside what TensorFlow allocates; the worker leaves this
-# room when it caps TensorFlow (search/run/worker.py).
-CUDA_CONTEXT = 600 * 2**20
 
 Bundle = dict[str, float]
 NOTHING = MemoryEstimate(0, 0, 0)

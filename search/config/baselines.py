@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from data_pipeline.augmentation.operations import FILLED, OPERATIONS
 from results.flexunet.unread import unread_fields
+from search.config.schema import StudyConfig
 from search.config.settings import Baseline
-
-if TYPE_CHECKING:
-    from search.config.schema import StudyConfig, TrialConfig
+from search.config.trial import TrialConfig
 
 Study = TypeVar("Study", bound="StudyConfig")
 SECTIONS = ("model", "train", "augment")

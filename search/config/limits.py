@@ -7,13 +7,10 @@ different units add up in Optuna's samplers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from model.cost import estimate_cost, training_memory
-
-if TYPE_CHECKING:
-    from search.config.schema import StudyConfig, TrialConfig
-    from search.config.settings import SearchSettings
+from search.config.settings import SearchSettings
+from search.config.trial import TrialConfig
 
 PARAMETERS = "parameters"
 GFLOPS = "gflops"
@@ -27,11 +24,6 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     MEMORY: ("max_memory_gb", "{:.3g} GB of memory"),
     LATENCY: ("max_latency_ms", "{:.4g} ms an image"),
 }
-
-
-def image_shape(config: StudyConfig) -> tuple[int, int, int]:
-    """Return (height, width, channels) of a study's images, in pixels."""
-    return (*config.data.image_size, config.data.channels)
 
 
 def demand_of(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from search.config.limits import broken_by, demand_of, image_shape
+from search.config.limits import broken_by, demand_of
+from search.config.schema import StudyConfig
 from search.config.space import ChoiceDistribution, FloatDistribution
-
-if TYPE_CHECKING:
-    from search.config.schema import StudyConfig
 
 Problem = tuple[str, str]
 
@@ -99,7 +96,7 @@ def baseline_limit_problems(config: StudyConfig, num_classes: int) -> Iterator[P
             continue  # the sampler draws the others
         try:
             trial = config.at({k: v for k, v in baseline.params.items() if k in config.space})
-            demand = demand_of(trial, image_shape(config), num_classes)
+            demand = demand_of(trial, config.image_shape, num_classes)
         except ValueError:
             continue  # another rule says what is wrong with it
         for reason in broken_by(config.search, demand).values():

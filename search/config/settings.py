@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from search.config.locations import is_remote, url_problem
 from search.config.space import Scalar
-from search.storage.object_store import is_remote, url_problem
 
 
 def redacted(url: str) -> str:

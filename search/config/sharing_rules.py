@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from search.config.schema import StudyConfig
 from search.config.space import points
-
-if TYPE_CHECKING:
-    from search.config.schema import StudyConfig
 
 MOST_POLICIES = 8
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-import optuna
-from optuna.distributions import BaseDistribution
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +24,9 @@ from pydantic import (
     create_model,
     model_validator,
 )
+
+if TYPE_CHECKING:  # a worker, which reads configs, too, does not load Optuna
+    from optuna.distributions import BaseDistribution
 
 KINDS = ("int", "float", "choice")
 
@@ -84,7 +85,9 @@ class IntDistribution(_Distribution):
         """Return an ``optuna.distributions.IntDistribution``."""
         low, high = self.extremes()
         # Optuna would lower a high that no step reaches, with a warning at every start.
-        return optuna.distributions.IntDistribution(low, high, log=self.log, step=self.step or 1)
+        from optuna.distributions import IntDistribution as OptunaInt
+
+        return OptunaInt(low, high, log=self.log, step=self.step or 1)
 
     def extremes(self) -> tuple[int, int]:
         """Return the lowest and the highest value."""
@@ -115,7 +118,9 @@ class FloatDistribution(_Distribution):
     def to_optuna(self) -> BaseDistribution:
         """Return an ``optuna.distributions.FloatDistribution``."""
         low, high = self.extremes()
-        return optuna.distributions.FloatDistribution(low, high, log=self.log, step=self.step)
+        from optuna.distributions import FloatDistribution as OptunaFloat
+
+        return OptunaFloat(low, high, log=self.log, step=self.step)
 
     def extremes(self) -> tuple[float, float]:
         """Return the lowest and the highest value."""
@@ -140,7 +145,9 @@ class ChoiceDistribution(_Distribution):
 
     def to_optuna(self) -> BaseDistribution:
         """Return an ``optuna.distributions.CategoricalDistribution``."""
-        return optuna.distributions.CategoricalDistribution(self.choices)
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.choices)
 
     def extremes(self) -> tuple[Scalar, ...]:
         """Return every choice."""
@@ -152,13 +159,15 @@ Distribution = IntDistribution | FloatDistribution | ChoiceDistribution
 
 def points(distribution: BaseDistribution) -> float:
     """Return how many values a distribution has."""
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+    from optuna import distributions as optuna
+
+    if isinstance(distribution, optuna.CategoricalDistribution):
         return len(distribution.choices)
     if distribution.single():
         return 1
-    if isinstance(distribution, optuna.distributions.IntDistribution):
+    if isinstance(distribution, optuna.IntDistribution):
         return (distribution.high - distribution.low) // distribution.step + 1
-    if isinstance(distribution, optuna.distributions.FloatDistribution) and distribution.step:
+    if isinstance(distribution, optuna.FloatDistribution) and distribution.step:
         return round((distribution.high - distribution.low) / distribution.step) + 1
     return math.inf
 

@@ -24,10 +24,11 @@ from results.analysis.confirmation import (
 )
 from results.records.study import RecordError, StudyRecord, load_study
 from search.cluster.capacity import Capacity
-from search.cluster.connection import CLIENT, RunError, ray_address, ray_cluster
+from search.cluster.connection import CLIENT, ray_address, ray_cluster
 from search.cluster.doctor import check_cluster
 from search.cluster.forecast import MemoryForecast
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
 from search.confirm.plan import (
     check_test_split,
     make_plan,
@@ -40,10 +41,11 @@ from search.confirm.worker import train_and_score
 from search.data.preflight import check_data
 from search.data.preparing import prepare_study
 from search.data.store_transfer import serving
+from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
 from search.run.runner import log_to_file
+from search.storage.database import study_trouble
 from search.storage.lock import study_lease
-from search.storage.retry import storage_trouble
 
 CONTINUE = "the same command goes on where it stopped"
 
@@ -105,7 +107,7 @@ def confirm_study(
             study's.
         data_pipeline.problems.DataError: listing every bad file, or too few groups for the folds.
         results.records.study.RecordError: for a study or a plan that cannot be read.
-        search.cluster.connection.RunError: where no node can hold a training, another process
+        search.errors.RunError: where no node can hold a training, another process
             confirms the study, the storage is out of reach, or every training fails before its
             first epoch.
     """
@@ -223,7 +225,7 @@ def _trouble_ends(study_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        trouble = storage_trouble(error, study_dir)
+        trouble = study_trouble(error, study_dir)
         if trouble is None:
             raise
         raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error

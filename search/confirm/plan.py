@@ -11,12 +11,16 @@ from typing import Any
 from data_pipeline.config import SYNTHETIC
 from data_pipeline.stores.cross_validation import FEWEST_FOLDS
 from data_pipeline.stores.store import Store
+from results.analysis.baselines import baselines_by_rank
 from results.analysis.confirmation import FOLDER, PLAN, RUNS, Plan, PlannedConfig, Run, run_folder
 from results.records.study import StudyRecord, TrialRecord
-from results.tables import baselines_by_rank
-from search.config.schema import ConfigError, StudyConfig, TrialConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_record, config_from_tree
+from search.config.schema import StudyConfig
+from search.config.trial import TrialConfig
 from search.config.yaml_source import parse_override, set_dotted
-from search.study.opening import derive_seed, write_text
+from search.storage.files import write_text
+from search.study.attributes import derive_seed
 
 TOP = 3
 SEEDS = 5
@@ -151,7 +155,7 @@ def recorded_config(study: StudyRecord, overrides: Iterable[str] = ()) -> StudyC
         ConfigError: listing every problem, such as an override of anything else.
     """
     source = str(study.path / "study.yaml")
-    tree = StudyConfig.recorded(study.config, source).to_tree()
+    tree = config_from_record(study.config, source).to_tree()
     problems = []
     for override in overrides:
         try:
@@ -167,7 +171,7 @@ def recorded_config(study: StudyRecord, overrides: Iterable[str] = ()) -> StudyC
     tree["study"] |= {"storage_path": str(place.parent)}
     if tree["data"]["source"] != SYNTHETIC:  # for processes that run elsewhere
         tree["data"]["source"] = str(Path(tree["data"]["source"]).expanduser().absolute())
-    config = StudyConfig.from_tree(tree, source)
+    config = config_from_tree(tree, source)
     # A folder that was renamed may have a name that no new study could be given.
     moved = config.study.model_copy(update={"name": place.name})
     return config.model_copy(update={"study": moved})

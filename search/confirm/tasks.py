@@ -21,13 +21,14 @@ from results.analysis.confirmation import FAILED, Run
 from search.cluster.capacity import Capacity
 from search.cluster.placement import Bundle
 from search.cluster.timeouts import SilenceLimit
-from search.config.schema import StudyConfig, TrialConfig
+from search.cluster.worker_errors import why_lost
+from search.config.schema import StudyConfig
+from search.config.trial import TrialConfig
 from search.confirm.plan import folder_of
 from search.confirm.worker import BEGUN, SCORING, Ended, Job
-from search.process.memory import is_out_of_memory, out_of_memory_line
+from search.process.memory import OUT_OF_MEMORY, is_out_of_memory, out_of_memory_line
 from search.process.stop import Stop
-from search.run.bridge import why_lost
-from search.study.opening import OUT_OF_MEMORY, write_json
+from search.storage.files import write_json
 
 POLL_SECONDS = 0.5
 HOPELESS_FAILURES = 3

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.analysis.confirmation import EVALUATION, MODEL
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
 from search.process.hardware import worker_facts
 from search.process.memory import give_back_free_memory
+from search.process.setup import reason_of, set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
-from search.run.worker import reason_of, set_up_process, threads_of
+from search.storage.files import write_json
 from search.storage.retry import Patience, StorageTroubleError, check_present, storage_trouble
-from search.study.opening import write_json
 
 if TYPE_CHECKING:
     from data_pipeline.stores.store import Store

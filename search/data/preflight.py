@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from data_pipeline.augmentation.operations import IGNORE
 from data_pipeline.stores.store import Store
+from search.config.errors import ConfigError
 from search.config.method_rules import baseline_limit_problems
-from search.config.schema import ConfigError, StudyConfig
+from search.config.schema import StudyConfig
 
 
 def check_data(config: StudyConfig, store: Store) -> None:

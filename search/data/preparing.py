@@ -26,10 +26,11 @@ from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.shards import ShardDone, ShardTask
 from data_pipeline.stores.store import Store
 from data_pipeline.stores.survey import Progress
-from search.cluster.connection import last_line, ray_address, start_ray
+from search.cluster.connection import ray_address, start_ray
 from search.cluster.inspector import Inspector, write_token
 from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
+from search.errors import last_line
 
 ANSWER_SECONDS = 30.0
 STRIKES = 3
@@ -53,7 +54,7 @@ def prepare_study(
 
     Raises:
         data_pipeline.problems.DataError: listing every bad file.
-        search.cluster.connection.RunError: where there is no such cluster.
+        search.errors.RunError: where there is no such cluster.
     """
     joined = ray.is_initialized() or ray_address(config.resources) is not None
     across = AcrossCluster(config.resources, warn) if joined else None

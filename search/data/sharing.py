@@ -24,13 +24,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
-from search.cluster.connection import RunError, last_line
 from search.cluster.nodes import Nodes, alive_nodes, has_own_ray
 from search.cluster.placement import Node
 from search.config.schema import StudyConfig
 from search.data.sharing_plan import NoRoomError, Plan, held_cpus, plan
 from search.data.store_transfer import store_here
-from search.study.observers import Observer, Pipeline
+from search.errors import RunError, last_line
+from search.interfaces.observers import Observer, Pipeline
 
 START_SECONDS = 60.0
 REGISTER_SECONDS = 30.0

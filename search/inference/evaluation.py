@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_pipeline.datasets.labels import LabelMap
+from data_pipeline.datasets.labels import IGNORE, LabelMap
 from data_pipeline.datasets.resize import resize_image, resize_mask
 from data_pipeline.datasets.sources import Item
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.facts import Facts, decoding_threads, examine, in_order
-from data_pipeline.stores.store import IGNORE
+from results.analysis.caution import Caution
 from results.analysis.intervals import REPLICATES
 from results.analysis.model_scores import ReferenceScores, scores_table, table_cautions
 from results.records.evaluation import Evaluation
 from results.style.words import listed
-from results.warnings.base import Caution
 from search.inference.evaluation_dataset import WHOLE, HeldOut
 from search.inference.model_metadata import ModelFacts
 from search.scoring.counting import ImageCounts, count_image, decide

@@ -16,8 +16,8 @@ from results.staging import check_movable, check_replaceable, staged
 from search.inference.evaluation import Evaluated, Model, Reader, predicted
 from search.inference.evaluation_dataset import HeldOut
 from search.inference.model_metadata import ModelFacts, digest_of
+from search.process.hardware import git_revision, versions
 from search.scoring.pictures import picks, write_labels, write_photograph
-from search.study.record import git_revision, versions
 
 MARK = EVALUATION
 PLAIN = "best.keras"

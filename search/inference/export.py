@@ -22,7 +22,7 @@ from results.exports.export import Exported, ExportError, ExportOptions, Service
 from results.exports.folder import FILES
 from results.exports.model_card import Conversion, FormatRow
 from results.records.study import StudyRecord, load_study
-from search.config.schema import json_schema
+from search.config.loading import json_schema
 from search.process.hardware import describe_machine
 from search.study.record import data_terms
 

@@ -21,7 +21,8 @@ from data_pipeline.datasets.dataset_yaml import read_dataset_yaml
 from data_pipeline.datasets.synthetic import CLASSES as SYNTHETIC_CLASSES
 from data_pipeline.problems import DataError
 from results.style.palette import CLASS_COLORS
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import load_config
 from search.config.yaml_source import YamlSource
 
 BESIDE = ("training.yaml", "best.yaml")
@@ -183,7 +184,7 @@ class _Record:
 
 def _read(path: Path) -> _Record:
     if path.suffix.lower() not in _YAML:  # a config of another form, which the schema reads
-        return _Record({}, StudyConfig.load(path).data, None, ())
+        return _Record({}, load_config(path).data, None, ())
     source = YamlSource.read(path)
     tree = source.tree
     inner = tree.get("config")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.process.stderr_redirect import quiet_tensorflow, start_tensorflow
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def open_model(
 
     from model.runtimes import open_predictor
     from search.inference.model_metadata import facts_of
-    from search.run.worker import set_up_process
+    from search.process.setup import set_up_process
 
     set_up_process({"cpus_per_trial": threads, "gpus_per_trial": 1})
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):

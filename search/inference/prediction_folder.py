@@ -17,7 +17,7 @@ from data_pipeline.datasets.mask_writer import write_mask
 from data_pipeline.datasets.overlays import Overlay
 from data_pipeline.files import whole_file
 from results.staging import check_replaceable
-from search.study.opening import write_json
+from search.storage.files import write_json
 
 MARK = "predict.json"
 TABLE = "predictions.csv"

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,3 +139,24 @@ def _gpus() -> list[str]:
         )
         return [line.strip() for line in done.stdout.splitlines() if line.strip()]
     return []
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("flexunet-search", "tensorflow", "keras", "ray", "optuna", "numpy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def git_revision() -> str | None:
+    """Return the revision of the code that runs, or None where it is not run from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        # Installed inside another project's checkout, git would name that one's revision.
+        if Path(_git(root, "rev-parse", "--show-toplevel")) == root:
+            return _git(root, "describe", "--always", "--dirty")
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -199,3 +199,11 @@ def tune_survives_out_of_memory() -> Iterator[None]:
 
 def _as_actor_error(value: Any) -> Any:
     return RayActorError(error_msg=str(value)) if isinstance(value, OutOfMemoryError) else value
+
+
+# Each process that uses a GPU holds one beside what TensorFlow allocates; the worker leaves this
+# room when it caps TensorFlow (search/run/worker.py).
+CUDA_CONTEXT = 600 * 2**20
+
+
+OUT_OF_MEMORY = "out of memory"

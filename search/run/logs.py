@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import time
@@ -19,12 +18,15 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
 from search.config.settings import redacted
-from search.study.observers import Observer
-from search.study.opening import BASELINE, BEST_EPOCH, BEST_VALUE, REASON, trial_folder
+from search.errors import named_line
+from search.interfaces.observers import Observer
+from search.storage.epochs import TENSORBOARD, records_of, scalars, unwritten
+from search.storage.files import trial_folder
+from search.study.attributes import BASELINE, BEST_EPOCH, BEST_VALUE, REASON
 
-TENSORBOARD = "tensorboard"
 # Where a trial's MLflow run is found again.
 STUDY_TAG = "flexunet_search.study"
 TRIAL_TAG = "flexunet_search.trial"
@@ -120,10 +122,8 @@ class LoggedObserver:
                 tell(log)
             except Exception as error:  # whatever a server or a client library comes up with
                 self._logs.remove(log)
-                first = next(iter(str(error).strip().splitlines()), "")
                 self.warn(
-                    f"{log.name} is written no more in this run: {type(error).__name__}: "
-                    f"{redacted(first)}"
+                    f"{log.name} is written no more in this run: {redacted(named_line(error))}"
                 )
 
 
@@ -146,48 +146,6 @@ def logged(config: StudyConfig, observer: Observer, identity: str) -> Iterator[O
         logs.append(MlflowLog(config, identity))
     with LoggedObserver(observer, logs, config.directory) as told:
         yield told
-
-
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return an epoch's numbers by the names that the logs show; undefined ones left out."""
-    numbers = {
-        "loss/train": record["train_loss"],
-        "loss/validation": record["validation_loss"],
-        "learning_rate": record["learning_rate"],
-        "objective": record["objective"],
-        "mean_foreground_dice": record["mean_foreground_dice"],
-        **{f"dice/{name}": value for name, value in record["dice"].items()},
-    }
-    return {
-        name: float(value)
-        for name, value in numbers.items()
-        if value is not None and math.isfinite(value)
-    }
-
-
-def records_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the epochs in a trial's metrics.jsonl, up to a line that is there in part."""
-    records: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            records.append(json.loads(line))
-    return records
-
-
-def unwritten(folder: Path, last: int, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield an epoch's record, after those before it that a killed driver did not hear of.
-
-    Args:
-        folder: The trial's, with its metrics.jsonl.
-        last: The last epoch that the log holds.
-        record: The epoch that ended now; nothing is yielded where the log holds it.
-    """
-    if record["epoch"] > last + 1:
-        for earlier in records_of(folder):
-            if last < earlier["epoch"] < record["epoch"]:
-                yield earlier
-    if record["epoch"] > last:
-        yield record
 
 
 class TensorBoardLog:

@@ -17,10 +17,12 @@ from typing import Any, cast
 
 import ray
 
-from search.cluster.connection import CLIENT, RunError, connect, ray_address
+from search.cluster.connection import CLIENT, connect, ray_address
 from search.cluster.doctor import Finding
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.study.observers import Observer
+from search.errors import RunError
+from search.interfaces.observers import Observer
 
 POLL_SECONDS = 0.3
 HEAD = {"node:__internal_head__": 0.001}
@@ -216,7 +218,7 @@ def _run(tree: dict[str, Any], mailbox: Any, take_over: bool) -> Outcome:
 
     sender = _Sender(mailbox)
     threading.Thread(target=_interrupt_when_asked, args=(mailbox,), daemon=True).start()
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     summary = run_study(config, cast(Observer, sender), sender.progress, take_over)
     return Outcome(summary, describe_best(load_study(summary.directory)))
 
@@ -236,5 +238,5 @@ def _examine(tree: dict[str, Any], mailbox: Any, seconds: float) -> list[Finding
     from search.cluster.doctor import examine
     from search.data.preparing import prepare_study
 
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     return examine(config, prepare_study(config), seconds)

@@ -19,7 +19,7 @@ from ray._private import worker as ray_worker
 from data_pipeline.stores.store import Store
 from results.records.proposals import load_untrained
 from search.cluster.capacity import Capacity, placement
-from search.cluster.connection import RunError, ray_cluster
+from search.cluster.connection import ray_cluster
 from search.cluster.doctor import check_cluster
 from search.cluster.forecast import MemoryForecast
 from search.config.schema import StudyConfig
@@ -27,16 +27,18 @@ from search.data.preflight import check_data
 from search.data.preparing import prepare_study
 from search.data.sharing import decide, shared_pipeline
 from search.data.store_transfer import serving
+from search.errors import RunError
+from search.interfaces.observers import Observer, OwnPipelines, Pipeline
 from search.process.memory import tune_survives_out_of_memory
 from search.process.stop import TRY_AGAIN, Stop
 from search.run.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.run.logs import LoggedObserver, logged
 from search.run.scoring_task import score_at_end
 from search.run.worker import TrialWorker
+from search.storage.database import study_trouble
 from search.storage.mirror import StudyCopy, hold_study
-from search.storage.retry import storage_trouble
-from search.study.observers import Observer, OwnPipelines, Pipeline
-from search.study.opening import REASON, free_journal, mirror_study, open_study, started_trials
+from search.study.attributes import REASON
+from search.study.opening import free_journal, mirror_study, open_study, started_trials
 from search.study.record import record_study
 from search.study.samplers import check_installed
 from search.study.throughput import InputLog
@@ -92,7 +94,7 @@ def run_study(
     Raises:
         ConfigError: where the config does not fit the data or the study that is continued.
         data_pipeline.problems.DataError: listing every bad file.
-        search.cluster.connection.RunError: where no node of the cluster can hold a trial, another
+        search.errors.RunError: where no node of the cluster can hold a trial, another
             process runs the study or takes it over, the storage stays out of reach, the first
             trials all fail without one epoch, or every proposal is refused.
     """
@@ -125,7 +127,7 @@ def _trouble_ends_the_run(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        trouble = storage_trouble(error, directory)
+        trouble = study_trouble(error, directory)
         if trouble is None:
             raise
         raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 import time
@@ -19,27 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from search.cluster.placement import CUDA_CONTEXT
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
 from search.process.hardware import worker_facts
 from search.process.memory import (
     give_back_free_memory,
-    gpu_memory,
-    is_out_of_memory,
     own_bytes,
-    use_one_heap,
 )
+from search.process.setup import keep_imports, reason_of, set_up_process, threads_of
 from search.run.bridge import Packed
+from search.storage.files import write_json
 from search.storage.mirror import TrialCopy, at_worker
 from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
-from search.study.opening import BEST_EPOCH, BEST_VALUE, COST, OUT_OF_MEMORY, write_json
+from search.study.attributes import BEST_EPOCH, BEST_VALUE, COST
 
 if TYPE_CHECKING:
     from search.training.trial_run import TrialRun
-
-
-CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
 
 
 class WorkerRecycledError(RuntimeError):
@@ -103,6 +97,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def set_up_process(self, resources: Mapping[str, Any]) -> None:
         """Prepare the process for trials of these resources."""
         set_up_process(resources)
+        import search.training.trial_run  # noqa: F401
+
+        keep_imports()
 
     def begin(self, proposal: Mapping[str, Any]) -> TrialRun:
         """Build the trial's training, continued from its last checkpoint."""
@@ -209,59 +206,3 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
     """Return (epoch, value shown to the pruner) of each record."""
     return [(record["epoch"], record["pruning_value"]) for record in records]
-
-
-def reason_of(error: BaseException) -> str:
-    """Return one line that says why a trial failed."""
-    name = type(error).__name__
-    first = next(iter(str(error).strip().splitlines()), "")
-    if is_out_of_memory(error):
-        return f"{OUT_OF_MEMORY}: {first}"
-    return f"{name}: {first}"
-
-
-def threads_of(resources: Mapping[str, Any]) -> int:
-    """Return how many threads a trial's CPUs allow."""
-    return max(1, int(resources["cpus_per_trial"]))
-
-
-def set_up_process(resources: Mapping[str, Any]) -> None:
-    """Limit TensorFlow to one heap, the trial's threads and its share of the GPU's memory.
-
-    Must run before the process uses TensorFlow: without it every trial starts a thread a core,
-    and two trials on one machine fight.
-    """
-    use_one_heap()
-    threads = threads_of(resources)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # One more for the step that waits while the input pipeline works.
-    tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        limit_gpu_memory(tf, gpu, resources["gpus_per_trial"])
-    importlib.import_module("search.training.trial_run")
-    # What the imports made stays to the end. Left out of the collections, these take some 30 ms
-    # after a trial instead of half a second.
-    gc.collect()
-    gc.freeze()
-
-
-def limit_gpu_memory(tf: Any, gpu: Any, share: float) -> None:
-    """Cap a GPU's memory at the trial's share; grow on demand where its size is not known."""
-    total = _gpu_memory_mib() if 0 < share < 1 else None
-    if total is None:
-        tf.config.experimental.set_memory_growth(gpu, True)
-        return
-    # TensorFlow's limit does not cover the CUDA context that each process holds beside it.
-    memory = max(int(total * share) - CUDA_CONTEXT_MIB, CUDA_CONTEXT_MIB)
-    limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory)
-    tf.config.set_logical_device_configuration(gpu, [limit])
-
-
-def _gpu_memory_mib() -> int | None:
-    """Return the memory of the first visible GPU in MiB, as nvidia-smi tells it."""
-    memory = gpu_memory(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0])
-    return None if memory is None else memory // 2**20

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.datasets.labels import IGNORE
 from data_pipeline.datasets.resize import Mode, restore
-from data_pipeline.stores.store import IGNORE
 
 Labels = NDArray[np.uint8]
 Ints = NDArray[np.int64]

@@ -24,7 +24,7 @@ from results.analysis.scores import dice
 from results.records.evaluation import FOLDER, Evaluation, Resolution
 from search.scoring.counting import decide
 from search.scoring.model import Images, predictions
-from search.study.opening import write_json
+from search.storage.files import write_json
 
 LONGEST_SIDE = 320
 PICTURES = "pictures.json"
@@ -219,7 +219,7 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     told = _told(folder / AUGMENTATION)
     if (folder / _SHEET).is_file() and all(told.get(key) == facts[key] for key in facts):
         return []
-    from data_pipeline.quality.preview import operations, preview, sheet
+    from data_pipeline.augmentation.preview import operations, preview, sheet
 
     rows = preview(store, config, images=_ROWS, samples=_SAMPLES)
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from data_pipeline.problems import DataError
 from data_pipeline.stores.store import Store
+from results.analysis.baselines import baselines_by_rank
 from results.records.evaluation import FOLDER, Evaluation, EvaluationError
 from results.records.study import StudyRecord, TrialRecord, load_study
-from results.tables import baselines_by_rank
-from search.config.schema import ConfigError, StudyConfig, TrialConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
+from search.config.trial import TrialConfig
 from search.scoring import pictures
 from search.scoring.model import Images, at_best, score_model
 

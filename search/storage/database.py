@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import weakref
+from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
@@ -15,8 +16,10 @@ from optuna.storages import RDBStorage
 from sqlalchemy import exc, make_url
 from sqlalchemy.engine import URL
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.config.settings import redacted
+from search.errors import named_line
+from search.storage.retry import storage_trouble
 
 # What waiting may mend: a server that is down, restarts, is full or read-only for now. A value
 # that a column refuses, or a table that is not there, would be refused again.
@@ -47,7 +50,7 @@ def open_database(url: str, study: str) -> RDBStorage:
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         problem = (
             f"study.storage: expected a database URL that can be opened, received {redacted(url)}: "
-            f"{_without_password(_first_line(error), url)}{_hint(error)}"
+            f"{_without_password(named_line(error), url)}{_hint(error)}"
         )
         raise ConfigError(study, [problem]) from None  # what it came from may hold the password
 
@@ -56,10 +59,20 @@ def database_trouble(error: BaseException) -> str | None:
     """Say what ails the study's database, where waiting may mend it; None for anything else."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if isinstance(cause, _PASSING):
-        return f"the study's database does not answer ({_first_line(cause)})"
+        return f"the study's database does not answer ({named_line(cause)})"
     if cause is None:  # Optuna's word for it, without SQLAlchemy's
-        return f"the study's database does not answer ({_first_line(error)})"
+        return f"the study's database does not answer ({named_line(error)})"
     return None
+
+
+def study_trouble(error: BaseException, directory: Path) -> str | None:
+    """Say what ails a study's database or its directory; None where an error is about neither.
+
+    As :func:`search.storage.retry.storage_trouble`, for the one process that opens the database.
+    """
+    if isinstance(error, (StorageInternalError, exc.SQLAlchemyError)):
+        return database_trouble(error)
+    return storage_trouble(error, directory)
 
 
 def _with_driver(url: URL) -> URL:
@@ -83,11 +96,6 @@ def _connect_args(url: URL) -> dict[str, Any]:
         "application_name": f"flexunet-search {socket.gethostname()} {os.getpid()}",
     }
     return {name: value for name, value in ours.items() if name not in url.query}
-
-
-def _first_line(error: BaseException) -> str:
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}"
 
 
 def _without_password(text: str, url: str) -> str:

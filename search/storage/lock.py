@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from search.cluster.connection import RunError
+from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
 
 HEARTBEAT_SECONDS = 2.0

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.cluster.connection import RunError
+from search.config.locations import copy_of
 from search.config.schema import StudyConfig
+from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
+from search.storage.files import trial_folder
 from search.storage.lock import HEARTBEAT_SECONDS, MISSED_BEATS, study_lease
-from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, copy_of, fetch
-from search.study.opening import trial_folder
+from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, fetch
 
 LOCK = "run.lock"
 OWNER = "owner"
@@ -178,12 +179,12 @@ class TrialCopy:
         """Push the files that changed.
 
         Raises:
-            search.training.trial_run.SupersededError: where another worker has claimed the trial.
+            search.errors.SupersededError: where another worker has claimed the trial.
             search.storage.object_store.RemoteTroubleError: the next call goes on.
         """
         owner = self._origin.read(OWNER).decode()
         if owner != self._owner:
-            from search.training.trial_run import SupersededError
+            from search.errors import SupersededError
 
             raise SupersededError(f"expected {self._origin.url} to be ours; it is {owner}'s")
         for name in sorted(self._names(), key=_order):

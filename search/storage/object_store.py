@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -18,6 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from search.config.locations import copy_of, is_remote, joined
+from search.errors import first_line
+
 MOST_READS = 10
 BLOCK = 8 * 2**20
 
@@ -26,24 +28,8 @@ class RemoteTroubleError(OSError):
     """A store that refuses or does not answer; ``search/storage/retry.py`` waits for it."""
 
     def __init__(self, error: BaseException, url: str) -> None:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         # Not its own number: whatever a store answers, from 503 to an expired token, may pass.
-        super().__init__(errno.EHOSTUNREACH, re.sub(r" \(Request ID.*", "", first), url)
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a URL of a store, such as ``s3://bucket/prefix``."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(path)) is not None
-
-
-def url_problem(url: str) -> str | None:
-    """Say what is wrong with a store's URL: it must hold no credentials."""
-    parts = urlsplit(url)
-    if parts.username or parts.password or re.search("(?i)secret|token|access_key", parts.query):
-        return "expected a URL without credentials, which belong into the environment"
-    if not parts.netloc and parts.scheme != "file":
-        return f"expected a URL such as s3://bucket/prefix, received {url!r}"
-    return None
+        super().__init__(errno.EHOSTUNREACH, re.sub(r" \(Request ID.*", "", first_line(error)), url)
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,7 @@ class RemoteFolder:
 
     def at(self, *names: str) -> RemoteFolder:
         """Return a folder below this one."""
-        base, mark, query = self.url.partition("?")
-        return RemoteFolder("/".join([base.rstrip("/"), *names]) + mark + query)
+        return RemoteFolder(joined(self.url, *names))
 
     def list(self) -> list[Entry]:
         """Return every file below this folder, at any depth."""
@@ -201,20 +186,6 @@ _SCORES = (
     "confirm/runs/*/failed.json",
 )
 ORIGIN = ".origin"  # in a copy: the URL that it is a copy of
-
-
-def copy_of(url: str, name: str, cache: Path | None) -> Path:
-    """Return the folder of this machine's copy of a study.
-
-    Args:
-        url: The storage path, a store's URL.
-        name: The study's.
-        cache: Where copies are kept; None: below ``$XDG_CACHE_HOME`` or ``~/.cache``.
-    """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = cache or home / "flexunet-search" / "studies"
-    key = hashlib.sha256(url.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
-    return (root / key / name).absolute()
 
 
 def fetch(origin: RemoteFolder, copy: Path, but: Collection[str] = (), logs: bool = False) -> None:

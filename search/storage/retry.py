@@ -13,10 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
-from search.storage.database import database_trouble
+from search.errors import first_line
 
 T = TypeVar("T")
 
@@ -54,8 +51,6 @@ def storage_trouble(error: BaseException, directory: Path) -> str | None:
     Errors are passing troubles by their number (HDF5 gives its own in words alone), and whatever
     fails while the study directory is not there.
     """
-    if isinstance(error, (StorageInternalError, SQLAlchemyError)):
-        return database_trouble(error)
     if not isinstance(error, OSError):
         return None
     in_words = re.search(r"errno = (\d+)", str(error))
@@ -65,11 +60,7 @@ def storage_trouble(error: BaseException, directory: Path) -> str | None:
             None if _present(directory) else storage_trouble(StorageGoneError(directory), directory)
         )
     where = f"{error.filename}: " if error.filename else ""
-    return f"the storage {_PASSING[number]} ({where}{error.strerror or _first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"the storage {_PASSING[number]} ({where}{error.strerror or first_line(error)})"
 
 
 def check_present(directory: Path) -> None:
@@ -97,6 +88,7 @@ class Patience:
         warn: Told what the run waits for, and that it goes on.
         mend: Called before each further try.
         stopping: Whether the run is to end; then there is no waiting.
+        trouble: Says what ails the storage, as :func:`storage_trouble` does.
     """
 
     def __init__(
@@ -106,12 +98,14 @@ class Patience:
         warn: Callable[[str], None],
         mend: Callable[[], None],
         stopping: Callable[[], bool],
+        trouble: Callable[[BaseException, Path], str | None] = storage_trouble,
     ) -> None:
         self._directory = directory
         self._seconds = seconds
         self._warn = warn
         self._mend = mend
         self._stopping = stopping
+        self._trouble = trouble
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Return what the action returns.
@@ -127,7 +121,7 @@ class Patience:
                     self._mend()
                 result = action()
             except Exception as error:
-                trouble = storage_trouble(error, self._directory)
+                trouble = self._trouble(error, self._directory)
                 if trouble is None:
                     raise
                 began = began or time.monotonic()

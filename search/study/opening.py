@@ -6,52 +6,41 @@ state is mirrored to ``trials/<number>/trial.json``, from which the report reads
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from results.staging import naming
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
 from search.storage.database import open_database
+from search.storage.files import trial_folder, write_json
 from search.storage.journal import StudyJournal, StudyStorage
+from search.study.attributes import (
+    BASELINE,
+    BEST_EPOCH,
+    BEST_VALUE,
+    COST,
+    EPOCHS,
+    FAILURES,
+    IDENTITY,
+    LIMIT,
+    REASON,
+    SEED,
+    VALUES,
+    derive_seed,
+    is_own,
+)
 from search.study.samplers import check_installed, make_pruner, make_sampler
 
 _log = logging.getLogger(__name__)
-
-BASELINE = "baseline"
-BEST_EPOCH = "best_epoch"
-BEST_VALUE = "best_value"
-EPOCHS = "epochs"
-REASON = "reason"
-COST = "cost"
-SEED = "seed"
-SHARE = "share"
-STOPPED = "stopped"
-IDENTITY = "identity"
-FAILURES = "failures"
-RESERVED = "reserved"
-VALUES = "values"
-LIMIT = "limit"
-REFUSED = "refused"
-DUPLICATE_OF = "duplicate_of"
-FROM_STUDY = "from_study"
-OUT_OF_MEMORY = "out of memory"
-
-
-def derive_seed(*parts: int) -> int:
-    """Return a seed of 31 bits that is independent for each tuple of parts (NumPy SeedSequence)."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
 
 
 def open_storage(config: StudyConfig) -> BaseStorage:
@@ -138,11 +127,6 @@ def _check_identity(study: optuna.Study, identity: str | None, begun: bool) -> N
     study.set_user_attr(IDENTITY, identity)
 
 
-def trial_folder(directory: Path, number: int) -> Path:
-    """Return the folder of a trial in the study directory."""
-    return directory / "trials" / f"{number:05d}"
-
-
 def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
     """Write a trial's state to its ``trial.json``, atomically."""
     attributes = trial.user_attrs
@@ -194,41 +178,8 @@ def started_trials(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if is_own(trial)]
 
 
-def is_own(trial: FrozenTrial) -> bool:
-    """Return whether a trial is trained in this study, rather than refused or told from another."""
-    attributes = trial.user_attrs
-    return not any(attributes.get(key) is not None for key in (REFUSED, DUPLICATE_OF, FROM_STUDY))
-
-
 def _mirrored_state(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("state")
     except (OSError, ValueError):
         return None
-
-
-def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:
-    """Write JSON so that a reader finds the old file or the new one, never a part."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable)
-
-
-def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """Write a text file atomically, into a folder that is there.
-
-    Args:
-        path: The file.
-        text: Its contents.
-        durable: Whether it must outlast a power cut from now on.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # gives a full disk its room back
-            temporary.unlink(missing_ok=True)
-        raise naming(error, path) from None

@@ -23,8 +23,9 @@ from results.records.proposals import DUPLICATES_NAME, REFUSED_NAME
 from search.config.limits import LATENCY
 from search.config.schema import StudyConfig
 from search.config.space import points
-from search.study.observers import Placer
-from search.study.opening import (
+from search.interfaces.observers import Placer
+from search.storage.files import write_text
+from search.study.attributes import (
     BASELINE,
     COST,
     DUPLICATE_OF,
@@ -34,7 +35,6 @@ from search.study.opening import (
     SEED,
     derive_seed,
     is_own,
-    write_text,
 )
 from search.study.screening import Judge, limit_name, measured_excess
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import platform
-import subprocess
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,11 @@ from data_pipeline.datasets.synthetic import LICENSE as SYNTHETIC_LICENSE
 from data_pipeline.problems import DataError
 from data_pipeline.quality.audit import audit_store, describe
 from data_pipeline.stores.store import Store
-from search.config.schema import ConfigError, StudyConfig
-from search.process.hardware import describe_machine
-from search.study.opening import write_json, write_text
+from search.config.errors import ConfigError
+from search.config.loading import config_from_record
+from search.config.schema import StudyConfig
+from search.process.hardware import describe_machine, git_revision, versions
+from search.storage.files import write_json, write_text
 
 # What may differ when a study is continued: none of it changes what a trial's value means.
 CONTINUABLE = {
@@ -130,7 +128,7 @@ def _check_continues(
     path: Path, before: Mapping[str, Any], config: StudyConfig, store: Store
 ) -> None:
     # Through the schema, so that a field that is newer than the study has its default.
-    old = _flat(StudyConfig.recorded(before["config"], str(path)).to_tree())
+    old = _flat(config_from_record(before["config"], str(path)).to_tree())
     new = _flat(config.to_tree())
     problems = [
         f"{name}: expected {old.get(name)!r} as in the study, received {new.get(name)!r}"
@@ -155,24 +153,3 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(fields, dict)
         for name, value in fields.items()
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    names = ("flexunet-search", "tensorflow", "keras", "ray", "optuna", "numpy")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
-
-
-def git_revision() -> str | None:
-    """Return the revision of the code that runs, or None where it is not run from a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        # Installed inside another project's checkout, git would name that one's revision.
-        if Path(_git(root, "rev-parse", "--show-toplevel")) == root:
-            return _git(root, "describe", "--always", "--dirty")
-    return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

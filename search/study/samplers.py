@@ -30,7 +30,8 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
 from search.study.asha import AshaPruner
 
 

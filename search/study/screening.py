@@ -19,12 +19,13 @@ from search.config.limits import (
     broken_by,
     demand_of,
     excesses,
-    image_shape,
 )
-from search.config.schema import StudyConfig, TrialConfig
+from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
-from search.study.observers import Placer
-from search.study.opening import COST, OUT_OF_MEMORY, REASON, RESERVED
+from search.config.trial import TrialConfig
+from search.interfaces.observers import Placer
+from search.process.memory import OUT_OF_MEMORY
+from search.study.attributes import COST, REASON, RESERVED
 
 LATENCIES_TO_PREDICT = 3
 # Of a proposal that needs exactly as much memory as one that ran out of it.
@@ -115,7 +116,7 @@ class Judge:
         return found, reasons
 
     def _demand(self, trial: TrialConfig) -> dict[str, float]:
-        demand = demand_of(trial, image_shape(self._config), self._classes)
+        demand = demand_of(trial, self._config.image_shape, self._classes)
         if len(self._latencies) >= LATENCIES_TO_PREDICT:
             demand[LATENCY] = demand[GFLOPS] * statistics.median(self._latencies)
         return demand

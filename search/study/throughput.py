@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.run.logs import unwritten
-from search.study.opening import trial_folder, write_json
+from search.storage.epochs import unwritten
+from search.storage.files import trial_folder, write_json
 
 FILE = "pipeline.json"
 _WRITE_SECONDS = 2.0

@@ -20,13 +20,17 @@ from results.records.status_reader import read_epochs
 from search.cluster.placement import NOTHING, Bundle, trial_bundle
 from search.cluster.timeouts import SilenceLimit
 from search.config.objectives import values_of
-from search.config.schema import StudyConfig, TrialConfig
+from search.config.schema import StudyConfig
+from search.config.trial import TrialConfig
+from search.interfaces.observers import Observer, OwnPipelines, Pipeline, Placer
+from search.process.memory import OUT_OF_MEMORY
 from search.process.stop import Stop
+from search.storage.database import study_trouble
+from search.storage.files import trial_folder
 from search.storage.journal import together
 from search.storage.mirror import place_in_store
 from search.storage.retry import Patience, StorageTroubleError, check_present
-from search.study.observers import LiveTrial, Observer, OwnPipelines, Pipeline, Placer
-from search.study.opening import (
+from search.study.attributes import (
     BASELINE,
     BEST_EPOCH,
     BEST_VALUE,
@@ -35,7 +39,6 @@ from search.study.opening import (
     EPOCHS,
     FAILURES,
     LIMIT,
-    OUT_OF_MEMORY,
     REASON,
     RESERVED,
     SEED,
@@ -43,12 +46,9 @@ from search.study.opening import (
     STOPPED,
     VALUES,
     derive_seed,
-    free_journal,
-    mend_journal,
-    mirror_trial,
-    started_trials,
-    trial_folder,
 )
+from search.study.live_trial import LiveTrial
+from search.study.opening import free_journal, mend_journal, mirror_trial, started_trials
 from search.study.proposer import Proposer
 from search.study.screening import share_of
 
@@ -114,6 +114,7 @@ class TrialBook:
             observer.warn,
             self._mend,
             lambda: self.stop.asked,
+            study_trouble,
         )
         self.proposer = Proposer(study, config, num_classes, placer)
         # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.

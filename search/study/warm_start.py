@@ -20,9 +20,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config.limits import FIELDS, LATENCY, bounds, demand_of, excesses, image_shape
-from search.config.schema import SEARCHED, ConfigError, StudyConfig
-from search.study.opening import (
+from search.config.errors import ConfigError
+from search.config.limits import FIELDS, LATENCY, bounds, demand_of, excesses
+from search.config.loading import config_from_record
+from search.config.schema import SEARCHED, StudyConfig
+from search.study.attributes import (
     BASELINE,
     BEST_EPOCH,
     BEST_VALUE,
@@ -138,7 +140,7 @@ def _config_of(record: Mapping[str, Any], path: Path) -> StudyConfig:
     search = tree.get("search") or {}
     tree["search"] = {key: search[key] for key in _MEANING if key in search} | {"pruner": "none"}
     tree.pop("resources", None)
-    return StudyConfig.recorded(tree, str(path / "study.yaml"))
+    return config_from_record(tree, str(path / "study.yaml"))
 
 
 def _difference_problems(
@@ -232,7 +234,7 @@ def _constraints(
     """Return the excess of each limit of this study; of a latency that nobody measured, none."""
     if not bounds(config.search):
         return {}
-    demand = demand_of(config.at(params), image_shape(config), num_classes)
+    demand = demand_of(config.at(params), config.image_shape, num_classes)
     cost = trial.user_attrs.get(COST) or {}
     if LATENCY in cost:
         demand[LATENCY] = cost[LATENCY]

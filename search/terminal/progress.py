@@ -20,7 +20,8 @@ from results.records.pace import Paces, Stint, node_of, seconds_left
 from results.records.status import waiting_share
 from results.records.status_reader import read_epochs
 from search.config.schema import StudyConfig
-from search.study.opening import BASELINE, BEST_VALUE, EPOCHS, REASON, trial_folder
+from search.storage.files import trial_folder
+from search.study.attributes import BASELINE, BEST_VALUE, EPOCHS, REASON
 from search.study.throughput import Throughput
 from search.terminal.table import (
     FINISHED_ROWS,

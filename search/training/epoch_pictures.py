@@ -19,8 +19,9 @@ import numpy as np
 import png
 from numpy.typing import NDArray
 
-from data_pipeline.stores.store import IGNORE, Store
-from search.study.opening import write_json
+from data_pipeline.datasets.labels import IGNORE
+from data_pipeline.stores.store import Store
+from search.storage.files import write_json
 
 FOLDER = "predictions"
 LISTING = "pictures.json"

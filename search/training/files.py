@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from results.analysis.scores import iou
-from search.run.logs import TENSORBOARD, scalars
-from search.study.opening import write_text
+from search.storage.epochs import TENSORBOARD, scalars
+from search.storage.files import write_text
 from search.training.epoch_pictures import EpochPictures, Predict
 
 PAGE_SECONDS = 30.0  # from one writing of the pages to the next; they are some megabytes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from search.config.schema import ConfigError, StudyConfig
-from search.run.logs import records_of
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
+from search.storage.epochs import records_of
 from search.training.folder import RECORD
 
 

@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from data_pipeline.stores.store import Store
-from search.config.schema import ConfigError, StudyConfig
-from search.study.opening import write_text
-from search.study.record import git_revision, versions
+from search.config.errors import ConfigError
+from search.config.loading import config_from_record
+from search.config.schema import StudyConfig
+from search.process.hardware import git_revision, versions
+from search.storage.files import write_text
 
 RECORD = "training.yaml"
 
@@ -179,7 +181,7 @@ def _differences(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
         raise ConfigError(str(path), ["expected the fields config and data_fingerprint"])
     # Through the schema, so that a field that is newer than the training has its default.
-    tree = StudyConfig.recorded(before["config"], str(path)).to_tree()
+    tree = config_from_record(before["config"], str(path)).to_tree()
     old, new = _trained({**before, "config": tree}), _trained(record)
     for name, value in new.items():
         if name == "epochs" and old["final"] != new["final"]:

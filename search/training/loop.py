@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.training.epoch_pictures import EpochPictures
 from search.training.files import TrainingFiles
 from search.training.folder import BYTES_PER_PARAMETER, is_full, record_result, space_problem
 
 if TYPE_CHECKING:
-    from search.training.train import Training
+    from search.training.plan import Training
     from search.training.trial_run import TrialRun
 
 T = TypeVar("T")

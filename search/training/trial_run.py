@@ -37,20 +37,17 @@ from model.latency import measure_latency
 from model.training import CheckpointError, Evaluation, Trainer, TrainResult
 from results.analysis import scores
 from search.config.objectives import objective_value
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
+from search.errors import SupersededError
 from search.process.hardware import worker_facts
 from search.process.memory import MemoryMeter
-from search.study.opening import write_text
+from search.storage.files import write_text
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
 LAST = "last.npz"
 PREVIOUS = "previous.npz"
 OWNER = "owner"
-
-
-class SupersededError(RuntimeError):
-    """A trial that another process has taken on: this one must not write any more."""
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,15 @@ from typing import Any
 from data_pipeline.problems import DataError
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
-from search.cluster.connection import RunError
 from search.cluster.inspector import Inspector
-from search.config.schema import ConfigError, TrialConfig
+from search.config.errors import ConfigError
+from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
+from search.errors import RunError, named_line
+from search.process.setup import set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
-from search.run.worker import set_up_process, threads_of
 from search.training.loop import run_training
-from search.training.train import Training, TrainOptions
+from search.training.plan import Training, TrainOptions
 
 NEWS_SECONDS = 2.0
 _LAST = "last.npz"
@@ -40,7 +41,7 @@ class Job:
         config: The constants.
         store: Where the driver sees the prepared data.
         out_dir: The training's folder, absolute.
-        options: As :class:`search.training.train.Training` has them.
+        options: As :class:`search.training.plan.Training` has them.
     """
 
     config: TrialConfig
@@ -186,8 +187,7 @@ def outcome_of(error: Exception) -> Outcome | None:
     )
     where = f"worker on {os.uname().nodename}"
     if isinstance(error, out_of_reach):
-        first = next(iter(str(error).strip().splitlines()), "")
-        return Outcome(None, f"{where}: {type(error).__name__}: {first}", lost=True, exit_code=75)
+        return Outcome(None, f"{where}: {named_line(error)}", lost=True, exit_code=75)
     if isinstance(error, ConfigError | DataError | NonFiniteLoss | OSError | RunError):
         return Outcome(None, str(error), exit_code=getattr(error, "exit_code", 2))
     if isinstance(error, StoreTransferError):

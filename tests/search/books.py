@@ -11,11 +11,14 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from model.cost import MemoryEstimate
-from search.config.schema import StudyConfig, TrialConfig
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
+from search.config.trial import TrialConfig
+from search.interfaces.observers import Placer
 from search.process.hardware import Processor
 from search.process.stop import Stop
-from search.study.observers import Placer
-from search.study.opening import open_study, trial_folder
+from search.storage.files import trial_folder
+from search.study.opening import open_study
 from search.study.trials import TrialBook
 
 
@@ -45,7 +48,7 @@ class Heard:
 def config_in(
     folder: Path, resources: Mapping[str, Any] | None = None, **search: Any
 ) -> StudyConfig:
-    return StudyConfig.from_tree(
+    return config_from_tree(
         {
             "study": {"storage_path": str(folder), "seed": 3},
             "search": {"grace_epochs": 1, "reduction_factor": 2, "num_trials": 8, **search},

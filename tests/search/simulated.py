@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.config.schema import StudyConfig
+from search.config.loading import load_config
 from search.run.worker import TrialWorker
-from search.study.opening import write_text
+from search.storage.files import write_text
 
 CLASSES = ("background", "Crack", "Break")
 
@@ -139,12 +139,12 @@ def main() -> None:
 
     from results.records.study import load_study
     from search.cli.main import _print_run_summary
-    from search.cluster.connection import RunError
+    from search.errors import RunError
     from search.run.runner import run_study
     from search.terminal.progress import Board, PlainLines, describe_best
 
     path, *rest = sys.argv[1:]
-    config = StudyConfig.load(Path(path))
+    config = load_config(Path(path))
     console = Console()
     observer = PlainLines(Board(config), console)
     try:

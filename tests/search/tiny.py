@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 
 
@@ -39,4 +40,4 @@ def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:
 
 def tiny_study(folder: Path, source: Path, **search: Any) -> StudyConfig:
     """The config of :func:`tiny_tree`."""
-    return StudyConfig.from_tree(tiny_tree(folder, source, **search))
+    return config_from_tree(tiny_tree(folder, source, **search))

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import OPERATIONS, PRESETS
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_record, config_from_tree
 
 
 def test_the_preset_none_changes_nothing_and_the_others_do_more_and_more() -> None:
@@ -58,7 +59,7 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, object], said: str) 
 
 
 def test_a_study_takes_amounts_from_the_preset_and_may_search_both() -> None:
-    study = StudyConfig.from_tree(
+    study = config_from_tree(
         {"augment": {"preset": {"choice": ["light", "strong"]}, "noise": {"float": [0.0, 0.1]}}}
     )
     others = {name: d.probes()[0] for name, d in study.space.items()}
@@ -69,19 +70,19 @@ def test_a_study_takes_amounts_from_the_preset_and_may_search_both() -> None:
 
 
 def test_a_study_states_what_its_preset_says() -> None:
-    study = StudyConfig.from_tree({"augment": {"preset": "light", "probability": {"shift": 0.5}}})
+    study = config_from_tree({"augment": {"preset": "light", "probability": {"shift": 0.5}}})
     tree = study.to_tree()
 
     assert tree["augment"]["rotation"] == 5.0
     assert tree["augment"]["probability"] == {"shift": 0.5}
-    assert StudyConfig.from_tree(tree).to_tree() == tree
-    assert StudyConfig.from_tree({}).to_tree()["augment"]["elastic"] == 0.02
+    assert config_from_tree(tree).to_tree() == tree
+    assert config_from_tree({}).to_tree()["augment"]["elastic"] == 0.02
 
 
 def test_configs_that_augment_alike_are_equal() -> None:
     named = {**dict.fromkeys(OPERATIONS, 0), "rotation": 10.0, "probability": {"noise": 0.5}}
     one, other = (
-        StudyConfig.from_tree({"augment": {**named, "preset": preset}}).augment
+        config_from_tree({"augment": {**named, "preset": preset}}).augment
         for preset in ("none", "strong")
     )
     assert one == other
@@ -89,17 +90,17 @@ def test_configs_that_augment_alike_are_equal() -> None:
 
 def test_a_record_from_before_an_operation_existed_does_not_do_it() -> None:
     before = {"augment": {"rotation": 10.0}}
-    assert StudyConfig.recorded(before, "study.yaml").augment.elastic == 0.0
-    assert StudyConfig.from_tree(before).augment.elastic == 0.02
+    assert config_from_record(before, "study.yaml").augment.elastic == 0.0
+    assert config_from_tree(before).augment.elastic == 0.02
 
 
 def test_a_baseline_may_state_what_the_preset_says() -> None:
     tree = {"search": {"baselines": [{"name": "b", "params": {"augment.rotation": 10.0}}]}}
-    assert StudyConfig.from_tree(tree).search.baselines[0].params == {"augment.rotation": 10.0}
+    assert config_from_tree(tree).search.baselines[0].params == {"augment.rotation": 10.0}
 
     tree["search"]["baselines"][0]["params"]["augment.rotation"] = 11.0
     with pytest.raises(ConfigError, match=r"expected the constant 10.0, received 11.0"):
-        StudyConfig.from_tree(tree)
+        config_from_tree(tree)
 
 
 def test_a_baseline_may_not_overrule_a_preset_that_is_searched() -> None:
@@ -108,10 +109,10 @@ def test_a_baseline_may_not_overrule_a_preset_that_is_searched() -> None:
         "search": {"baselines": [{"name": "b", "params": {"augment.rotation": 10.0}}]},
     }
     with pytest.raises(ConfigError, match=r"augment.preset is searched, received 10.0"):
-        StudyConfig.from_tree(tree)
+        config_from_tree(tree)
 
 
 def test_colour_needs_three_channels_and_is_said_when_the_config_is_loaded() -> None:
     with pytest.raises(ConfigError, match=r"augment.hue: expected images of 3 channels"):
-        StudyConfig.from_tree({"augment": {"hue": 10}})
-    StudyConfig.from_tree({"augment": {"hue": 10}, "data": {"channels": 3}})
+        config_from_tree({"augment": {"hue": 10}})
+    config_from_tree({"augment": {"hue": 10}, "data": {"channels": 3}})

@@ -11,7 +11,7 @@ import yaml
 
 from results.analysis.boundary_analysis import edges_table, edges_yaml
 from results.records.study import StudyRecord, TrialRecord, load_study
-from search.config.schema import StudyConfig
+from search.config.loading import load_config
 from tests.results.conftest import MakeStudy
 
 ROOT = Path(__file__).parents[3]
@@ -146,7 +146,7 @@ def test_the_yaml_is_ready_to_be_searched(record: StudyRecord, tmp_path: Path) -
         assert set(fields) <= set(config[section])
         config[section].update(fields)
     (tmp_path / "next.yaml").write_text(yaml.safe_dump(config))
-    loaded = StudyConfig.load(tmp_path / "next.yaml").to_tree()
+    loaded = load_config(tmp_path / "next.yaml").to_tree()
 
     assert loaded["train"]["learning_rate"] == {"float": [5e-5, 0.14], "log": True}
     assert loaded["model"]["base_filters"] == {"choice": [8, 12]}

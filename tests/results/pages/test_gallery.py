@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from results.analysis.caution import Caution
 from results.analysis.model_scores import ReferenceScores, scores_table
 from results.pages.gallery import Gallery, command_text, render_gallery, write_gallery
 from results.records.pictures import Picture
-from results.warnings.base import Caution
 from tests.results.browser import CHROMIUM, chromium, opened
 from tests.results.counted import counted
 

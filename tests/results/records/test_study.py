@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from results.analysis import scores
+from results.analysis.baselines import shown_value
 from results.records.study import RecordError, load_study
-from results.tables import shown_value
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import CLASSES
 

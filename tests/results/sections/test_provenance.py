@@ -9,7 +9,7 @@ import yaml
 from results.records.study import StudyRecord, load_study
 from results.sections import provenance
 from results.sections.material import Material
-from search.config.schema import StudyConfig
+from search.config.loading import load_config
 
 CONFIG = Path(__file__).parents[3] / "configs" / "magnetic_tile_cpu.yaml"
 
@@ -20,15 +20,15 @@ def study(study_dir: Path) -> StudyRecord:
 
 
 def test_the_config_shown_is_one_that_run_reads(study: StudyRecord, tmp_path: Path) -> None:
-    config = StudyConfig.load(CONFIG)
+    config = load_config(CONFIG)
     shown = provenance.config_text(replace(study, config=config.to_tree()))
     file = tmp_path / "study.yaml"
     file.write_text(shown, encoding="utf-8")
-    assert StudyConfig.load(file).to_tree() == config.to_tree()
+    assert load_config(file).to_tree() == config.to_tree()
 
 
 def test_every_field_is_either_searched_or_fixed(study: StudyRecord) -> None:
-    real = replace(study, config=StudyConfig.load(CONFIG).to_tree())
+    real = replace(study, config=load_config(CONFIG).to_tree())
     searched = set(provenance.space_table(real)["field"])
     fixed = set(provenance.fixed_table(real)["field"])
     assert "train.learning_rate" in searched

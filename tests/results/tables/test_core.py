@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from results import tables
+from results.analysis.baselines import baselines_by_rank, best_baseline, ranked
 from results.records.study import StudyRecord, load_study
 from tests.results.conftest import MakeStudy
 from tests.results.simulated_study import CLASSES, baseline_params
@@ -114,13 +115,13 @@ def test_the_best_baseline_is_compared_and_never_the_incumbent_with_itself(
         replace(t, baseline="mine") if t.number in (best.number, 5) else t for t in study.trials
     ]
     changed = replace(study, trials=tuple(also))
-    ranked = tables.baselines_by_rank(changed)
+    ranked = baselines_by_rank(changed)
     assert [trial.number for trial in ranked] == [best.number, 5, 0]
-    compared = tables.best_baseline(changed)
+    compared = best_baseline(changed)
     assert compared is not None
     assert compared.number == 5
     alone = tuple(t for t in also if t.number != 5 and t.number != 0)
-    assert tables.best_baseline(replace(study, trials=alone)) is alone[best.number - 2]
+    assert best_baseline(replace(study, trials=alone)) is alone[best.number - 2]
 
 
 def test_failures_are_counted_by_reason(make_study: MakeStudy) -> None:
@@ -154,9 +155,9 @@ def test_skipped_files_are_a_finding(study: StudyRecord, study_dir: Path) -> Non
 
 
 def test_trials_are_ranked_by_state_then_value(trials: pd.DataFrame) -> None:
-    ranked = tables.ranked(trials)
-    assert list(dict.fromkeys(ranked["state"])) == ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
-    complete = ranked[ranked["state"] == "COMPLETE"]["value"]
+    ordered = ranked(trials)
+    assert list(dict.fromkeys(ordered["state"])) == ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
+    complete = ordered[ordered["state"] == "COMPLETE"]["value"]
     assert complete.is_monotonic_decreasing
 
 
@@ -167,7 +168,7 @@ def test_thinning_keeps_the_kept_and_the_best(trials: pd.DataFrame, limit: int) 
     assert 11 in set(chosen["number"])
     assert chosen["number"].is_monotonic_increasing
     if limit >= 5:
-        assert tables.ranked(trials)["number"].iloc[0] in set(chosen["number"])
+        assert ranked(trials)["number"].iloc[0] in set(chosen["number"])
 
 
 def test_thinning_leaves_few_trials_alone(trials: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from data_pipeline.problems import DataError
 from model.inference import ModelError
 from search.cli.main import app
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from tests.data_pipeline.files import CLASSES
 from tests.model.lookup import write_lookup
 from tests.search.evaluated import SIDE, write_data
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.processor
 @pytest.fixture(autouse=True)
 def _used_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow's threads cannot be set once the tests have used it."""
-    monkeypatch.setattr("search.run.worker.set_up_process", lambda resources: None)
+    monkeypatch.setattr("search.process.setup.set_up_process", lambda resources: None)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from search.cli.pages import write_pages
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from tests.results.simulated_study import Simulation, write_study
 
 

@@ -15,7 +15,7 @@ from tests.model.lookup import write_lookup
 @pytest.fixture(autouse=True)
 def _used_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow's threads cannot be set once the tests have used it."""
-    monkeypatch.setattr("search.run.worker.set_up_process", lambda resources: None)
+    monkeypatch.setattr("search.process.setup.set_up_process", lambda resources: None)
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import pytest
 
 from data_pipeline.stores.prepare import prepare
 from search.cli.score import _data_of
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from tests.search.tiny import tiny_tree
 
 
 def test_data_out_of_reach_leave_what_was_prepared_of_them(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder))
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder))
     store = prepare(config.data)
     study = SimpleNamespace(
         config=config.to_tree(), path=tmp_path, data_fingerprint=store.fingerprint

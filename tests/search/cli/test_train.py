@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from search.cli.main import app
 from search.cli.train import EpochLines
 from search.training import train
-from search.training.train import TrainOptions
+from search.training.plan import TrainOptions
 from tests.results.simulated_training import epoch_line, write_training
 
 CLASSES = ["background", "hole [red]", "crack"]

@@ -17,8 +17,8 @@ from model.cost import Kernels, MemoryEstimate
 from search.cluster.capacity import Capacity
 from search.cluster.forecast import MemoryForecast, MemoryUse
 from search.cluster.placement import GB, Node
-from search.config.schema import TrialConfig
 from search.config.settings import ResourceSettings
+from search.config.trial import TrialConfig
 from search.process.hardware import Processor
 from search.run.bridge import Packed
 from search.study.opening import open_study

@@ -15,10 +15,11 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
-from search.cluster.connection import RunError
 from search.cluster.doctor import Finding, check_cluster, examine, findings_table
 from search.cluster.inspector import PACKAGES, Inspector
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
+from search.errors import RunError
 from search.process.hardware import this_processor
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
@@ -165,7 +166,7 @@ def test_an_address_where_nothing_listens_is_said_at_once(config: Path) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path, synthetic_folder: Path) -> StudyConfig:
-    return StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder))
+    return config_from_tree(tiny_tree(tmp_path, synthetic_folder))
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_a_storage_that_cannot_be_written_is_an_error(
     ray_session: None, tmp_path: Path, synthetic_folder: Path, store: Store
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    study = StudyConfig.from_tree(tiny_tree(tmp_path / "file", synthetic_folder))
+    study = config_from_tree(tiny_tree(tmp_path / "file", synthetic_folder))
 
     for look in (lambda: examine(study, store), lambda: check_cluster(study, store, str)):
         with pytest.raises(RunError, match=r"storage: \w+Error: .*every node may write"):

@@ -8,7 +8,7 @@ import pytest
 
 from model.cost import PROCESS_OWN, MemoryEstimate, training_memory
 from search.cluster.forecast import MemoryForecast, MemoryUse
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
 from tests.search.books import config_in
 
 SHAPE = (64, 64, 1)

@@ -9,7 +9,6 @@ import pytest
 from model.config import ModelConfig
 from model.cost import MemoryEstimate, training_memory
 from search.cluster.placement import (
-    CUDA_CONTEXT,
     GB,
     Node,
     can_grow,
@@ -19,6 +18,7 @@ from search.cluster.placement import (
     trial_bundle,
 )
 from search.config.settings import ResourceSettings
+from search.process.memory import CUDA_CONTEXT
 
 GIB = 2**30
 CPU_NODE = Node({"CPU": 16, "memory": 32 * GB})

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_record, load_config
 from tests.search.config.test_reference_file import RECIPE
 
 # A study of the recipe: what it does not search is the recipe's.
@@ -41,12 +42,12 @@ def study(folder: Path, baseline: str, text: str = STUDY) -> Path:
 
 def problems_of(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.load(path)
+        load_config(path)
     return str(caught.value)
 
 
 def test_a_file_of_the_reference_is_a_baseline(tmp_path: Path) -> None:
-    config = StudyConfig.load(study(tmp_path, f"{{name: recipe, config: '{RECIPE}'}}"))
+    config = load_config(study(tmp_path, f"{{name: recipe, config: '{RECIPE}'}}"))
 
     (baseline,) = config.search.baselines
     assert baseline.params == {
@@ -58,7 +59,7 @@ def test_a_file_of_the_reference_is_a_baseline(tmp_path: Path) -> None:
         "train.learning_rate": 7e-5,
         "train.loss": "cross_entropy",
     }
-    constants = StudyConfig.load(RECIPE).at({})
+    constants = load_config(RECIPE).at({})
     trial = config.at(baseline.params)
     assert (trial.model, trial.train, trial.augment) == (
         constants.model,
@@ -68,20 +69,20 @@ def test_a_file_of_the_reference_is_a_baseline(tmp_path: Path) -> None:
 
 
 def test_the_record_needs_no_file(tmp_path: Path) -> None:
-    config = StudyConfig.load(study(tmp_path, f"{{name: recipe, config: '{RECIPE}'}}"))
+    config = load_config(study(tmp_path, f"{{name: recipe, config: '{RECIPE}'}}"))
     recorded = yaml.safe_load(yaml.safe_dump(config.to_tree()))
 
     assert str(RECIPE) not in str(recorded)
-    assert StudyConfig.recorded(recorded, "study.yaml") == config
+    assert config_from_record(recorded, "study.yaml") == config
 
 
 def test_a_config_of_constants_is_a_baseline_by_its_path_beside_the_study(tmp_path: Path) -> None:
-    tree = StudyConfig.load(RECIPE).to_tree()
+    tree = load_config(RECIPE).to_tree()
     tree["search"]["baselines"] = [{"name": "none", "config": "is not read"}]
     tree["provenance"] = {"study": "earlier"}
     (tmp_path / "best.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
 
-    config = StudyConfig.load(study(tmp_path, "{name: earlier, config: best.yaml}"))
+    config = load_config(study(tmp_path, "{name: earlier, config: best.yaml}"))
 
     assert config.search.baselines[0].params["model.base_kernel"] == 11
 
@@ -91,14 +92,14 @@ def test_a_path_may_be_relative_to_the_working_directory(
 ) -> None:
     monkeypatch.chdir(RECIPE.parent)
 
-    config = StudyConfig.load(study(tmp_path, f"{{name: recipe, config: {RECIPE.name}}}"))
+    config = load_config(study(tmp_path, f"{{name: recipe, config: {RECIPE.name}}}"))
 
     assert config.search.baselines[0].params["model.num_layers"] == 8
 
 
 def test_params_beside_it_count_first(tmp_path: Path) -> None:
     baseline = f"{{name: x, config: '{RECIPE}', params: {{model.num_layers: 5}}}}"
-    config = StudyConfig.load(study(tmp_path, baseline))
+    config = load_config(study(tmp_path, baseline))
 
     assert config.search.baselines[0].params["model.num_layers"] == 5
     assert config.search.baselines[0].params["model.base_kernel"] == 11
@@ -123,14 +124,14 @@ def test_a_constant_that_differs_may_be_given(tmp_path: Path) -> None:
     text = STUDY.replace("epochs: 100", "epochs: 60")
     baseline = f"{{name: shorter, config: '{RECIPE}', params: {{train.epochs: 60}}}}"
 
-    assert StudyConfig.load(study(tmp_path, baseline, text)).search.baselines[0].name == "shorter"
+    assert load_config(study(tmp_path, baseline, text)).search.baselines[0].name == "shorter"
 
 
 def test_constants_that_nothing_reads_may_differ(tmp_path: Path) -> None:
     text = STUDY.replace("  optimizer: adam\n", "  optimizer: adam\n  weight_decay: 0.3\n")
     text = text.replace("  clip_value", "  focal_gamma: 1.0\n  clip_value")
 
-    assert StudyConfig.load(study(tmp_path, f"{{name: x, config: '{RECIPE}'}}", text))
+    assert load_config(study(tmp_path, f"{{name: x, config: '{RECIPE}'}}", text))
 
 
 def test_values_outside_the_space_are_told(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from search.config.limits import (
     broken_by,
     demand_of,
     excesses,
-    image_shape,
 )
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 
 PARAMS = {
     "model.num_layers": 4,
@@ -23,9 +22,9 @@ PARAMS = {
 
 
 def test_a_demand_is_what_the_models_cost_says() -> None:
-    config = StudyConfig.from_tree({"data": {"image_size": 64, "channels": 3}})
+    config = config_from_tree({"data": {"image_size": 64, "channels": 3}})
     trial = config.at(PARAMS)
-    demand = demand_of(trial, image_shape(config), 6)
+    demand = demand_of(trial, config.image_shape, 6)
     cost = estimate_cost(trial.model, (64, 64, 3), 6)
 
     assert demand["parameters"] == cost.parameters
@@ -33,7 +32,7 @@ def test_a_demand_is_what_the_models_cost_says() -> None:
 
 
 def test_an_excess_is_relative_to_its_limit_and_told_where_it_is_broken() -> None:
-    search = StudyConfig.from_tree(
+    search = config_from_tree(
         {"search": {"max_parameters": 1000, "max_gflops": 2.0, "max_latency_ms": 5.0}}
     ).search
     demand = {"parameters": 1500.0, "gflops": 1.0}
@@ -46,6 +45,6 @@ def test_an_excess_is_relative_to_its_limit_and_told_where_it_is_broken() -> Non
 
 
 def test_each_limit_is_a_field_of_the_config() -> None:
-    fields = set(StudyConfig.from_tree({}).search.model_dump())
+    fields = set(config_from_tree({}).search.model_dump())
 
     assert {field for field, _ in FIELDS.values()} <= fields

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
 
 KNOWN = {
     "name": "hand-tuned",
@@ -20,7 +21,7 @@ KNOWN = {
 
 def problems_of(tree: dict[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.from_tree(tree)
+        config_from_tree(tree)
     return str(caught.value)
 
 
@@ -64,8 +65,8 @@ def test_baselines_within_the_limits_or_with_fields_to_be_drawn_are_taken() -> N
     partial = {"name": "partial", "params": {"model.num_layers": 6}}
     search = {"baselines": [KNOWN], "max_parameters": 10**9}
 
-    assert StudyConfig.from_tree({"search": search}).search.max_parameters == 10**9
-    StudyConfig.from_tree({"search": {"baselines": [partial], "max_parameters": 1000}})
+    assert config_from_tree({"search": search}).search.max_parameters == 10**9
+    config_from_tree({"search": {"baselines": [partial], "max_parameters": 1000}})
 
 
 def test_constants_alone_are_trained_whatever_the_sampler() -> None:
@@ -75,4 +76,4 @@ def test_constants_alone_are_trained_whatever_the_sampler() -> None:
         "train": {"learning_rate": 0.01},
     }
     for sampler in ("grid", "cma-es", "gp"):
-        StudyConfig.from_tree(constants | {"search": {"sampler": sampler}}).at({})
+        config_from_tree(constants | {"search": {"sampler": sampler}}).at({})

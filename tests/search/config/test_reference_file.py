@@ -8,8 +8,9 @@ import pytest
 
 from model.cost import estimate_cost
 from results.flexunet.mapping import to_flexunet
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree, load_config, load_constants
 from search.config.reference_file import FlexUNetSource, read_source, search_around
-from search.config.schema import ConfigError, StudyConfig
 from search.config.yaml_source import YamlSource
 from tests.search.config.test_schema import BRIEF
 
@@ -32,7 +33,7 @@ def test_a_suffix_tells_the_format(tmp_path: Path) -> None:
 
 
 def test_the_recipe_has_its_126_8_million_parameters() -> None:
-    config = StudyConfig.load(RECIPE)
+    config = load_config(RECIPE)
     shape = (*config.data.image_size, config.data.channels)
 
     assert config.space == {}
@@ -44,7 +45,7 @@ def test_the_recipe_has_its_126_8_million_parameters() -> None:
 def test_the_recipe_built_has_its_126_8_million_parameters() -> None:
     from model.flexunet import build_flexunet
 
-    constants = StudyConfig.load(RECIPE).at({})
+    constants = load_config(RECIPE).at({})
     model = build_flexunet(constants.model, (*constants.data.image_size, 3), 6)
 
     assert round(model.count_params() / 1e6, 1) == 126.8
@@ -52,13 +53,13 @@ def test_the_recipe_built_has_its_126_8_million_parameters() -> None:
 
 def test_notes_are_logged_with_the_file(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        StudyConfig.load(RECIPE)
+        load_config(RECIPE)
 
     assert f"{RECIPE}: train.reducer_patience: counts here" in caplog.text
 
 
 def test_overrides_work_on_top() -> None:
-    config = StudyConfig.load(RECIPE, ["train.epochs=5", "model.num_layers=4", "study.name=x"])
+    config = load_config(RECIPE, ["train.epochs=5", "model.num_layers=4", "study.name=x"])
 
     assert (config.train.epochs, config.model.num_layers, config.study.name) == (5, 4, "x")
 
@@ -66,21 +67,21 @@ def test_overrides_work_on_top() -> None:
 def test_a_recipe_of_few_epochs_loads(tmp_path: Path) -> None:
     path = changed(tmp_path, "epochs     = 100", "epochs     = 2")
 
-    assert StudyConfig.load(path).train.epochs == 2
-    assert StudyConfig.load(path, around=True).search.grace_epochs == 2
-    assert StudyConfig.constants(path).train.epochs == 2
+    assert load_config(path).train.epochs == 2
+    assert load_config(path, around=True).search.grace_epochs == 2
+    assert load_constants(path).train.epochs == 2
 
 
 def test_epochs_may_be_few_on_top(tmp_path: Path) -> None:
     for around in (False, True):
-        config = StudyConfig.load(RECIPE, ["train.epochs=3"], around=around)
+        config = load_config(RECIPE, ["train.epochs=3"], around=around)
         assert (config.train.epochs, config.search.grace_epochs) == (3, 3)
     path = changed(tmp_path, "epochs     = 100", "epochs     = 2")
-    assert StudyConfig.load(path, ["train.epochs=30"]).search.grace_epochs == 5
+    assert load_config(path, ["train.epochs=30"]).search.grace_epochs == 5
     with pytest.raises(ConfigError, match="grace_epochs: expected at most"):
-        StudyConfig.load(RECIPE, ["train.epochs=3", "search.grace_epochs=4"])
+        load_config(RECIPE, ["train.epochs=3", "search.grace_epochs=4"])
     with pytest.raises(ConfigError, match=r"train\.epochs: "):
-        StudyConfig.load(RECIPE, ["train.epochs=0"])
+        load_config(RECIPE, ["train.epochs=0"])
 
 
 def test_values_out_of_range_are_told_with_the_line_of_the_file(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_values_out_of_range_are_told_with_the_line_of_the_file(tmp_path: Path) 
     line = path.read_text(encoding="utf-8").splitlines().index("num_layers      = 99") + 1
 
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.load(path)
+        load_config(path)
 
     (problem,) = caught.value.problems
     assert problem.startswith(f"line {line}: model.num_layers: ")
@@ -102,7 +103,7 @@ def test_all_that_is_wrong_is_one_error(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.load(path, ["train.epohcs=3"])
+        load_config(path, ["train.epohcs=3"])
 
     text = str(caught.value)
     assert len(caught.value.problems) == 3
@@ -116,21 +117,21 @@ def test_a_file_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
 
     for around in (False, True):
         with pytest.raises(ConfigError) as caught:
-            StudyConfig.load(path, around=around)
+            load_config(path, around=around)
         assert len(caught.value.problems) == 1
 
 
 def test_a_search_around_the_recipe_holds_it_and_begins_with_it() -> None:
-    config = StudyConfig.load(RECIPE, around=True)
+    config = load_config(RECIPE, around=True)
 
     assert set(config.space) == BRIEF
     (baseline,) = config.search.baselines
     assert baseline.name == RECIPE.name
-    assert config.at(baseline.params) == StudyConfig.load(RECIPE).at({})
+    assert config.at(baseline.params) == load_config(RECIPE).at({})
     assert config.values("model.num_layers") == (3, 8)
     assert config.values("model.base_kernel") == (3, 11)
     assert config.values("train.learning_rate") == (7e-5, 1e-2)
-    assert StudyConfig.from_tree(config.to_tree()) == config
+    assert config_from_tree(config.to_tree()) == config
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_any_recipe_lies_in_the_space_around_it(
     model: dict[str, Any], rate: float, size: int
 ) -> None:
     tree = {"data": {"image_size": [size, size]}, "model": model, "train": {"learning_rate": rate}}
-    config = StudyConfig.from_tree(search_around(tree))
+    config = config_from_tree(search_around(tree))
 
     for name, value in {**{f"model.{k}": v for k, v in model.items()}}.items():
         distribution = config.space[name].to_optuna()
@@ -162,7 +163,7 @@ def test_any_recipe_lies_in_the_space_around_it(
 def test_fields_may_be_fixed_or_searched_on_top(caplog: pytest.LogCaptureFixture) -> None:
     overrides = ["model.num_layers=5", "train.optimizer={choice: [adam, adamw]}", "train.epochs=9"]
     with caplog.at_level(logging.WARNING):
-        config = StudyConfig.load(RECIPE, overrides, around=True)
+        config = load_config(RECIPE, overrides, around=True)
 
     (baseline,) = config.search.baselines
     assert baseline.params["train.optimizer"] == "adam"
@@ -173,7 +174,7 @@ def test_fields_may_be_fixed_or_searched_on_top(caplog: pytest.LogCaptureFixture
 
 def test_a_space_without_the_recipe_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        config = StudyConfig.load(RECIPE, ["model.num_layers={int: [3, 5]}"], around=True)
+        config = load_config(RECIPE, ["model.num_layers={int: [3, 5]}"], around=True)
 
     assert config.search.baselines == ()
     assert "no baseline of the file itself: model.num_layers: expected a value of" in caplog.text
@@ -183,12 +184,12 @@ def test_around_a_yaml_file_nothing_is_done(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("model: {num_layers: 4}\n", encoding="utf-8")
 
-    assert StudyConfig.load(path, around=True) == StudyConfig.load(path)
+    assert load_config(path, around=True) == load_config(path)
 
 
 def test_a_config_survives_the_reference_s_format(tmp_path: Path) -> None:
     """Ours to its file to ours, of a config that it can say in full."""
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {
             "study": {"name": "there"},
             "data": {
@@ -227,14 +228,14 @@ def test_a_config_survives_the_reference_s_format(tmp_path: Path) -> None:
     path.write_text(written.text, encoding="ascii")
 
     assert written.lost == ()
-    assert StudyConfig.load(path) == config
+    assert load_config(path) == config
 
 
 def test_the_recipe_survives_yaml() -> None:
-    config = StudyConfig.load(RECIPE)
+    config = load_config(RECIPE)
     tree = config.to_tree()
     written = to_flexunet(tree, classes=tree["data"]["classes"], images_root=tree["data"]["source"])
 
-    assert StudyConfig.from_tree(tree) == config
+    assert config_from_tree(tree) == config
     assert written.lost == ()  # --strict takes the published recipe
     assert written.values["model"]["base_kernels"] == (11, 11)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from model.config import ModelConfig
-from search.config.schema import ConfigError, StudyConfig, json_schema
+from search.config.errors import ConfigError
+from search.config.loading import config_from_overrides, config_from_tree, json_schema, load_config
 
 BRIEF = {
     "model.num_layers",
@@ -20,16 +21,16 @@ BRIEF = {
 
 def problems_of(tree: dict) -> str:
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.from_tree(tree)
+        config_from_tree(tree)
     return str(caught.value)
 
 
 def test_depth_filters_kernel_dropout_and_learning_rate_are_searched_by_default() -> None:
-    assert set(StudyConfig.from_tree({}).space) == BRIEF
+    assert set(config_from_tree({}).space) == BRIEF
 
 
 def test_a_config_survives_being_written_and_read() -> None:
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {
             "model": {"num_layers": 4, "activation": {"choice": ["relu", "mish"]}},
             "data": {"classes": {"background": [0, 0, 0], "Crack": [0, 0, 255]}},
@@ -37,7 +38,7 @@ def test_a_config_survives_being_written_and_read() -> None:
         }
     )
 
-    assert StudyConfig.from_tree(json.loads(json.dumps(config.to_tree()))) == config
+    assert config_from_tree(json.loads(json.dumps(config.to_tree()))) == config
 
 
 def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
         encoding="utf-8",
     )
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.load(path, ["train.epochs=0"])
+        load_config(path, ["train.epochs=0"])
 
     assert caught.value.problems == (
         "line 2: study.nmae: unknown field; did you mean 'name'?",
@@ -146,7 +147,7 @@ def test_two_baselines_of_one_name_are_refused() -> None:
 
 
 def test_a_trial_has_the_constants_and_its_parameters() -> None:
-    config = StudyConfig.from_tree({"train": {"epochs": 7}})
+    config = config_from_tree({"train": {"epochs": 7}})
     params = dict.fromkeys(BRIEF, 0.05) | {
         "model.num_layers": 4,
         "model.base_filters": 8,
@@ -162,14 +163,14 @@ def test_a_trial_has_the_constants_and_its_parameters() -> None:
 
 def test_a_trial_names_the_fields_that_still_are_distributions() -> None:
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.from_tree({}).at({"model.num_layers": 4})
+        config_from_tree({}).at({"model.num_layers": 4})
 
     assert len(caught.value.problems) == len(BRIEF) - 1
     assert "train.learning_rate: expected a constant" in str(caught.value)
 
 
 def test_a_config_is_frozen() -> None:
-    config = StudyConfig.from_tree({})
+    config = config_from_tree({})
     with pytest.raises(ValueError, match="frozen"):
         config.study.name = "other"  # type: ignore[misc]
 
@@ -188,7 +189,7 @@ def test_the_committed_json_schema_is_the_present_one() -> None:
 
 def test_a_storages_password_is_in_no_file() -> None:
     url = "postgresql://user:secret@host/db"
-    tree = StudyConfig.from_tree({"study": {"storage": url}}).to_tree()
+    tree = config_from_tree({"study": {"storage": url}}).to_tree()
 
     assert tree["study"]["storage"] == "postgresql://user:***@host/db"
 
@@ -197,14 +198,14 @@ def test_duplicates_and_overrides_do_not_hide_other_problems(tmp_path: Path) -> 
     path = tmp_path / "study.yaml"
     path.write_text("train:\n  epochs: 3\n  epochs: 4\n  batch: 2\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.load(path, ["nonsense"])
+        load_config(path, ["nonsense"])
 
     assert len(caught.value.problems) == 3
 
 
 def test_overrides_of_the_defaults_are_all_told_of_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        StudyConfig.of(["train.epochs", "train.batch_size=0", "nothing"])
+        config_from_overrides(["train.epochs", "train.batch_size=0", "nothing"])
 
     assert len(caught.value.problems) == 3
-    assert StudyConfig.of(["train.epochs=7"]).train.epochs == 7
+    assert config_from_overrides(["train.epochs=7"]).train.epochs == 7

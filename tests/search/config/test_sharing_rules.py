@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.config.sharing_rules import sharing_problems
 
 
 def config(sharing: str = "service", **augment: Any) -> StudyConfig:
-    return StudyConfig.from_tree({"augment": augment, "pipeline": {"sharing": sharing}})
+    return config_from_tree({"augment": augment, "pipeline": {"sharing": sharing}})
 
 
 def test_trials_that_augment_alike_share() -> None:

@@ -17,9 +17,10 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from results.analysis.confirmation import EVALUATION, FOLDER, Run, load_confirmation, run_folder
-from search.cluster.connection import RunError
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
 from search.confirm.confirming import Options, _exit_code, confirm_study
+from search.errors import RunError
 from search.process.stop import Stop
 from search.study.record import record_study
 from tests.search.tiny import tiny_tree
@@ -31,7 +32,7 @@ def searched_study(folder: Path, source: Path, epochs: int = 2) -> Path:
     """A study whose search has ended: trial 0, a baseline, and the better trial 1."""
     tree = tiny_tree(folder, source)
     tree["train"] |= {"epochs": epochs}
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     config.directory.mkdir(parents=True)
     record_study(config, prepare(config.data))
     for number, (value, baseline) in enumerate([(0.1, "recipe"), (0.2, None)]):
@@ -116,7 +117,7 @@ def test_confirming_again_with_more_seeds_adds_what_is_missing(
         "test",
     )
     assert scored.resolution == "native"
-    store = prepare(StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder)).data)
+    store = prepare(config_from_tree(tiny_tree(tmp_path, synthetic_folder)).data)
     assert scored.images == tuple(f"test/{stem}" for stem in store.splits["test"].stems)
     # Seeds differ, configs are paired.
     records = {name: metrics for name, (metrics, _) in again.items()}

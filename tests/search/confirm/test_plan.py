@@ -11,7 +11,8 @@ import yaml
 from data_pipeline.stores.store import Store
 from results.analysis.confirmation import Plan, Run, load_plan
 from results.records.study import StudyRecord, load_study
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.schema import StudyConfig
 from search.confirm.plan import (
     check_test_split,
     groups_with,
@@ -20,7 +21,7 @@ from search.confirm.plan import (
     training_config,
     write_plan,
 )
-from search.study.opening import derive_seed
+from search.study.attributes import derive_seed
 from tests.data_pipeline.tiny_store import numbered_store, write_store
 from tests.search.tiny import tiny_study
 

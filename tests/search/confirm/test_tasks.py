@@ -12,13 +12,14 @@ import pytest
 import ray
 
 from results.analysis.confirmation import FAILED, RUNS, Run, failure_of, run_folder
-from search.config.schema import StudyConfig, TrialConfig
+from search.config.loading import config_from_tree
+from search.config.trial import TrialConfig
 from search.confirm.tasks import Crew, Place, _Live
 from search.confirm.worker import BEGUN, SCORING, Ended, Job
 from search.process.hardware import Processor
 from search.process.stop import Stop
 
-CONFIG = StudyConfig.from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
+CONFIG = config_from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
 PARAMS = {
     "model.num_layers": 3,
     "model.base_filters": 8,

@@ -13,7 +13,7 @@ import pytest
 from search.config.schema import StudyConfig
 from search.confirm.worker import BEGUN, SCORING, Ended, Job, train_and_score
 from search.data.store_transfer import StoreTransferError
-from search.training.trial_run import SupersededError
+from search.errors import SupersededError
 
 PARAMS = {
     "model.num_layers": 3,

@@ -9,7 +9,8 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from model.cost import estimate_cost
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
 from search.data.preflight import check_data
 from tests.search.tiny import tiny_tree
 
@@ -40,7 +41,7 @@ def problems_of(folder: Path, **changes: dict) -> str:
     tree["data"]["classes"] = CLASSES
     for section, fields in changes.items():
         tree.setdefault(section, {}).update(fields)
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     with pytest.raises(ConfigError) as caught:
         check_data(config, prepare(config.data))
     return str(caught.value)
@@ -83,14 +84,14 @@ def test_weights_of_the_objective_name_foreground_classes(folder: Path) -> None:
 
 def test_a_baseline_that_only_the_datas_classes_put_over_a_limit_is_refused(folder: Path) -> None:
     params = {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}
-    model = StudyConfig.from_tree(tiny_tree(folder.parent, folder)).at(params).model
+    model = config_from_tree(tiny_tree(folder.parent, folder)).at(params).model
     two, three = (estimate_cost(model, (16, 16, 1), classes).parameters for classes in (2, 3))
     tree = tiny_tree(folder.parent, folder, max_parameters=two)
     tree["search"]["baselines"] = [{"name": "known", "params": params}]
     (folder / "dataset.yaml").write_text(
         yaml.safe_dump({"format": 1, "classes": CLASSES}), encoding="utf-8"
     )
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     with pytest.raises(ConfigError, match=f"'known': expected at most max_parameters.*{three}"):
         check_data(config, prepare(config.data))
 
@@ -123,6 +124,6 @@ def test_an_image_of_two_classes_counts_for_both_in_oversampling(folder: Path) -
     tree = tiny_tree(folder.parent, folder)
     tree["data"]["classes"] = CLASSES
     tree["augment"] = {"sampling": "natural", "oversample": {"Crack": 2.0, "Fray": 3.0}}
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
 
     check_data(config, prepare(config.data))

@@ -17,7 +17,7 @@ import data_pipeline.stores.shards
 import search.data.preparing
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import prepare
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.config.settings import ResourceSettings
 from search.data.preparing import hindrance, prepare_study
 from tests.data_pipeline.files import write_undivided
@@ -69,7 +69,7 @@ def test_on_this_machine_alone_threads_prepare(
     warned: list[str] = []
 
     store = prepare_study(
-        StudyConfig.from_tree(tree), lambda done, total: seen.append(done), warned.append
+        config_from_tree(tree), lambda done, total: seen.append(done), warned.append
     )
 
     assert sum(split.count for split in store.splits.values()) == 12

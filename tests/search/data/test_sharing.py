@@ -16,10 +16,10 @@ import ray
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.streams.sharing import SharedStream, shared_dataset
-from search.cluster.connection import RunError
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.data import sharing
 from search.data.sharing import SharedPipeline, decide, shared_pipeline
+from search.errors import RunError
 from tests.search.books import Heard
 from tests.search.tiny import tiny_tree
 
@@ -27,7 +27,7 @@ POLICY = AugmentConfig(preset="none")
 
 
 def test_a_cluster_without_room_for_a_worker_is_an_error_of_the_run(ray_session: None) -> None:
-    config = StudyConfig.from_tree({"pipeline": {"sharing": "service", "cpus_per_worker": 64}})
+    config = config_from_tree({"pipeline": {"sharing": "service", "cpus_per_worker": 64}})
     with pytest.raises(RunError, match="expected a node with 64 CPUs"):
         decide(config)
 
@@ -37,7 +37,7 @@ def pipeline(
     ray_session: None, tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path
 ) -> Iterator[SharedPipeline]:
     tree = tiny_tree(tmp_path_factory.mktemp("sharing"), synthetic_folder)
-    config = StudyConfig.from_tree(tree | {"pipeline": {"sharing": "service"}})
+    config = config_from_tree(tree | {"pipeline": {"sharing": "service"}})
     with shared_pipeline(config, prepare(config.data), Heard()) as running:
         assert isinstance(running, SharedPipeline)
         yield running
@@ -119,7 +119,7 @@ def test_until_a_worker_has_started_trials_have_pipelines_of_their_own(
     ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "START_SECONDS", 0.1)
-    config = StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder))
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder))
     heard = Heard()
     with shared_pipeline(config, prepare(config.data), heard) as running:
         assert running.of_trial(POLICY, "run/a") is None

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from search.cluster.placement import Node
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.data.sharing_plan import NoRoomError, Plan, held_cpus, plan
 
 
 def config_of(pipeline: dict[str, Any] | None = None, **resources: Any) -> StudyConfig:
-    return StudyConfig.from_tree({"pipeline": pipeline or {}, "resources": resources})
+    return config_from_tree({"pipeline": pipeline or {}, "resources": resources})
 
 
 def held(config: StudyConfig, *nodes: dict[str, float]) -> list[float]:
@@ -51,7 +52,7 @@ def test_auto_shares_where_four_trials_run_and_none_gives_its_place() -> None:
         (config_of({"cpus_per_worker": 16}), GPU_NODE, "no node has CPUs for a worker"),
         (config_of({"sharing": "local"}), GPU_NODE, "pipeline.sharing is local"),
         (
-            StudyConfig.from_tree({"augment": {"rotation": {"float": [0.0, 20.0]}}}),
+            config_from_tree({"augment": {"rotation": {"float": [0.0, 20.0]}}}),
             GPU_NODE,
             "only where they augment alike",
         ),

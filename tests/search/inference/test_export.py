@@ -20,7 +20,7 @@ from model.config import ModelConfig
 from model.inference import ModelError
 from results.exports.export import ExportOptions
 from results.records.study import load_study
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree, load_config
 from search.inference.export import IMAGES, comparison_images, export_study
 from tests.results.simulated_study import Simulation, space, write_study
 
@@ -42,7 +42,7 @@ def study(tmp_path: Path, synthetic_folder: Path) -> Path:
     for name, distribution in space().items():
         section, key = name.split(".")
         tree[section][key] = distribution
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     store = prepare(config.data)
     record = yaml.safe_load((path / "study.yaml").read_text(encoding="utf-8"))
     record |= {"config": config.to_tree(), "data_fingerprint": store.fingerprint}
@@ -75,7 +75,7 @@ def test_the_exported_config_stands_alone_and_obeys_the_schema_beside_it(
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**tree, "modle": {}}, schema)
 
-    config = StudyConfig.load(out / "best.yaml")
+    config = load_config(out / "best.yaml")
     best = load_study(study).incumbent
     assert best is not None
     constants = config.at({})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.inference.model_metadata import digest_of, distinct_colors, facts_of, find_record
 
 CLASSES = {"background": [0, 0, 0], "hole": [255, 0, 0], "crack": [0, 0, 255]}

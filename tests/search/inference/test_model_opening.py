@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.inference.model_opening import open_model
 from tests.model.lookup import write_lookup
 
@@ -13,7 +13,7 @@ from tests.model.lookup import write_lookup
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
     """What the process was set up for; it cannot be once the tests have used TensorFlow."""
     found: list[dict[str, float]] = []
-    monkeypatch.setattr("search.run.worker.set_up_process", found.append)
+    monkeypatch.setattr("search.process.setup.set_up_process", found.append)
     return found
 
 

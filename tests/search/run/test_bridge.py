@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.run.bridge import why_lost
+from search.cluster.worker_errors import why_lost
 
 # Ray's own words, as its errors give them.
 NODE = """Failure # 1 (occurred at 2026-11-22_20-00-33)

@@ -20,9 +20,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from results.records.study import StudyRecord, TrialRecord, load_study
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.run.logs import LoggedObserver, scalars, unwritten
+from search.run.logs import LoggedObserver
 from search.run.runner import run_study
+from search.storage.epochs import scalars, unwritten
 from search.study.opening import open_study
 from tests.search.nodes import Driver
 from tests.search.postgres import free_port
@@ -53,7 +55,7 @@ def studies(
         driver.wait()
     finally:
         driver.end()
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     assert run_study(config, Log(), worker=SimulatedWorker).states == {"COMPLETE": 2, "FAIL": 1}
     return config, load_study(config.directory)
 
@@ -124,7 +126,7 @@ def test_logs_that_lack_trials_are_made_up_for_when_the_study_is_run_again(
     tree = config.to_tree()
     tree["study"]["mlflow"] = f"file://{tmp_path / 'later'}"
     shutil.rmtree(config.directory / "tensorboard" / "00002")
-    later = StudyConfig.from_tree(tree)
+    later = config_from_tree(tree)
     assert run_study(later, Log(), worker=SimulatedWorker).finished
 
     events = events_of(config, 2)

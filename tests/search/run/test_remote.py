@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.cluster.connection import RunError
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
+from search.errors import RunError
 from search.run.remote import run_remotely
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
@@ -63,7 +63,7 @@ def test_relative_paths_are_refused_before_anything_is_asked(
 ) -> None:
     tree = tiny_tree(Path("studies"), synthetic_folder)
     tree["resources"] = {"ray_address": f"ray://127.0.0.1:{free_port()}"}
-    study = StudyConfig.from_tree(tree)
+    study = config_from_tree(tree)
 
     with pytest.raises(RunError, match=r"study.storage_path: expected an absolute path"):
         run_remotely(study, observer=None, progress=lambda done, total: None)  # type: ignore[arg-type]

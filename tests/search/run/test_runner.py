@@ -17,8 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from results.analysis.pareto import pareto_table
 from results.records.study import load_study
-from search.cluster.connection import RunError
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
+from search.errors import RunError
 from search.run.runner import Summary, run_study
 from search.study.opening import open_study
 from tests.search.tiny import tiny_study, tiny_tree
@@ -95,7 +97,7 @@ def test_the_study_directory_says_what_was_run_on_what(
     record = yaml.safe_load((config.directory / "study.yaml").read_text())
     data = json.loads((config.directory / "data.json").read_text())
 
-    assert StudyConfig.from_tree(record["config"]) == config
+    assert config_from_tree(record["config"]) == config
     assert record["data_fingerprint"] == data["fingerprint"]
     assert record["versions"]["optuna"]
     assert not (config.directory / ".ray").exists()
@@ -117,7 +119,7 @@ def test_a_worker_that_has_grown_too_large_is_replaced_and_no_trial_is_lost(
 ) -> None:
     tree = tiny_tree(tmp_path, synthetic_folder, pruner="none")
     tree["resources"] |= {"worker_memory_limit_gb": 0.1, "max_concurrent": 1}
-    summary = run_study(StudyConfig.from_tree(tree), Log())
+    summary = run_study(config_from_tree(tree), Log())
 
     assert summary.states == {"COMPLETE": 3}
     record = load_study(tmp_path / "tiny")
@@ -146,13 +148,13 @@ def test_a_study_goes_on_with_more_trials_but_not_as_another_study(
     tree["train"]["epochs"] = 4
     tree["model"]["base_filters"] = {"choice": [2, 4, 8]}
     with pytest.raises(ConfigError) as caught:
-        run_study(StudyConfig.from_tree(tree), Log())
+        run_study(config_from_tree(tree), Log())
     assert "model.base_filters: expected {'choice': [2, 4]} as in the study" in str(caught.value)
     assert "train.epochs: expected 3 as in the study, received 4" in str(caught.value)
 
     tree = config.to_tree()
     tree["search"]["num_trials"] = 4
-    summary = run_study(StudyConfig.from_tree(tree), Log())
+    summary = run_study(config_from_tree(tree), Log())
     assert summary.states == {"COMPLETE": 4}
 
 
@@ -160,7 +162,7 @@ def test_failing_trials_leave_their_traceback_and_the_search_goes_on(
     ray_session: None, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     tree = tiny_tree(tmp_path, synthetic_folder, pruner="none")
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     in_the_way = config.directory / "trials" / "00001"
     in_the_way.mkdir(parents=True)
     # The second trial cannot write its model: a folder stands in the way.
@@ -193,7 +195,7 @@ def test_limits_several_objectives_and_what_an_earlier_study_knew(
     search = {"minimize": ["parameters", "latency_ms"], "max_parameters": 100, "pruner": "none"}
     tree = tiny_tree(tmp_path, synthetic_folder, **search)
     tree["train"]["epochs"] = 1
-    first = run_study(StudyConfig.from_tree(tree), Log())
+    first = run_study(config_from_tree(tree), Log())
     front = pareto_table(load_study(first.directory))
 
     assert first.states == {"COMPLETE": 3}
@@ -204,7 +206,7 @@ def test_limits_several_objectives_and_what_an_earlier_study_knew(
 
     tree["study"]["name"] = "later"
     tree["search"]["num_trials"] = 1
-    later = StudyConfig.from_tree(tree).learning_from([first.directory])
+    later = config_from_tree(tree).learning_from([first.directory])
     for added in (3, 0):
         summary = run_study(later, Log())
         assert f"3 trials of earlier studies, {added} of them new" in summary.notes
@@ -240,14 +242,14 @@ def test_the_time_budget_leaves_trials_that_a_further_run_finishes(
     tree = tiny_tree(tmp_path, synthetic_folder, num_trials=2, pruner="none")
     tree["train"] |= {"epochs": 20}
     tree["search"]["time_budget_minutes"] = 0.25
-    summary = run_study(StudyConfig.from_tree(tree), Lingering(time.time() + 16))
+    summary = run_study(config_from_tree(tree), Lingering(time.time() + 16))
     assert not summary.finished
     assert summary.states == {"RUNNING": 2}
     before = [len(trial.curve) for trial in load_study(tmp_path / "tiny").trials]
 
     tree["search"]["time_budget_minutes"] = None
     log = Log()
-    summary = run_study(StudyConfig.from_tree(tree), log)
+    summary = run_study(config_from_tree(tree), log)
     assert summary.states == {"COMPLETE": 2}
     assert sorted(log.started) == [0, 1]
     for number in (0, 1):
@@ -263,7 +265,7 @@ def test_a_trial_that_fits_on_no_node_is_refused(
     tree = tiny_tree(tmp_path, synthetic_folder)
     tree["resources"]["cpus_per_trial"] = 64
     with pytest.raises(RunError, match=r"expected a node with \{'CPU': 64.0\}"):
-        run_study(StudyConfig.from_tree(tree), Log())
+        run_study(config_from_tree(tree), Log())
 
 
 def test_leaking_splits_are_said_at_the_start(

@@ -14,23 +14,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from results.analysis.baselines import baselines_by_rank
 from results.records.evaluation import load_evaluations, of_trial
 from results.records.study import load_study
-from results.tables import baselines_by_rank
 from search.cli.main import app
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.process.stop import Stop
 from search.run import scoring_task
 from search.run.runner import run_study
-from search.run.scoring_task import (
-    NotScoredError,
-    _expect,
-    _largest,
-    _notes,
-    _own_copy,
-    beating,
-    score_at_end,
-)
+from search.run.scoring_task import NotScoredError, _expect, _largest, _notes, score_at_end
+from search.run.scoring_worker import _own_copy, beating
 from search.scoring.study import models_of
 from tests.results.simulated_study import write_study
 from tests.search.run.test_runner import Log
@@ -48,7 +43,7 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     tree["train"]["epochs"] = 1
     tree["study"]["storage_path"] = f"file://{tmp_path}/far"
     log = Log()
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     assert run_study(config, log).finished
     assert log.warnings == []
 
@@ -64,7 +59,7 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     assert (config.directory / "evaluation" / "pictures.json").is_file()  # the driver's copy
 
     # Later, by its URL, and then without the images: the counts that the trial's epoch had.
-    monkeypatch.setattr("search.run.worker.set_up_process", lambda resources: None)
+    monkeypatch.setattr("search.process.setup.set_up_process", lambda resources: None)
     other = 1 - best.number
     url = f"file://{tmp_path}/far/tiny"
     text = call("score", url, "--trial", other)
@@ -130,7 +125,7 @@ def _end(config: StudyConfig, log: Log, copy: Any = None, **book: Any) -> None:
 def test_a_finished_run_never_fails_by_its_scoring(
     tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder, score_at_end=True))
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder, score_at_end=True))
     log = Log()
     _end(config, log, _Copy())
     _end(config, log)  # there is no study.yaml
@@ -141,7 +136,7 @@ def test_a_finished_run_never_fails_by_its_scoring(
     monkeypatch.setattr(scoring_task, "_to_score", lambda *_: pytest.fail("not asked for"))
     _end(config, log, stop=SimpleNamespace(reason="SIGINT"))
     _end(config, log, hopeless=True)
-    _end(StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder)), log)
+    _end(config_from_tree(tiny_tree(tmp_path, synthetic_folder)), log)
     assert len(log.warnings) == 2
 
 

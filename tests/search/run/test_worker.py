@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.data.store_transfer import StoreTransferError
-from search.run.worker import TrialWorker, limit_gpu_memory, reason_of, threads_of
+from search.process.setup import limit_gpu_memory, reason_of, threads_of
+from search.run.worker import TrialWorker
 
 
 class ResourceExhaustedError(Exception):
@@ -67,10 +68,10 @@ class Recorder:
 
 def test_a_share_of_a_gpu_is_a_share_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     tf = Recorder()
-    monkeypatch.setattr("search.run.worker._gpu_memory_mib", lambda: 16000)
+    monkeypatch.setattr("search.process.setup._gpu_memory_mib", lambda: 16000)
     limit_gpu_memory(tf, "gpu", 0.25)
     limit_gpu_memory(tf, "gpu", 1)
-    monkeypatch.setattr("search.run.worker._gpu_memory_mib", lambda: None)
+    monkeypatch.setattr("search.process.setup._gpu_memory_mib", lambda: None)
     limit_gpu_memory(tf, "gpu", 0.25)
 
     assert tf.calls == [("limit", "gpu", [3400]), ("growth", "gpu", True), ("growth", "gpu", True)]

@@ -16,8 +16,9 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
 from results.records.study import load_study
-from search.cluster.connection import RunError
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.errors import RunError
 from search.process.stop import TRY_AGAIN
 from search.run.runner import run_study
 from search.storage.database import database_trouble, open_database
@@ -69,7 +70,7 @@ def test_every_storage_leads_to_the_same_end_and_only_the_driver_opens_it(
         tree = tree_of(folder, synthetic_folder, url_of(storage))
         # One at a time: which trial draws which parameters is then the sampler's alone.
         tree["resources"] |= {"max_concurrent": 1}
-        config = StudyConfig.from_tree(tree)
+        config = config_from_tree(tree)
         assert run_study(config, Log(), worker=SimulatedWorker).states == {"COMPLETE": 4}
 
         ends[storage] = end_of(config.directory)
@@ -111,7 +112,7 @@ def test_a_killed_driver_and_a_restarted_server_lose_nothing(
     assert PASSWORD not in driver.text
     trials = driver.record().trials
     assert [(t.number, t.state) for t in trials] == [(n, "COMPLETE") for n in range(4)]
-    told = open_study(StudyConfig.from_tree(tree)).get_trials()
+    told = open_study(config_from_tree(tree)).get_trials()
     for trial, frozen in zip(trials, told, strict=True):
         assert trial.curve.epoch.tolist() == list(range(1, 13))
         assert sorted(frozen.intermediate_values) == list(range(1, 13))
@@ -124,7 +125,7 @@ def test_a_killed_driver_and_a_restarted_server_lose_nothing(
 def test_a_database_that_takes_nothing_ends_the_run_to_be_continued(
     server: Postgres, tmp_path: Path, synthetic_folder: Path
 ) -> None:
-    config = StudyConfig.from_tree(tree_of(tmp_path, synthetic_folder, server.url(), "read-only"))
+    config = config_from_tree(tree_of(tmp_path, synthetic_folder, server.url(), "read-only"))
     open_database(server.url(), "any")  # makes the tables
     server.query("ALTER DATABASE optuna SET default_transaction_read_only = on")
     try:
@@ -152,7 +153,7 @@ def test_a_killed_drivers_study_goes_on_in_sqlite(
         driver.wait()
     finally:
         driver.end()
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     adopted = open_study(config).get_trials()
     assert adopted
     log = Log()
@@ -210,7 +211,7 @@ def test_what_waiting_cannot_mend_is_no_trouble_but_a_defect(tmp_path: Path) -> 
 
 
 def test_workers_are_given_no_address_of_the_database(tmp_path: Path) -> None:
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {"study": {"storage": f"postgresql://u:{PASSWORD}@h/db", "storage_path": str(tmp_path)}}
     )
     params = {name: d.extremes()[0] for name, d in config.space.items()}

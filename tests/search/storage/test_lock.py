@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.connection import RunError
+from search.errors import RunError
 from search.process.stop import Stop
 from search.storage import lock as lease
 from search.storage.lock import study_lease

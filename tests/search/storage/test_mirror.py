@@ -16,14 +16,13 @@ from typer.testing import CliRunner
 
 from results.records.study import load_study
 from search.cli.main import app
-from search.cluster.connection import RunError
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
+from search.errors import RunError, SupersededError
 from search.process.stop import Stop
 from search.run.runner import run_study
 from search.storage import mirror as remote_study
 from search.storage.mirror import StudyCopy, TrialCopy, remote_lease
 from search.storage.object_store import RemoteFolder
-from search.training.trial_run import SupersededError
 from tests.search.nodes import Driver
 from tests.search.run.test_runner import Log
 from tests.search.s3 import BUCKET, S3Server, s3_server
@@ -63,7 +62,7 @@ def test_a_driver_killed_with_its_disk_and_a_store_out_of_reach_lose_nothing(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     url = f"s3://{BUCKET}/killed"
     tree = tree_of(tmp_path, synthetic_folder, url, trials=5)
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     assert config.origin is not None
     origin = RemoteFolder(config.origin)
     driver = Driver(tree, tmp_path)
@@ -114,7 +113,7 @@ def test_real_training_keeps_models_and_checkpoints_in_the_store(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     tree = tree_of(tmp_path, synthetic_folder, f"file://{tmp_path}/far", trials=1)
     tree["train"] |= {"epochs": 3}
-    assert run_study(StudyConfig.from_tree(tree), Log()).states == {"COMPLETE": 1}
+    assert run_study(config_from_tree(tree), Log()).states == {"COMPLETE": 1}
 
     trial = tmp_path / "far" / "tiny" / "trials" / "00000"
     there = {path.name for path in trial.iterdir()}

@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from search.config.schema import ConfigError, StudyConfig
-from search.storage.object_store import (
-    Entry,
-    RemoteFolder,
-    RemoteTroubleError,
-    fetch,
-    fetch_models,
-    is_remote,
-)
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.locations import is_remote
+from search.config.schema import StudyConfig
+from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, fetch, fetch_models
 from search.storage.retry import storage_trouble
 from tests.search.postgres import free_port
 from tests.search.s3 import BUCKET, S3Server, s3_server
@@ -131,13 +127,13 @@ def test_urls_are_told_from_paths() -> None:
 )
 def test_a_url_with_credentials_or_without_a_bucket_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"study.storage_path: expected a URL"):
-        StudyConfig.from_tree({"study": {"storage_path": url}})
+        config_from_tree({"study": {"storage_path": url}})
 
 
 def test_a_study_in_a_store_has_its_own_copy_here(tmp_path: Path) -> None:
     def config(url: str, name: str = "mine") -> StudyConfig:
         study = {"storage_path": url, "name": name, "cache_path": str(tmp_path)}
-        return StudyConfig.from_tree({"study": study})
+        return config_from_tree({"study": study})
 
     assert config("s3://b/x?region=eu-1").origin == "s3://b/x/mine?region=eu-1"
     folders = {config(url).directory for url in ("s3://b/x", "s3://b/y", "s3://c/x")}

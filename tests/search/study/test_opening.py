@@ -6,19 +6,16 @@ from pathlib import Path
 import pytest
 from optuna.trial import Trial, TrialState
 
-from search.config.schema import ConfigError, StudyConfig
-from search.study.opening import (
-    derive_seed,
-    mirror_trial,
-    open_study,
-    started_trials,
-    trial_folder,
-    write_json,
-)
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
+from search.storage.files import trial_folder, write_json
+from search.study.attributes import derive_seed
+from search.study.opening import mirror_trial, open_study, started_trials
 
 
 def config_with(folder: Path, **search: object) -> StudyConfig:
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {"study": {"storage_path": str(folder)}, "search": {"startup_trials": 2, **search}}
     )
     (config.directory / "trials").mkdir(parents=True, exist_ok=True)
@@ -36,7 +33,7 @@ def test_a_study_is_found_again_in_its_directory(tmp_path: Path) -> None:
 def test_a_storage_url_takes_the_journals_place(tmp_path: Path) -> None:
     tree = config_with(tmp_path).to_tree()
     tree["study"]["storage"] = f"sqlite:///{tmp_path / 'study.db'}"
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     open_study(config).ask({})
 
     assert len(open_study(config).get_trials()) == 1
@@ -60,7 +57,7 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     tree = config_with(tmp_path).to_tree()
     tree["study"]["storage"] = "nonsense"
     with pytest.raises(ConfigError, match=r"study.storage: expected a database URL"):
-        open_study(StudyConfig.from_tree(tree))
+        open_study(config_from_tree(tree))
 
 
 def test_another_directorys_study_in_a_shared_storage_is_refused(tmp_path: Path) -> None:

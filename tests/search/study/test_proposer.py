@@ -14,16 +14,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from results.records.proposals import load_untrained
 from search.config.limits import demand_of
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.study.opening import (
-    DUPLICATE_OF,
-    FROM_STUDY,
-    REFUSED,
-    SEED,
-    mirror_study,
-    open_study,
-    started_trials,
-)
+from search.study.attributes import DUPLICATE_OF, FROM_STUDY, REFUSED, SEED
+from search.study.opening import mirror_study, open_study, started_trials
 from search.study.proposer import MOST_DUPLICATES, MOST_REFUSED, RANDOM_AFTER, Proposer
 
 SMALL = {
@@ -38,7 +32,7 @@ SMALL = {
 
 
 def config_in(folder: Path, tree: dict[str, Any] | None = None, **search: Any) -> StudyConfig:
-    config = StudyConfig.from_tree(
+    config = config_from_tree(
         {
             "study": {"storage_path": str(folder), "seed": 3},
             "data": {"image_size": 64},

@@ -6,7 +6,7 @@ from pathlib import Path
 from data_pipeline.config import DataConfig
 from data_pipeline.datasets.dataset_yaml import DatasetInfo, write_dataset_yaml
 from data_pipeline.stores.prepare import prepare
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.study.record import data_terms, record_study
 from tests.search.tiny import tiny_tree
 
@@ -14,7 +14,7 @@ from tests.search.tiny import tiny_tree
 def test_the_terms_of_the_data_reach_the_studys_record(
     tmp_path: Path, synthetic_folder: Path
 ) -> None:
-    config = StudyConfig.from_tree(tiny_tree(tmp_path, synthetic_folder))
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder))
     config.directory.mkdir(parents=True)
     record_study(config, prepare(config.data))
 

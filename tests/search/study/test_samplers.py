@@ -9,7 +9,9 @@ from typing import Any, get_args
 import pytest
 from optuna.trial import Trial, TrialState
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.config.settings import SearchSettings
 from search.study.opening import open_study, started_trials
 from search.study.proposer import Proposer
@@ -30,7 +32,7 @@ FINITE = {
 def config_with(folder: Path, **search: Any) -> StudyConfig:
     tree = {"study": {"storage_path": str(folder), "seed": 1}, "train": {"epochs": EPOCHS}}
     tree |= FINITE if search.get("sampler") == "grid" else {}
-    config = StudyConfig.from_tree(tree | {"search": {"startup_trials": 3} | search})
+    config = config_from_tree(tree | {"search": {"startup_trials": 3} | search})
     config.directory.mkdir(parents=True, exist_ok=True)
     return config
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.study.opening import trial_folder
+from search.storage.files import trial_folder
 from search.study.throughput import FILE, InputLog, Throughput
 from search.terminal.table import describe_input
 

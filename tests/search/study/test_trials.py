@@ -12,10 +12,13 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.stop import Stop
 from search.run.bridge import Packed, StudySearcher
-from search.study.opening import SHARE, mirror_study, open_study, trial_folder
+from search.storage.files import trial_folder
+from search.study.attributes import SHARE
+from search.study.opening import mirror_study, open_study
 from tests.search.books import (
     Places,
     config_in,
@@ -258,7 +261,7 @@ def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> Non
         config = config_in(tmp_path / folder)
         tree = config.to_tree()
         tree["study"]["seed"] = seed
-        book = open_book(StudyConfig.from_tree(tree))
+        book = open_book(config_from_tree(tree))
         return [book.propose(name)["config"]["seed"] for name in "abc"]  # type: ignore[index]
 
     first = seeds("one", 3)
@@ -447,7 +450,7 @@ def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
     tree["model"]["num_layers"] = {"int": [1, 2]}
     tree["train"]["learning_rate"] = 0.01
     tree["search"]["sampler"] = "grid"
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     book = open_book(config)
     for ray_id in "ab":
         assert book.propose(ray_id) is not None

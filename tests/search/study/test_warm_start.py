@@ -10,8 +10,11 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config.schema import ConfigError, StudyConfig
-from search.study.opening import FROM_STUDY, REFUSED, open_study, started_trials
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
+from search.study.attributes import FROM_STUDY, REFUSED
+from search.study.opening import open_study, started_trials
 from search.study.proposer import Proposer
 from search.study.warm_start import bring_in, read_earlier
 
@@ -32,7 +35,7 @@ def config_in(folder: Path, name: str, **sections: Any) -> StudyConfig:
     tree: dict[str, Any] = {"study": {"storage_path": str(folder), "name": name}}
     for section in ("model", "train", "search"):
         tree[section] = TREE.get(section, {}) | sections.get(section, {})
-    config = StudyConfig.from_tree(tree)
+    config = config_from_tree(tree)
     config.directory.mkdir(parents=True, exist_ok=True)
     return config
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.cells import cell_len
 from rich.console import Console
 
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.terminal.progress import Board, PlainLines, display, preparation
 from search.terminal.table import describe_dice, draw, duration
 
@@ -39,7 +39,7 @@ def board() -> Board:
 
 
 def board_of(trials: int) -> Board:
-    return Board(StudyConfig.from_tree({"search": {"num_trials": trials}}))
+    return Board(config_from_tree({"search": {"num_trials": trials}}))
 
 
 def written(console: Console) -> str:
@@ -195,7 +195,7 @@ def test_a_terminal_gets_the_live_table(board: Board) -> None:
 
 
 def test_the_best_of_an_earlier_run_shows_its_dice(tmp_path: Path) -> None:
-    config = StudyConfig.from_tree({"study": {"name": "s", "storage_path": str(tmp_path)}})
+    config = config_from_tree({"study": {"name": "s", "storage_path": str(tmp_path)}})
     folder = tmp_path / "s" / "trials" / "00003"
     folder.mkdir(parents=True)
     lines = [record(1, 0.2, crack=0.1), record(2, 0.6, crack=0.7), record(3, 0.3, crack=0.2)]
@@ -207,7 +207,7 @@ def test_the_best_of_an_earlier_run_shows_its_dice(tmp_path: Path) -> None:
 
 
 def crowded(running: int, finished: int) -> Board:
-    board = Board(StudyConfig.from_tree({"search": {"num_trials": 12000}}))
+    board = Board(config_from_tree({"search": {"num_trials": 12000}}))
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED, TrialState.FAIL)
     dice = dict.fromkeys(("background", "Blowhole", "Break", "Crack", "Fray", "Uneven"), 0.5)
     for number in range(finished + running):

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from model.checkpoint import read_checkpoint
-from search.cluster.connection import RunError
 from search.config.settings import ResourceSettings
+from search.errors import RunError
 from search.training.distributed import _bundle, _check_shares
 from tests.search.nodes import ROOT, cluster_of
 from tests.search.tiny import tiny_tree

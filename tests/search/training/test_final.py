@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.training.final import final_epochs
 from tests.results.simulated_training import epoch_line, write_training
 
@@ -17,7 +19,7 @@ def constants() -> StudyConfig:
         "model": {"num_layers": 2, "base_filters": 4, "base_kernel": 3, "dropout_rate": 0.0},
         "train": {"epochs": 9, "learning_rate": 0.01},
     }
-    return StudyConfig.from_tree(tree)
+    return config_from_tree(tree)
 
 
 def with_provenance(config: StudyConfig, **provenance: object) -> StudyConfig:

@@ -10,7 +10,9 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.training.folder import (
     check_folder,
     check_space,
@@ -24,7 +26,7 @@ from tests.search.training.test_train import constants
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> StudyConfig:
-    return StudyConfig.from_tree(constants(tmp_path_factory.mktemp("s"), synthetic_folder))
+    return config_from_tree(constants(tmp_path_factory.mktemp("s"), synthetic_folder))
 
 
 @pytest.fixture(scope="module")

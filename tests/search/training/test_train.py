@@ -11,17 +11,21 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from model.checkpoint import Checkpoint, write_checkpoint
-from search.config.schema import ConfigError, StudyConfig
+from search.config.errors import ConfigError
+from search.config.loading import config_from_tree
+from search.config.schema import StudyConfig
 from search.training.loop import run_training
-from search.training.train import TrainOptions, _with_patience, plan_training, strategy_of
+from search.training.plan import TrainOptions, _with_patience, plan_training
+from search.training.train import strategy_of
 from tests.search.tiny import tiny_study, tiny_tree
 
 CODE = """
 import json, sys, yaml
 from pathlib import Path
 from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.training.train import train_config
-config = StudyConfig.from_tree(yaml.safe_load(Path(sys.argv[1]).read_text()))
+config = config_from_tree(yaml.safe_load(Path(sys.argv[1]).read_text()))
 seen = []
 best = train_config(config, Path(sys.argv[2]), on_epoch=lambda r: seen.append(r["epoch"]))
 print(json.dumps({"seen": seen, "best": best["epoch"]}))
@@ -82,7 +86,7 @@ def test_patience_is_asked_for_configured_or_a_quarter(
     tmp_path: Path, epochs: int, asked: int | None, configured: int | None, expected: int
 ) -> None:
     tree = constants(tmp_path, tmp_path, epochs=epochs, early_stopping_patience=configured)
-    config = StudyConfig.from_tree(tree).at({})
+    config = config_from_tree(tree).at({})
     assert _with_patience(config, asked).train.early_stopping_patience == expected
 
 
@@ -90,7 +94,7 @@ def test_patience_is_asked_for_configured_or_a_quarter(
 def trained(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Trained:
     """A training of three epochs, run again with another model's weights as its checkpoint."""
     folder = tmp_path_factory.mktemp("trained")
-    config = StudyConfig.from_tree(constants(folder, synthetic_folder))
+    config = config_from_tree(constants(folder, synthetic_folder))
     out = folder / "out"
     training = plan_training(config, out, TrainOptions(pictures=2))
     first = run_training(training, threads=1)
@@ -154,7 +158,7 @@ def test_final_trains_on_both_splits_and_keeps_the_last_epoch(
 def test_options_that_do_not_fit_are_refused_together(
     synthetic_folder: Path, tmp_path: Path
 ) -> None:
-    config = StudyConfig.from_tree(constants(tmp_path, synthetic_folder))
+    config = config_from_tree(constants(tmp_path, synthetic_folder))
     options = TrainOptions(epochs=3, gpus=3, workers=2)
     with pytest.raises(ConfigError) as caught:
         plan_training(config, tmp_path / "out", options)
@@ -191,12 +195,12 @@ def test_another_configs_folder_is_refused(synthetic_folder: Path, tmp_path: Pat
     tree = constants(tmp_path, synthetic_folder)
     out = tmp_path / "out"
     out.mkdir()
-    before = StudyConfig.from_tree(tree | {"model": tree["model"] | {"base_filters": 2}})
+    before = config_from_tree(tree | {"model": tree["model"] | {"base_filters": 2}})
     record = {"config": before.to_tree(), "data_fingerprint": "other data"}
     (out / "training.yaml").write_text(yaml.safe_dump(record))
     tree["study"]["seed"] = 6
     with pytest.raises(ConfigError) as caught:
-        train_config(StudyConfig.from_tree(tree), out)
+        train_config(config_from_tree(tree), out)
 
     assert "model.base_filters: expected 2 as in training.yaml, received 4" in str(caught.value)
     assert "study.seed: expected 5" in str(caught.value)

@@ -15,9 +15,10 @@ from data_pipeline.stores.store import Store
 from data_pipeline.streams.sharing import Dispatcher, PipelineWorker
 from model.cost import estimate_cost
 from results.analysis import scores
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
+from search.errors import SupersededError
 from search.process.hardware import worker_facts
-from search.training.trial_run import Shared, SupersededError, TrialRun, watched_epoch
+from search.training.trial_run import Shared, TrialRun, watched_epoch
 from tests.search.tiny import tiny_study
 
 pytestmark = pytest.mark.processor

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from data_pipeline.stores.prepare import prepare
 from model.training import NonFiniteLoss
-from search.cluster.connection import RunError
-from search.config.schema import ConfigError
+from search.config.errors import ConfigError
 from search.data.store_transfer import StoreTransferError
-from search.training.train import Training, TrainOptions
+from search.errors import RunError
+from search.training.plan import Training, TrainOptions
 from search.training.trial_run import TrialRun
 from search.training.worker import Job, checkpoint_digest, outcome_of
 from tests.search.tiny import tiny_study

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from optuna.trial import FrozenTrial, Trial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from data_pipeline.augmentation.config import AugmentConfig
 from model.cost import MemoryEstimate
 from search.cluster.placement import Bundle, Node
-from search.config.schema import TrialConfig
+from search.config.trial import TrialConfig
 from search.process.hardware import Processor
+
+if TYPE_CHECKING:  # a worker does not load Optuna
+    from optuna.trial import FrozenTrial
 
 
 class Observer(Protocol):
@@ -93,35 +93,3 @@ class OwnPipelines:
 
     def tend(self) -> None:
         """Do nothing."""
-
-
-@dataclass
-class LiveTrial:
-    """A trial that Ray holds: what has been heard of it since it was handed over.
-
-    Attributes:
-        trial: The study's side of it.
-        config: What it trains.
-        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
-        waiting: Time since when its worker cannot write; None while it can.
-        waits_for: Why it cannot.
-        lost: Why its worker ended without the trial's end.
-        reason: Why the trial failed, or was stopped for good.
-        broken: How its model, as measured, breaks a limit.
-    """
-
-    trial: Trial
-    config: TrialConfig
-    pruned: bool = False
-    reason: str | None = None
-    broken: str = ""
-    lost: str | None = None
-    recycled: bool = False
-    heard: float | None = None
-    waiting: float | None = None
-    waits_for: str | None = None
-    best_value: float | None = None
-    best_epoch: int | None = None
-    epochs: int = 0
-    reported: set[int] = field(default_factory=set)
-    failures: list[dict[str, Any]] | None = None

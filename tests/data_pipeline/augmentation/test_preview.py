@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data_pipeline.augmentation.config import AugmentConfig
-from data_pipeline.quality.preview import outlined, preview, sheet, write_preview
+from data_pipeline.augmentation.preview import outlined, preview, sheet, write_preview
 from search.cli.main import app
 from tests.data_pipeline.tiny_store import CLASSES, write_store
 

@@ -16,8 +16,9 @@ from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import OPERATIONS
 from data_pipeline.config import Color
+from data_pipeline.datasets.labels import IGNORE
 from data_pipeline.quality.picture_page import SHOWN_SIDE, figure, page, picture_tag
-from data_pipeline.stores.store import IGNORE, Store
+from data_pipeline.stores.store import Store
 
 Pixels = NDArray[np.uint8]
 

@@ -1,0 +1,104 @@
+"""Rules between the fields of a config, which no field can check alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ValidationError
+
+from data_pipeline.augmentation.operations import COLOR_ONLY, FILLED
+from model.config import ModelConfig
+from search.config.method_rules import method_problems
+from search.config.schema import SEARCHED, StudyConfig
+from search.config.sharing_rules import sharing_problems
+from search.config.space import Scalar
+
+
+def rule_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    """Yield (dotted field, problem) for each rule between fields that a config breaks."""
+    for section, cls in SEARCHED.items():
+        yield from _section_problems(config, section, cls)
+    yield from _image_size_problems(config)
+    yield from _baseline_problems(config)
+    if config.search.num_trials is None and config.search.time_budget_minutes is None:
+        yield (
+            "search.num_trials",
+            "expected num_trials or time_budget_minutes, received neither",
+        )
+    yield from method_problems(config)
+    if config.pipeline.sharing == "service":
+        for problem in sharing_problems(config):
+            yield "pipeline.sharing", f"expected local or auto: {problem}"
+
+
+def _section_problems(
+    config: StudyConfig, section: str, cls: type[BaseModel]
+) -> Iterator[tuple[str, str]]:
+    """Check the section's own rules at every pair of extremes: a rule binds two fields."""
+    searched = [name for name in config.space if name.startswith(f"{section}.")]
+    first = {name: config.values(name)[0] for name in searched}
+    pairs: list[tuple[str, ...]] = list(itertools.combinations(searched, 2))
+    pairs = pairs or [tuple(searched)]
+    for pair in pairs:
+        for values in itertools.product(*(config.values(name) for name in pair)):
+            params = first | dict(zip(pair, values, strict=True))
+            try:
+                cls(**config.constants_of(section, params))
+            except ValidationError as error:
+                for item in error.errors():
+                    yield section, item["msg"].removeprefix("Value error, ")
+
+
+def _image_size_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    height, width = config.data.image_size
+    problem = ModelConfig(
+        num_layers=max(config.values("model.num_layers")), dropout_rate=0
+    ).image_size_problem(height, width)
+    if problem:
+        yield "data.image_size", problem
+    for name in COLOR_ONLY:
+        if config.data.channels != 3 and any(config.values(f"augment.{name}")):
+            yield (
+                f"augment.{name}",
+                f"expected images of 3 channels (data.channels) with {name}, received "
+                f"{config.data.channels}",
+            )
+    if height != width and any(config.values("augment.quarter_turns")):
+        yield (
+            "augment.quarter_turns",
+            f"expected square images with quarter_turns, received {height}x{width}",
+        )
+
+
+def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    names = [baseline.name for baseline in config.search.baselines]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield "search.baselines", f"expected distinct names, received {name!r} twice"
+    for baseline in config.search.baselines:
+        for name, value in baseline.params.items():
+            problem = baseline_value_problem(config, name, value)
+            if problem:
+                yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
+
+
+def baseline_value_problem(config: StudyConfig, name: str, value: Scalar) -> str | None:
+    """Say what is wrong with a value of a dotted field in a baseline; None: nothing."""
+    section, _, field = name.partition(".")
+    if field not in getattr(SEARCHED.get(section), "model_fields", {}):
+        return "expected a field of model, train or augment"
+    if name not in config.space:
+        (constant,) = config.values(name)
+        if constant is None and section == "augment" and field in FILLED:
+            return f"expected nothing: augment.preset is searched, received {value!r}"
+        same = constant == value
+        return None if same else f"expected the constant {constant!r}, received {value!r}"
+    distribution = config.space[name].to_optuna()
+    try:
+        inside = distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        inside = False
+    if inside:
+        return None
+    return f"expected a value of {config.space[name].to_yaml()}, received {value!r}"

@@ -1,0 +1,1 @@
+"""What the driver and its workers tell each other, and who is told."""
