@@ -13,7 +13,6 @@ TensorFlow's servers listen on every interface of their machine, without authent
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from data_pipeline.augmentation.geometry import Tensor
 from data_pipeline.stores.store import ImageShape, Store
 from data_pipeline.streams.feed import STREAM_BITS
 from data_pipeline.streams.pipeline import finish, sampler
+from data_pipeline.streams.shared_stream import SharedStream
 
 PROTOCOL = "grpc"
 # Requests cost the same for one sample as for many, which shows with small images.
@@ -34,23 +34,6 @@ _LARGEST_CHUNK = 32
 _HEARTBEAT_MS = 1000
 _WORKER_TIMEOUT_MS = 20_000
 _HOUR_MS = 3_600_000
-
-
-@dataclass(frozen=True)
-class SharedStream:
-    """Where a trial reads; plain values, to be handed to its process.
-
-    Attributes:
-        address: The dispatcher's, `host:port`.
-        dataset_id: What the dispatcher calls the pipeline.
-        image_shape: (H, W, C) of its images.
-        chunk: Samples in one element.
-    """
-
-    address: str
-    dataset_id: str
-    image_shape: ImageShape
-    chunk: int
 
 
 class Dispatcher:

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from results.analysis.alignment import aligned, joined
 from results.analysis.ranking import ranking_table
+from results.records.epochs import best_of, epochs_in
 from results.records.evaluation import Evaluation, EvaluationError
 from results.records.schemas import ParameterValue
-from results.records.status_reader import read_epochs
 from results.records.study import RecordError, StudyRecord, load_study
 
 FOLDER = "confirm"
@@ -174,11 +174,8 @@ def run_folder(study_dir: Path, run: Run) -> Path:
 
 def validation_value(folder: Path) -> float | None:
     """Return the objective at the best epoch of a training; None where there is none."""
-    try:
-        best = read_epochs((folder / "metrics.jsonl").read_bytes()).best
-    except OSError:
-        return None
-    return None if best is None else float(best["objective"])
+    best = best_of(epochs_in(folder))
+    return None if best is None else best.objective
 
 
 def load_plan(study_dir: Path) -> Plan | None:

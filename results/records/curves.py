@@ -1,28 +1,19 @@
-"""Reads the epochs of a trial, its metrics.jsonl, into arrays.
-
-A large study has some 500,000 lines. msgspec decodes them as they should be, three times as fast
-as pydantic; a file that holds anything else is read again line by line with pydantic, which takes
-more (NaN and infinity, which are no JSON) and says what is wrong where.
-"""
+"""The epochs of a trial as arrays, one row an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from results.records.schemas import EpochLine
+from results.records.epochs import Epoch, Worker, in_order
 
 Floats = NDArray[np.float64]
-Told = Callable[[ValidationError, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,40 +58,6 @@ class Curve:
         return len(self.epoch)
 
 
-# The structs are schemas.EpochLine and its parts again, for msgspec; a test holds them together.
-class _Seconds(msgspec.Struct, frozen=True, gc=False):
-    train: float | None = None
-    validate: float | None = None
-    total: float | None = None
-    input: float | None = None
-
-
-class _Worker(msgspec.Struct, frozen=True, gc=False):
-    host: str
-    pid: int
-
-
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line of metrics.jsonl, one epoch: see :class:`results.records.schemas.EpochLine`."""
-
-    epoch: Annotated[int, msgspec.Meta(ge=1)]
-    dice: dict[str, float | None]
-    train_loss: float | None = None
-    validation_loss: float | None = None
-    learning_rate: float | None = None
-    objective: float | None = None
-    pruning_value: float | None = None
-    mean_foreground_dice: float | None = None
-    pooled_dice: float | None = None
-    soft_dice: dict[str, float | None] = {}
-    counts: dict[str, tuple[float, float, float]] = {}
-    seconds: _Seconds = _Seconds()
-    images_per_second: float | None = None
-    time: datetime | None = None
-    worker: _Worker | None = None
-
-
-_DECODER = msgspec.json.Decoder(Line)
 # Columns of numbers, by where a line has them.
 _NUMBERS = {
     "train_loss": "train_loss",
@@ -121,47 +78,15 @@ _flat = chain.from_iterable
 _NOT_COUNTED = (np.nan, np.nan, np.nan)
 
 
-def parse_lines(content: bytes, told: Told) -> list[Line]:
-    """Read the contents of a metrics.jsonl.
-
-    Args:
-        content: Its bytes. A last line that is no JSON is left out: it may be in the making, or
-            have been when the machine went down.
-        told: Called with what is wrong with another line, and the line's number from 1.
-
-    Returns:
-        The lines that are right, in the file's order.
-    """
-    try:
-        return _DECODER.decode_lines(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _parse_one_by_one(content, told)
-
-
-def _parse_one_by_one(content: bytes, told: Told) -> list[Line]:
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    parsed = []
-    for number, text in enumerate(lines, start=1):
-        try:
-            line = EpochLine.model_validate_json(text)
-        except ValidationError as error:
-            torn = error.errors()[0]["type"] == "json_invalid"
-            if not (torn and number == len(lines)):
-                told(error, number)
-        else:
-            parsed.append(msgspec.convert(line.model_dump(by_alias=True), Line))
-    return parsed
-
-
-def unknown_classes(lines: Sequence[Line], classes: Sequence[str]) -> set[str]:
-    """The names of classes in lines that are none of ``classes``."""
+def unknown_classes(epochs: Sequence[Epoch], classes: Sequence[str]) -> set[str]:
+    """Return the names of classes in epochs that are none of ``classes``."""
     known = set(classes)
-    return {name for line in lines if not line.dice.keys() <= known for name in line.dice} - known
+    return {name for each in epochs if not each.dice.keys() <= known for name in each.dice} - known
 
 
-def curve_of(lines: Sequence[Line], classes: Sequence[str]) -> Curve:
-    """Return lines as columns by epoch; of an epoch trained twice the later line stands."""
-    rows = _in_order(lines)
+def curve_of(epochs: Sequence[Epoch], classes: Sequence[str]) -> Curve:
+    """Return epochs as columns; of an epoch trained twice the later line stands."""
+    rows = in_order(epochs)
     shape = (len(rows), len(classes))
     counts = _picked([row.counts for row in rows], classes, _NOT_COUNTED)
     numbers = _floats([_numbers_of(row) for row in rows]).reshape(len(rows), len(_NUMBERS))
@@ -176,14 +101,7 @@ def curve_of(lines: Sequence[Line], classes: Sequence[str]) -> Curve:
     )
 
 
-def _in_order(lines: Sequence[Line]) -> Sequence[Line]:
-    latest = {line.epoch: line for line in lines}
-    epochs = sorted(latest)
-    in_order = [line.epoch for line in lines] == epochs
-    return lines if in_order else [latest[epoch] for epoch in epochs]
-
-
-def _names(workers: Sequence[_Worker | None]) -> tuple[str, ...]:
+def _names(workers: Sequence[Worker | None]) -> tuple[str, ...]:
     names = {one: f"{one.host}/{one.pid}" if one else "" for one in set(workers)}
     return tuple([names[worker] for worker in workers])
 

@@ -8,9 +8,11 @@ is taken from them alone promises too much.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from results.records.epochs import Epoch, Worker
 
 # A single trial's speed says as much of its model as of its node.
 _ENOUGH_TRIALS = 3
@@ -31,16 +33,11 @@ class Node(NamedTuple):
     kind: str
 
 
-def node_of(worker: Mapping[str, Any] | None) -> Node | None:
-    """Return where something is trained; None where nothing is recorded.
-
-    Args:
-        worker: ``worker`` of a line of metrics.jsonl, or the contents of a worker.json.
-    """
-    if not worker or "host" not in worker:
+def node_of(worker: Worker | None) -> Node | None:
+    """Return where something is trained; None where nothing is recorded."""
+    if worker is None:
         return None
-    kind = " ".join(str(worker[key]) for key in ("kernels", "instructions") if key in worker)
-    return Node(str(worker["host"]), kind)
+    return Node(worker.host, " ".join(filter(None, (worker.kernels, worker.instructions))))
 
 
 class Paces:
@@ -49,9 +46,9 @@ class Paces:
     def __init__(self) -> None:
         self._speeds: dict[Node, dict[Hashable, float]] = {}
 
-    def count(self, trial: Hashable, record: Mapping[str, Any]) -> None:
-        """Take a line of a trial's metrics.jsonl; one of an older version says nothing of it."""
-        node, speed = node_of(record.get("worker")), record.get("gflops_per_second")
+    def count(self, trial: Hashable, epoch: Epoch) -> None:
+        """Take an epoch of a trial; one of an older version says nothing of its speed."""
+        node, speed = node_of(epoch.worker), epoch.gflops_per_second
         if node is None or not speed:
             return
         trials = self._speeds.setdefault(node, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -108,39 +107,3 @@ class TrialFile(BaseModel):
     @classmethod
     def _none_is_empty(cls, value: object) -> object:
         return {} if value is None else value
-
-
-class Seconds(BaseModel):
-    """What an epoch took."""
-
-    train: float | None = None
-    validate_: float | None = Field(None, alias="validate")
-    total: float | None = None
-    input: float | None = None
-
-
-class Worker(BaseModel):
-    """The process that trained an epoch."""
-
-    host: str
-    pid: int
-
-
-class EpochLine(BaseModel):
-    """A line of metrics.jsonl: one epoch."""
-
-    epoch: int = Field(ge=1)
-    train_loss: float | None = None
-    validation_loss: float | None = None
-    learning_rate: float | None = None
-    objective: float | None = None
-    pruning_value: float | None = None
-    mean_foreground_dice: float | None = None
-    pooled_dice: float | None = None
-    dice: dict[str, float | None]
-    soft_dice: dict[str, float | None] = {}
-    counts: dict[str, tuple[float, float, float]] = {}
-    seconds: Seconds = Field(default_factory=Seconds)
-    images_per_second: float | None = None
-    time: datetime | None = None
-    worker: Worker | None = None

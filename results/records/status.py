@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from results.records.epochs import Epoch, Worker, best_of
 from results.records.pace import Node, Paces, Stint, node_of, seconds_left
 from results.records.schemas import StudyFile, TrialFile
 
@@ -23,17 +24,23 @@ SILENT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Epochs:
-    """What a trial's metrics.jsonl says.
+    """What a trial's epochs say.
 
     Attributes:
         times: when each epoch ended, seconds since 1970.
-        last: its last whole line; None before the first epoch.
-        best: the line of the highest objective, the earliest of equals.
+        last: the last of them; None before the first.
+        best: the one of the highest objective, the earliest of equals.
     """
 
     times: tuple[float, ...] = ()
-    last: Mapping[str, Any] | None = None
-    best: Mapping[str, Any] | None = None
+    last: Epoch | None = None
+    best: Epoch | None = None
+
+    @classmethod
+    def of(cls, epochs: Sequence[Epoch]) -> Epochs:
+        """Sum up epochs in their order."""
+        times = tuple(each.time.timestamp() for each in epochs if each.time is not None)
+        return cls(times, epochs[-1] if epochs else None, best_of(epochs))
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,6 @@ class TrialFacts:
         started: when it began.
         epochs: read where they matter, else empty.
         seen: when its files were last written.
-        host, pid: where it is trained, or was last.
         worker: what its worker.json says, of a trial that runs.
     """
 
@@ -74,15 +80,13 @@ class TrialFacts:
     finished: float | None = None
     epochs: Epochs = Epochs()
     seen: float | None = None
-    host: str | None = None
-    pid: int | None = None
     started: float | None = None
-    worker: Mapping[str, Any] = field(default_factory=dict)
+    worker: Worker | None = None
 
     @property
     def node(self) -> Node | None:
         """Where it was trained last, or is about to be."""
-        return node_of(self.worker) or node_of((self.epochs.last or {}).get("worker"))
+        return node_of(self.worker) or node_of(self.epochs.last and self.epochs.last.worker)
 
 
 @dataclass(frozen=True)
@@ -289,7 +293,8 @@ def _left_by_node(
         return None
     paces, ended, running = Paces(), [], []
     for trial in trials:
-        paces.count(trial.file.number, trial.epochs.last or {})
+        if trial.epochs.last is not None:
+            paces.count(trial.file.number, trial.epochs.last)
         if trial.started is None:
             continue
         # A trial that an earlier run began stood still in between.
@@ -334,37 +339,35 @@ def _best(running: Sequence[TrialStatus], ended: Sequence[TrialStatus]) -> Trial
 
 
 def _shown(trial: TrialFacts, epochs: Any, now: float) -> TrialStatus:
-    file, last, best = trial.file, trial.epochs.last or {}, trial.epochs.best or {}
+    file, last, best = trial.file, trial.epochs.last, trial.epochs.best
     runs = file.state == "RUNNING"
     asked = file.params.get("train.epochs", epochs)
     # A running trial's trial.json lags behind its epochs.
-    value = best.get("objective") if runs else file.value
+    value = file.value if not runs else best and best.objective
     return TrialStatus(
         number=file.number,
         state=file.state,
-        epoch=last.get("epoch", 0) if runs else file.epochs,
+        epoch=file.epochs if not runs else last.epoch if last else 0,
         epochs=asked if isinstance(asked, int) else None,
         value=value if _finite(value) else None,
-        best_epoch=best.get("epoch") if runs else file.best_epoch,
-        dice=best.get("dice") or {},
+        best_epoch=file.best_epoch if not runs else best and best.epoch,
+        dice=best.dice if best else {},
         params=file.params,
         baseline=file.baseline,
-        images_per_second=last.get("images_per_second"),
-        waits=waiting_share(last) if runs else None,
+        images_per_second=last and last.images_per_second,
+        waits=waiting_share(last) if runs and last else None,
         silent_seconds=round(max(0.0, now - trial.seen), 1) if runs and trial.seen else None,
-        host=trial.host,
-        pid=trial.pid,
+        host=trial.worker and trial.worker.host,
+        pid=trial.worker and trial.worker.pid,
     )
 
 
-def waiting_share(record: Mapping[str, Any]) -> float | None:
+def waiting_share(epoch: Epoch) -> float | None:
     """Return the share of an epoch's training that was spent waiting for images.
 
-    Args:
-        record: A line of metrics.jsonl; None is returned for one of an older version.
+    None of an epoch of an older version, which did not measure it.
     """
-    seconds = record.get("seconds") or {}
-    waited, trained = seconds.get("input"), seconds.get("train")
+    waited, trained = epoch.seconds.input, epoch.seconds.train
     return min(1.0, waited / trained) if waited is not None and trained else None
 
 

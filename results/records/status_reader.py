@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from results.records.epochs import METRICS, Worker, in_order, read_lines
 from results.records.schemas import TrialFile
 from results.records.status import (
     RECENT_SECONDS,
@@ -85,13 +85,14 @@ class StudyWatch:
         return sorted(found, key=lambda trial: trial.file.number)
 
     def _with_epochs(self, trial: TrialFacts) -> TrialFacts:
-        path = trial.folder / "metrics.jsonl"
+        path = trial.folder / METRICS
         try:
             stat = path.stat()
             signature = stat.st_mtime_ns, stat.st_size
             known = self._epochs.get(path)
             if known is None or known[0] != signature:
-                known = self._epochs[path] = signature, read_epochs(path.read_bytes())
+                epochs = in_order(read_lines(path.read_bytes()))
+                known = self._epochs[path] = signature, Epochs.of(epochs)
         except OSError:  # no epoch yet, or a folder that is just being replaced
             return trial
         return replace(trial, epochs=known[1])
@@ -113,39 +114,13 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         return TrialFacts(
             file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
         )
-    worker = read_json(folder / "worker.json")
-    signs = [_written(folder / name) for name in ("worker.json", "metrics.jsonl", "worker.log")]
+    signs = [_written(folder / name) for name in ("worker.json", METRICS, "worker.log")]
     return TrialFacts(
         file,
         folder,
         seen=max((sign for sign in signs if sign is not None), default=None),
-        host=worker.get("host"),
-        pid=worker.get("pid"),
         started=seconds_of(file.started),
-        worker=worker,
-    )
-
-
-def read_epochs(content: bytes) -> Epochs:
-    """Return what the contents of a metrics.jsonl say; lines that are no JSON are left out.
-
-    Such a line is in the making, or was when the machine went down; ``report`` names others.
-    """
-    lines: dict[int, Mapping[str, Any]] = {}
-    for text in content.split(b"\n"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("epoch"), int):
-            lines[line["epoch"]] = line  # of an epoch trained twice, the later line stands
-    ordered = [lines[epoch] for epoch in sorted(lines)]
-    times = [seconds_of(line.get("time")) for line in ordered]
-    scored = [line for line in ordered if isinstance(line.get("objective"), int | float)]
-    return Epochs(
-        tuple(time for time in times if time is not None),
-        ordered[-1] if ordered else None,
-        max(scored, key=lambda line: float(line["objective"]), default=None),
+        worker=Worker.read(folder / "worker.json"),
     )
 
 

@@ -19,7 +19,8 @@ import yaml
 from pydantic import ValidationError
 
 from results.records.curves import Curve as Curve
-from results.records.curves import curve_of, parse_lines, unknown_classes
+from results.records.curves import curve_of, unknown_classes
+from results.records.epochs import METRICS, read_lines
 from results.records.schemas import (
     Cost,
     DataFile,
@@ -172,15 +173,15 @@ class Reading:
             self.problem(path, f"cannot be read: {error.strerror or error}")
             return None
 
-    def invalid(self, path: Path, error: ValidationError, where: str = "") -> None:
+    def invalid(self, path: Path, error: ValidationError) -> None:
         """Add what pydantic found wrong with a file."""
         for detail in error.errors(include_url=False, include_input=True)[:5]:
             field_name = ".".join(str(part) for part in detail["loc"])
             if detail["type"] == "json_invalid":
-                self.problem(path, f"{where}expected JSON, received {detail['msg']}")
+                self.problem(path, f"expected JSON, received {detail['msg']}")
             else:
                 received = repr(detail["input"])[:80]
-                self.problem(path, f"{where}{field_name}: {detail['msg']}, received {received}")
+                self.problem(path, f"{field_name}: {detail['msg']}, received {received}")
 
 
 def load_study(path: Path | str) -> StudyRecord:
@@ -312,7 +313,7 @@ def _read_trial(reading: Reading, path: Path, classes: tuple[str, ...]) -> Trial
     except ValidationError as error:
         reading.invalid(file, error)
         return None
-    curve = _read_curve(reading, path / "metrics.jsonl", classes)
+    curve = _read_curve(reading, path / METRICS, classes)
     return TrialRecord(path=path, curve=curve, **dict(trial))
 
 
@@ -324,10 +325,10 @@ def _read_curve(reading: Reading, path: Path, classes: tuple[str, ...]) -> Curve
     except OSError as error:
         reading.problem(path, f"cannot be read: {error.strerror or error}")
         content = b""
-    lines = parse_lines(
-        content, lambda error, number: reading.invalid(path, error, where=f"line {number}: ")
+    epochs = read_lines(
+        content, lambda problem, number: reading.problem(path, f"line {number}: {problem}")
     )
-    unknown = sorted(unknown_classes(lines, classes))
+    unknown = sorted(unknown_classes(epochs, classes))
     if unknown:
         reading.problem(path, f"expected classes among {list(classes)}, received {unknown}")
-    return curve_of(lines, classes)
+    return curve_of(epochs, classes)

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from results.records.curves import Curve, curve_of, parse_lines
+from results.records.curves import Curve, curve_of
+from results.records.epochs import METRICS, read_lines
 from results.records.study import RecordError
 
 RECORD = "training.yaml"
-METRICS = "metrics.jsonl"
 
 Floats = NDArray[np.float64]
 Rgb = tuple[int, int, int]
@@ -129,15 +128,13 @@ def _is_color(color: object) -> bool:
 
 def _curve(path: Path, classes: Sequence[str]) -> Curve:
     problems: list[str] = []
-
-    def tell(error: ValidationError, number: int) -> None:
-        problems.append(f"{METRICS}, line {number}: {error.errors()[0]['msg']}")
-
     try:
         content = (path / METRICS).read_bytes()
     except FileNotFoundError:
         content = b""
-    lines = parse_lines(content, tell)
+    epochs = read_lines(
+        content, lambda problem, number: problems.append(f"{METRICS}, line {number}: {problem}")
+    )
     if problems:
         raise TrainingRecordError(path, problems)
-    return curve_of(lines, classes)
+    return curve_of(epochs, classes)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from results.records.epochs import Epoch
 from search.cli.options import Overrides
 
 INTERRUPTED = 130
@@ -128,28 +128,28 @@ class EpochLines:
         """Print what the user should know."""
         self._print(message, style="yellow")
 
-    def show(self, record: Mapping[str, Any]) -> None:
+    def show(self, epoch: Epoch) -> None:
         """Print an epoch, and how long the rest takes at most."""
         from search.terminal.table import describe_dice, duration, score
 
-        self._seconds.append(float(record["seconds"]["total"]))
-        parts = [f"loss {record['train_loss']:.4f}"]
-        if record["dice"]:
+        self._seconds.append(epoch.seconds.total or 0.0)
+        parts = [f"loss {epoch.train_loss:.4f}"]
+        if epoch.dice:
             parts += [
-                f"validation {record['validation_loss']:.4f}",
-                f"mean foreground Dice {score(record['mean_foreground_dice'])} "
-                f"({describe_dice(record['dice'])})",
+                f"validation {epoch.validation_loss:.4f}",
+                f"mean foreground Dice {score(epoch.mean_foreground_dice)} "
+                f"({describe_dice(epoch.dice)})",
             ]
         last = self._last_epoch()
-        parts.append(f"{record['seconds']['total']:.1f} s")
-        left = (last or record["epoch"]) - record["epoch"]
+        parts.append(f"{self._seconds[-1]:.1f} s")
+        left = (last or epoch.epoch) - epoch.epoch
         if left > 0:
             usual = statistics.median(self._seconds[-5:])  # the first one compiles the model
             parts.append(f"at most {duration(left * usual)} left")
         of = f"/{last}" if last else ""
-        self._print(f"epoch {record['epoch']}{of}: {', '.join(parts)}")
+        self._print(f"epoch {epoch.epoch}{of}: {', '.join(parts)}")
 
-    def end(self, best: Mapping[str, Any], data: str) -> None:
+    def end(self, best: Epoch, data: str) -> None:
         """Print the epoch of the model, the files, and what to do next."""
         from search.terminal.table import describe_dice, duration
 
@@ -158,10 +158,10 @@ class EpochLines:
             took = duration(time.monotonic() - self._started)
             count = len(self._seconds)
             self._print(f"{count} epoch{'s' if count > 1 else ''} in {took}")
-        if best["dice"]:
-            self._print(f"best epoch {best['epoch']}: {describe_dice(best['dice'])}")
+        if best.dice:
+            self._print(f"best epoch {best.epoch}: {describe_dice(best.dice)}")
         else:
-            self._print(f"trained on training and validation images for {best['epoch']} epochs")
+            self._print(f"trained on training and validation images for {best.epoch} epochs")
         self._print(f"model: {model}")
         self._print(f"curves: {out / 'training.html'}, numbers: {out / 'metrics.csv'}")
         if (out / "predictions.html").exists():

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ray import tune
 
 from model.cost import Kernels, MemoryEstimate
+from results.records.epochs import Epoch
 from search.cluster.forecast import MemoryUse
 from search.cluster.nodes import Nodes
 from search.cluster.placement import (
@@ -28,7 +29,7 @@ from search.process.hardware import Processor
 
 def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     """Return Tune's placement of a proposed trial: its bundle, on one node."""
-    return tune.PlacementGroupFactory([dict(config["trial"]["bundle"])])
+    return tune.PlacementGroupFactory([dict(config["trial"].bundle)])
 
 
 class Forecast(Protocol):
@@ -103,9 +104,9 @@ class Capacity:
         nodes, needed = self._nodes(), self._resources.cpus_per_trial
         return [node for node in nodes if node.resources.get("CPU", 0) >= needed] or nodes
 
-    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
-        """Let an epoch correct the later predictions: ``record`` is its line of metrics.jsonl."""
-        use = MemoryUse.of(record)
+    def learn(self, config: TrialConfig, epoch: Epoch) -> None:
+        """Let an epoch correct the later predictions."""
+        use = MemoryUse.of(epoch)
         if self._forecast is not None and use is not None:
             self._forecast.learn(config, use)
 

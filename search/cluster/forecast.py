@@ -10,11 +10,11 @@ too much costs a place, what is reserved too little a node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast, get_args
 
 from model.cost import PROCESS_OWN, Kernels, MemoryEstimate, training_memory
+from results.records.epochs import Epoch
 from search.config.trial import TrialConfig
 
 # From so many bytes on a prediction tells of the model rather than of the process.
@@ -39,15 +39,17 @@ class MemoryUse:
     peak: int
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> MemoryUse | None:
-        """Return it from a line of metrics.jsonl; None where that does not tell.
+    def of(cls, epoch: Epoch) -> MemoryUse | None:
+        """Return it from an epoch; None where that does not tell.
 
-        Lines of earlier versions do not, nor do those of systems other than Linux.
+        Epochs of earlier versions do not, nor do those of systems other than Linux.
         """
-        memory, kernels = record.get("memory") or {}, (record.get("worker") or {}).get("kernels")
-        if kernels is None or memory.get("peak") is None:
+        memory, worker = epoch.memory, epoch.worker
+        if worker is None or memory is None or memory.before is None or memory.peak is None:
             return None
-        return cls(kernels, memory["before"], memory["peak"])
+        if worker.kernels not in get_args(Kernels):
+            return None
+        return cls(cast(Kernels, worker.kernels), memory.before, memory.peak)
 
 
 @dataclass

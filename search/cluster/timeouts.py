@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
-from typing import Any
 
+from results.records.epochs import Epoch, Worker
 from results.records.pace import Paces, node_of
-from results.records.status_reader import read_json
 from search.process.hardware import Processor
 
 # How many times as long as the fastest a slower kind of processor is taken to need until trials
@@ -35,12 +34,12 @@ class SilenceLimit:
         self._minutes = minutes
         self._processors = processors
         self._paces = Paces()
-        self._workers: dict[Hashable, Mapping[str, Any]] = {}
+        self._workers: dict[Hashable, Worker | None] = {}
 
-    def count(self, trial: Hashable, record: Mapping[str, Any]) -> None:
-        """Take an epoch, a line of a trial's metrics.jsonl: it tells how fast its node is."""
-        self._paces.count(trial, record)
-        self._workers[trial] = record.get("worker") or {}
+    def count(self, trial: Hashable, epoch: Epoch) -> None:
+        """Take an epoch of a trial: it tells how fast its node is."""
+        self._paces.count(trial, epoch)
+        self._workers[trial] = epoch.worker
 
     def problem(self, trial: Hashable, heard: float | None, folder: Path) -> str | None:
         """Say that a worker hangs; None where it does not, or has not begun.
@@ -56,7 +55,7 @@ class SilenceLimit:
         silent = (time.monotonic() - heard) / 60
         if silent <= self._minutes:
             return None
-        worker = read_json(folder / "worker.json") or self._workers.get(trial, {})
+        worker = Worker.read(folder / "worker.json") or self._workers.get(trial)
         slowness = min(MOST, self._slowness(worker))
         allowed = self._minutes * slowness
         if silent <= allowed:
@@ -64,12 +63,13 @@ class SilenceLimit:
         slow = f", on a node {slowness:.1f} times as slow as the fastest" if slowness > 1 else ""
         return f"no report for {allowed:.4g} minutes (trial_timeout_minutes{slow})"
 
-    def _slowness(self, worker: Mapping[str, Any]) -> float:
+    def _slowness(self, worker: Worker | None) -> float:
         measured = self._paces.slowness(node_of(worker))
         if measured is not None:
             return measured
         processors = self._processors()
-        own = {each for each in processors if each.kernels == worker.get("kernels")}
+        kernels = worker.kernels if worker is not None else None
+        own = {each for each in processors if each.kernels == kernels}
         # Where nobody says which node it is, it may be the slowest.
         slowest = min(own or processors, default=None)
         return UNMEASURED if slowest is not None and slowest < max(processors) else 1.0

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import ray
 
 from results.analysis.confirmation import FAILED, Run
+from results.records.epochs import Epoch, epochs_in
 from search.cluster.capacity import Capacity
 from search.cluster.placement import Bundle
 from search.cluster.timeouts import SilenceLimit
@@ -25,7 +26,7 @@ from search.cluster.worker_errors import why_lost
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.confirm.plan import folder_of
-from search.confirm.worker import BEGUN, SCORING, Ended, Job
+from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.memory import OUT_OF_MEMORY, is_out_of_memory, out_of_memory_line
 from search.process.stop import Stop
 from search.storage.files import write_json
@@ -36,7 +37,7 @@ LARGER_SHARE = 2.0
 # A process grows with each training; Ray ends it after so many, on a GPU after one.
 MOST_CALLS = 8
 
-Work = Callable[[Job], Ended]
+Work = Callable[[ConfirmationJob], Ended]
 
 
 class ConfirmObserver(Protocol):
@@ -48,7 +49,7 @@ class ConfirmObserver(Protocol):
     def started(self, run: Run) -> None:
         """A training has been handed to Ray (for the first time or again)."""
 
-    def epoch_ended(self, run: Run, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
         """A training has written an epoch: its line of metrics.jsonl."""
 
     def ended(self, run: Run, failed: str | None) -> None:
@@ -196,16 +197,16 @@ class Crew:
     def _submit(self, run: Run, folder: Path, owner: str) -> Any:
         config, resources = self._configs[run], self._place.config.resources
         bundle = self._capacity.place(run.name, config, self._of(run).factor)
-        job = Job(
+        job = ConfirmationJob(
             name=run.name,
             trial=run.trial,
             seed=run.seed,
             fold=run.fold,
-            config=config.model_dump(mode="json"),
-            store=str(self._place.stores[run.fold]),
+            config=config,
+            store=self._place.stores[run.fold],
             split=self._place.split,
-            study=str(self._place.study.absolute()),
-            folder=str(folder.absolute()),
+            study=self._place.study.absolute(),
+            folder=folder.absolute(),
             owner=owner,
             resources=resources.model_dump(mode="json") | {"gpus_per_trial": bundle.get("GPU", 0)},
         )
@@ -230,13 +231,13 @@ class Crew:
         folder = folder_of(self._place.study, live.run)
         if live.heard is None and _owner_of(folder) == live.owner:
             live.heard = time.monotonic()
-        epochs = _epochs(folder)
-        if epochs and epochs[-1]["epoch"] > live.epoch:
-            for record in epochs[live.epoch :]:
-                self._observer.epoch_ended(live.run, record)
-                self._capacity.learn(self._configs[live.run], record)
-                self._silence.count(live.run, record)
-            live.epoch, live.heard = epochs[-1]["epoch"], time.monotonic()
+        epochs = epochs_in(folder)
+        if epochs and epochs[-1].epoch > live.epoch:
+            for epoch in epochs[live.epoch :]:
+                self._observer.epoch_ended(live.run, epoch)
+                self._capacity.learn(self._configs[live.run], epoch)
+                self._silence.count(live.run, epoch)
+            live.epoch, live.heard = epochs[-1].epoch, time.monotonic()
             self._trains()
         scored = _time_of(folder / SCORING)
         if live.heard is not None and scored != live.scored:
@@ -356,18 +357,9 @@ def _result(reference: Any) -> Ended:
     return ended
 
 
-def _epochs(folder: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a training's metrics.jsonl."""
-    try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1:] == "\n"]
-    except (OSError, ValueError):  # being written
-        return []
-
-
 def _epoch_of(folder: Path) -> int:
-    epochs = _epochs(folder)
-    return int(epochs[-1]["epoch"]) if epochs else 0
+    epochs = epochs_in(folder)
+    return epochs[-1].epoch if epochs else 0
 
 
 def _time_of(path: Path) -> float | None:

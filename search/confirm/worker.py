@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
 from results.analysis.confirmation import EVALUATION, MODEL
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
-from search.process.hardware import worker_facts
+from search.errors import SupersededError
+from search.process.hardware import this_worker
 from search.process.memory import give_back_free_memory
 from search.process.setup import reason_of, set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
@@ -32,13 +35,13 @@ _WHILE_SCORING = "while its best epoch was scored"
 
 
 @dataclass(frozen=True)
-class Job:
+class ConfirmationJob:
     """What a process needs to know of a training.
 
     Attributes:
         name: The training's.
         trial, seed, fold: What its counts are to say of it.
-        config: A TrialConfig as plain values.
+        config: What is trained.
         store: Path of the prepared data, or of a fold of them.
         split: Split that is scored.
         study: The study directory.
@@ -51,11 +54,11 @@ class Job:
     trial: int
     seed: int
     fold: int | None
-    config: Mapping[str, Any]
-    store: str
+    config: TrialConfig
+    store: Path
     split: str
-    study: str
-    folder: str
+    study: Path
+    folder: Path
     owner: str
     resources: Mapping[str, Any]
 
@@ -77,16 +80,16 @@ class Ended:
     scoring: bool = False
 
 
-def train_and_score(job: Job) -> Ended:
+def train_and_score(job: ConfirmationJob) -> Ended:
     """Train a config to its end, from its last epoch on, and count what its best epoch predicts.
 
     The counts are written last: where they are, the training is done.
     """
-    study, folder = Path(job.study), Path(job.folder)
+    study, folder = job.study, job.folder
     try:
         check_present(study)
         with stderr_to(folder / "worker.log"):
-            write_json(folder / BEGUN, worker_facts() | {"owner": job.owner})
+            write_json(folder / BEGUN, asdict(this_worker()) | {"owner": job.owner})
             return _work(job, study, folder)
     except (StoreTransferError, StorageTroubleError) as error:
         lost = isinstance(error, StoreTransferError)
@@ -95,7 +98,7 @@ def train_and_score(job: Job) -> Ended:
         trouble = storage_trouble(error, study)
         if trouble is not None:
             return Ended(trouble=trouble)
-        if type(error).__name__ == "SupersededError":  # the folder is another's now
+        if isinstance(error, SupersededError):  # the folder is another's now
             return Ended(lost=str(error))
         (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         scoring = _WHILE_SCORING in getattr(error, "__notes__", ())
@@ -104,7 +107,7 @@ def train_and_score(job: Job) -> Ended:
         _release()
 
 
-def _work(job: Job, study: Path, folder: Path) -> Ended:
+def _work(job: ConfirmationJob, study: Path, folder: Path) -> Ended:
     # A process that has trained before is set up, and TensorFlow takes no second word.
     if "tensorflow" not in sys.modules:
         set_up_process(job.resources)
@@ -113,19 +116,18 @@ def _work(job: Job, study: Path, folder: Path) -> Ended:
 
     seconds = 60 * job.resources["storage_patience_minutes"]
     patient = Patience(study, seconds, _say, lambda: None, lambda: False)
-    config = TrialConfig.model_validate(job.config)
-    store = Store.open(store_here(Path(job.store)))
+    store = Store.open(store_here(job.store))
     threads = threads_of(job.resources)
-    run = TrialRun(config, store, folder, threads=threads, owner=job.owner)
+    run = TrialRun(job.config, store, folder, threads=threads, owner=job.owner)
     try:
         while not run.done:
             patient(run.step)
     finally:
         run.close()
     if run.best is None:
-        return Ended(failed=f"{config.objective} was undefined in every epoch")
+        return Ended(failed=f"{job.config.objective} was undefined in every epoch")
     try:
-        counts = _score(job, config, store, run.best["epoch"])
+        counts = _score(job, store, run.best.epoch)
     except Exception as error:
         error.add_note(_WHILE_SCORING)
         raise
@@ -134,27 +136,25 @@ def _work(job: Job, study: Path, folder: Path) -> Ended:
     return Ended()
 
 
-def _score(job: Job, config: TrialConfig, store: Store, epoch: int) -> Evaluation:
+def _score(job: ConfirmationJob, store: Store, epoch: int) -> Evaluation:
     from search.scoring.model import score_model
-
-    folder = Path(job.folder)
 
     def beat() -> None:
         with contextlib.suppress(OSError):  # no reason to count at another size
-            (folder / SCORING).touch()
+            (job.folder / SCORING).touch()
 
     beat()
     return score_model(
-        folder / MODEL,
+        job.folder / MODEL,
         store,
-        config.data,
+        job.config.data,
         job.split,
         name=job.name,
         trial=job.trial,
         epoch=epoch,
         seed=job.seed,
         fold=job.fold,
-        batch_size=2 * config.train.batch_size,
+        batch_size=2 * job.config.train.batch_size,
         threads=threads_of(job.resources),
         beat=beat,
     )

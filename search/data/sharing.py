@@ -15,7 +15,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
+from data_pipeline.streams.shared_stream import SharedStream
+from results.records.epochs import Epoch
 from search.cluster.nodes import Nodes, alive_nodes, has_own_ray
 from search.cluster.placement import Node
 from search.config.schema import StudyConfig
 from search.data.sharing_plan import NoRoomError, Plan, held_cpus, plan
 from search.data.store_transfer import store_here
 from search.errors import RunError, last_line
+from search.interfaces.messages import SharedInput
 from search.interfaces.observers import Observer, Pipeline
 
 START_SECONDS = 60.0
@@ -87,7 +89,7 @@ class SharedPipeline:
         self._dispatcher: Any = None
         self._address = ""
         self._workers: dict[str, list[Any]] = {}
-        self._streams: dict[str, dict[str, Any]] = {}
+        self._streams: dict[str, SharedStream] = {}
         self._starting: list[Any] = []  # what their first answer will be
         self._serving = False
         self._given_up = False
@@ -137,7 +139,7 @@ class SharedPipeline:
         if not self._serving:
             self._warn("trials read pipelines of their own until the shared one has started")
 
-    def of_trial(self, augment: AugmentConfig, trainer: str) -> dict[str, Any] | None:
+    def of_trial(self, augment: AugmentConfig, trainer: str) -> SharedInput | None:
         """Return what a worker needs to read the stream of a policy; None: it cannot be had."""
         if not self._serving or time.monotonic() < self._rests_until:
             return None
@@ -149,25 +151,27 @@ class SharedPipeline:
                 self._rest(f"trials read pipelines of their own: {last_line(error)}")
                 return None
         settings = self._config.pipeline
-        return {
-            "stream": self._streams[policy],
-            "trainer": trainer,
-            "most_requests": settings.max_outstanding_requests,
-            "patience": settings.patience_seconds,
-        }
+        return SharedInput(
+            self._streams[policy],
+            trainer,
+            settings.max_outstanding_requests,
+            settings.patience_seconds,
+        )
 
-    def heard(self, record: Mapping[str, Any]) -> None:
+    def heard(self, epoch: Epoch) -> None:
         """Hear of an epoch; of trials that have left the stream one after another, too.
 
         Each of them has waited for it in vain, and so would the next ones.
         """
-        read = record.get("input") or {}
-        if read.get("trouble"):
+        read = epoch.input
+        if read is None:
+            return
+        if read.trouble:
             self._troubles += 1
             if self._troubles >= TROUBLES:
                 self._troubles = 0
-                self._rest(f"new trials read pipelines of their own for a while: {read['trouble']}")
-        elif read.get("source") == "service":
+                self._rest(f"new trials read pipelines of their own for a while: {read.trouble}")
+        elif read.source == "service":
             self._troubles = 0
 
     def _rest(self, why: str) -> None:
@@ -179,7 +183,7 @@ class SharedPipeline:
             self._warned.add(message)
             self._observer.warn(message)
 
-    def _register(self, augment: AugmentConfig) -> dict[str, Any]:
+    def _register(self, augment: AugmentConfig) -> SharedStream:
         settings = self._config.pipeline
         asked = self._dispatcher.register.remote(
             str(self._store.path),
@@ -188,7 +192,7 @@ class SharedPipeline:
             settings.cpus_per_worker,
             settings.compression if len(alive_nodes()) > 1 else "none",
         )
-        stream: dict[str, Any] = ray.get(asked, timeout=REGISTER_SECONDS)
+        stream: SharedStream = ray.get(asked, timeout=REGISTER_SECONDS)
         return stream
 
     def tend(self) -> None:
@@ -272,17 +276,16 @@ class DispatcherActor(_ServiceActor):
         seed: int,
         threads: int,
         compression: str,
-    ) -> dict[str, Any]:
+    ) -> SharedStream:
         """Register a pipeline; see :meth:`data_pipeline.streams.sharing.Dispatcher.register`."""
-        return asdict(
-            self._server.register(
-                Store.open(store),
-                AugmentConfig(**augment),
-                seed=seed,
-                threads=threads,
-                compression=compression,
-            )
+        stream: SharedStream = self._server.register(
+            Store.open(store),
+            AugmentConfig(**augment),
+            seed=seed,
+            threads=threads,
+            compression=compression,
         )
+        return stream
 
 
 class WorkerActor(_ServiceActor):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data_pipeline.augmentation.config import AugmentConfig
 from model.cost import MemoryEstimate
+from results.records.epochs import Epoch
 from search.cluster.placement import Bundle, Node
 from search.config.trial import TrialConfig
+from search.interfaces.messages import SharedInput
 from search.process.hardware import Processor
 
 if TYPE_CHECKING:  # a worker does not load Optuna
@@ -24,8 +26,8 @@ class Observer(Protocol):
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """A trial has been handed to Ray (for the first time or again)."""
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
-        """A trial has reported an epoch; ``record`` is its line of metrics.jsonl."""
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
+        """A trial has reported an epoch."""
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """A trial has been told to the study."""
@@ -55,8 +57,8 @@ class Placer(Protocol):
     def estimate(self, config: TrialConfig) -> MemoryEstimate:
         """Predict the memory that a trial needs on whichever node it comes to."""
 
-    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
-        """Let an epoch, a line of metrics.jsonl, correct the later predictions."""
+    def learn(self, config: TrialConfig, epoch: Epoch) -> None:
+        """Let an epoch correct the later predictions."""
 
     def processors(self) -> set[Processor]:
         """Return the kinds of processors whose speed trials depend on, as far as known."""
@@ -65,14 +67,14 @@ class Placer(Protocol):
 class Pipeline(Protocol):
     """Where trials get their training images from."""
 
-    def of_trial(self, augment: AugmentConfig, trainer: str) -> dict[str, Any] | None:
+    def of_trial(self, augment: AugmentConfig, trainer: str) -> SharedInput | None:
         """Return what a worker needs to read a shared stream; None: it has one of its own."""
 
     def held(self, nodes: Sequence[Node]) -> list[float]:
         """Return how many CPUs of each node it takes from trials."""
 
-    def heard(self, record: Mapping[str, Any]) -> None:
-        """Hear of an epoch: its line of metrics.jsonl."""
+    def heard(self, epoch: Epoch) -> None:
+        """Hear of an epoch that a trial has read."""
 
     def tend(self) -> None:
         """Look after the stream's processes; called often."""
@@ -81,14 +83,14 @@ class Pipeline(Protocol):
 class OwnPipelines:
     """A pipeline for each trial."""
 
-    def of_trial(self, augment: AugmentConfig, trainer: str) -> dict[str, Any] | None:
+    def of_trial(self, augment: AugmentConfig, trainer: str) -> SharedInput | None:
         """Return None."""
 
     def held(self, nodes: Sequence[Node]) -> list[float]:
         """Return 0 of each."""
         return [0.0] * len(nodes)
 
-    def heard(self, record: Mapping[str, Any]) -> None:
+    def heard(self, epoch: Epoch) -> None:
         """Do nothing."""
 
     def tend(self) -> None:

@@ -7,10 +7,12 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
+
+from results.records.epochs import Worker
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _GPU_SECONDS = 10.0
@@ -68,9 +70,10 @@ def this_processor(
     return Processor(_kernels(flags, environment), _instructions(flags, environment))
 
 
-def worker_facts() -> dict[str, Any]:
-    """Return what tells where something was trained: host, pid and the :class:`Processor`'s."""
-    return {"host": platform.node(), "pid": os.getpid(), **asdict(this_processor())}
+def this_worker() -> Worker:
+    """Return what tells where something is trained."""
+    processor = this_processor()
+    return Worker(platform.node(), os.getpid(), processor.kernels, processor.instructions)
 
 
 def _kernels(flags: Set[str], environment: Mapping[str, str]) -> Literal["onednn", "eigen"]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.cluster.worker_errors import why_lost
+from search.interfaces.messages import TrialReport
 from search.study.trials import TrialBook
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class StudySearcher(_OverBook, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the end of a trial."""
-        self._book.finish(trial_id, unflatten(result), error)
+        self._book.finish(trial_id, report_in(result), error)
 
     # The study keeps the state; Tune's own snapshots of it would only go stale.
 
@@ -79,9 +79,9 @@ class PrunerScheduler(_OverBook, FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Report an epoch; return STOP where the pruner says so."""
-        if self._book.report(trial.trial_id, unflatten(result)):
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE)
+        report = report_in(result)
+        stops = report is not None and self._book.report(trial.trial_id, report)
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note why Ray has lost a worker."""
@@ -142,17 +142,6 @@ def error_text(trial: Any) -> str:
         return ""
 
 
-def unflatten(result: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the worker's own result, which it packs into one value.
-
-    Tune flattens nested results with '/', which class names may contain; packed, it is left alone.
-    """
-    packed = (result or {}).get("result")
-    return dict(packed.value) if packed is not None else {}
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A worker's result as one opaque value."""
-
-    value: dict[str, Any]
+def report_in(result: Mapping[str, Any] | None) -> TrialReport | None:
+    """Return the worker's report from a result of Tune; None where it holds none."""
+    return None if result is None else result.get("report")

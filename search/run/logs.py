@@ -18,12 +18,13 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
+from results.records.epochs import Epoch, epochs_in
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.config.settings import redacted
 from search.errors import named_line
 from search.interfaces.observers import Observer
-from search.storage.epochs import TENSORBOARD, records_of, scalars, unwritten
+from search.storage.epochs import TENSORBOARD, scalars, unwritten
 from search.storage.files import trial_folder
 from search.study.attributes import BASELINE, BEST_EPOCH, BEST_VALUE, REASON
 
@@ -43,7 +44,7 @@ class Log(Protocol):
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """As :class:`search.study.trials.Observer`."""
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """As :class:`search.study.trials.Observer`."""
 
     def trial_ended(self, trial: FrozenTrial) -> None:
@@ -79,8 +80,8 @@ class LoggedObserver:
             if trial.number in ended:
                 continue
             log.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
-            for record in records_of(trial_folder(self._directory, trial.number)):
-                log.epoch_ended(trial.number, record)
+            for epoch in epochs_in(trial_folder(self._directory, trial.number)):
+                log.epoch_ended(trial.number, epoch)
             log.trial_ended(trial)
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
@@ -88,10 +89,10 @@ class LoggedObserver:
         self._observer.trial_started(number, params, baseline)
         self._tell(lambda log: log.trial_started(number, params, baseline))
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Tell all."""
-        self._observer.epoch_ended(number, record)
-        self._tell(lambda log: log.epoch_ended(number, record))
+        self._observer.epoch_ended(number, epoch)
+        self._tell(lambda log: log.epoch_ended(number, epoch))
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Tell all."""
@@ -171,17 +172,17 @@ class TensorBoardLog:
         self._close(number)
         self._epochs[number] = _read_number(self._folder(number) / "epoch")
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Write an epoch's scalars, once."""
         from tensorboardX.summary import scalar
 
         folder = trial_folder(self._directory, number)
-        for missing in unwritten(folder, self._epochs.get(number, 0), record):
+        for missing in unwritten(folder, self._epochs.get(number, 0), epoch):
             summaries = [scalar(name, value) for name, value in scalars(missing).items()]
-            self._write(number, missing["epoch"], summaries)
-            self._epochs[number] = missing["epoch"]
+            self._write(number, missing.epoch, summaries)
+            self._epochs[number] = missing.epoch
             path = self._folder(number) / "epoch"
-            path.write_text(str(missing["epoch"]), encoding="utf-8")
+            path.write_text(str(missing.epoch), encoding="utf-8")
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Write the hparams with the trial's value, and its state."""
@@ -303,19 +304,19 @@ class MlflowLog:
             self._client.log_param(run.info.run_id, name, value)
         self._runs[number] = run.info.run_id, 0
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Log an epoch's metrics, with the epoch as their step."""
         from mlflow.entities import Metric
 
         run, last = self._runs[number]
-        for missing in unwritten(trial_folder(self._config.directory, number), last, record):
-            now = _milliseconds(missing["time"])
+        for missing in unwritten(trial_folder(self._config.directory, number), last, epoch):
+            now = _milliseconds(missing.time)
             metrics = [
-                Metric(re.sub(r"[^\w.\- :/]", "_", name), value, now, missing["epoch"])
+                Metric(re.sub(r"[^\w.\- :/]", "_", name), value, now, missing.epoch)
                 for name, value in scalars(missing).items()
             ]
             self._client.log_batch(run, metrics=metrics)
-            self._runs[number] = run, missing["epoch"]
+            self._runs[number] = run, missing.epoch
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Tag the run with the trial's state, value and reason, and end it."""
@@ -356,5 +357,5 @@ class MlflowLog:
         return max(steps, default=0)
 
 
-def _milliseconds(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1000)
+def _milliseconds(ended: datetime | None) -> int:
+    return int((time.time() if ended is None else ended.timestamp()) * 1000)

@@ -28,6 +28,7 @@ from search.data.preparing import prepare_study
 from search.data.sharing import decide, shared_pipeline
 from search.data.store_transfer import serving
 from search.errors import RunError
+from search.interfaces.messages import TrialJob
 from search.interfaces.observers import Observer, OwnPipelines, Pipeline
 from search.process.memory import tune_survives_out_of_memory
 from search.process.stop import TRY_AGAIN, Stop
@@ -251,8 +252,8 @@ def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> Non
 
 
 def _trial_name(trial: Any) -> str:
-    number = trial.config.get("trial", {}).get("number", 0)
-    return f"{number:05d}_{trial.trial_id}"
+    job: TrialJob | None = trial.config.get("trial")  # None of one that Tune only plans
+    return f"{0 if job is None else job.number:05d}_{trial.trial_id}"
 
 
 @contextlib.contextmanager

@@ -12,25 +12,26 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
 from ray import tune
 
-from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
-from search.process.hardware import worker_facts
+from search.errors import SupersededError
+from search.interfaces.messages import TrialJob, TrialReport
+from search.process.hardware import this_worker
 from search.process.memory import (
     give_back_free_memory,
     own_bytes,
 )
 from search.process.setup import keep_imports, reason_of, set_up_process, threads_of
-from search.run.bridge import Packed
 from search.storage.files import write_json
-from search.storage.mirror import TrialCopy, at_worker
+from search.storage.mirror import TrialCopy, worker_folder
 from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
-from search.study.attributes import BEST_EPOCH, BEST_VALUE, COST
 
 if TYPE_CHECKING:
     from search.training.trial_run import TrialRun
@@ -48,16 +49,17 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     step returns that it waits, and the next one tries again.
     """
 
-    _proposal: Mapping[str, Any]
+    _job: TrialJob
     _run: TrialRun | None = None
     _copy: TrialCopy | None = None
     _unpushed = False
-    _failure: dict[str, Any] | None = None
+    _reported = 0  # epochs
+    _failure: str | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
         """Limit the process to its share and take the first trial."""
         self._take(config["trial"])
-        self.set_up_process(self._proposal["resources"])
+        self.set_up_process(self._job.resources)
         # In worker.log: tells a fresh process from one that has trained before.
         sys.stderr.write(f"process started: {os.uname().nodename}, pid {os.getpid()}\n")
 
@@ -68,7 +70,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             WorkerRecycledError: where the process has grown past its limit.
         """
         self._release()
-        limit = new_config["trial"]["resources"]["worker_memory_limit_gb"]
+        limit = new_config["trial"].resources["worker_memory_limit_gb"]
         resident = own_bytes() / 1e9
         if limit is not None and resident > limit:
             raise WorkerRecycledError(f"the process holds {resident:.1f} GB, its limit is {limit}")
@@ -76,7 +78,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and return its record, or the reason why there is none."""
+        """Train one epoch and report it, or the reason why there is none."""
+        report = self._step()
+        # One opaque value: Tune flattens nested results with '/', which class names may contain.
+        return {"report": report, "epoch": self._reported, "done": report.done}
+
+    def _step(self) -> TrialReport:
         try:
             if self._failure is None:
                 return self._epoch()
@@ -86,9 +93,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 trouble = str(error)
             if trouble is not None:
                 time.sleep(RETRY_SECONDS)
-                return self._packed({"done": False, "waiting": trouble})
+                return TrialReport(waiting=trouble)
             self._fail(error)
-        return self._packed({"done": True, **(self._failure or {})})
+        return TrialReport(done=True, failed=self._failure)
 
     def cleanup(self) -> None:
         """Let go of the model before the process ends."""
@@ -101,62 +108,58 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
         keep_imports()
 
-    def begin(self, proposal: Mapping[str, Any]) -> TrialRun:
+    def begin(self, job: TrialJob) -> TrialRun:
         """Build the trial's training, continued from its last checkpoint."""
         from data_pipeline.stores.store import Store
-        from search.training.trial_run import Shared, TrialRun
+        from search.training.trial_run import TrialRun
 
         return TrialRun(
-            TrialConfig.model_validate(proposal["config"]),
-            Store.open(store_here(Path(proposal["store"]))),
-            Path(proposal["folder"]),
-            threads=threads_of(proposal["resources"]),
-            owner=proposal["owner"],
-            shared=Shared.of(proposal["pipeline"]),
+            job.config,
+            Store.open(store_here(job.store)),
+            job.folder,
+            threads=threads_of(job.resources),
+            owner=job.owner,
+            shared=job.pipeline,
         )
 
-    def _take(self, proposal: Mapping[str, Any]) -> None:
-        self._proposal = at_worker(proposal)
+    def _take(self, job: TrialJob) -> None:
+        if job.remote is not None:
+            job = replace(job, folder=worker_folder(job.remote, job.number))
+        self._job = job
         self._failure = None
         self._unpushed = False
+        self._reported = 0
         with contextlib.suppress(OSError):  # the first step says it, and waits
             self._log_to(self._folder())
             # For who asks where a trial is being trained: see results/records/status.py.
-            write_json(self._folder() / "worker.json", worker_facts())
+            write_json(self._folder() / "worker.json", asdict(this_worker()))
 
     def _folder(self) -> Path:
         """Return the trial's folder, made where the study directory is there."""
         check_present(self._directory)
-        folder = Path(self._proposal["folder"])
-        folder.mkdir(exist_ok=True)
-        return folder
+        self._job.folder.mkdir(exist_ok=True)
+        return self._job.folder
 
     @property
     def _directory(self) -> Path:
-        return Path(self._proposal["folder"]).parents[1]
+        return self._job.folder.parents[1]
 
-    def _epoch(self) -> dict[str, Any]:
+    def _epoch(self) -> TrialReport:
         self._folder()
+        job = self._job
         if self._run is None:
-            self._copy = TrialCopy.begin(self._proposal)
-            self._run = self.begin(self._proposal)
+            if job.remote is not None:
+                self._copy = TrialCopy(job.remote.url, job.folder, job.owner)
+            self._run = self.begin(job)
         run = self._run
         # A trial may be adopted after its last epoch, before it was told.
         if not run.done and not self._unpushed:
             run.step()
             self._unpushed = self._copy is not None
         self._push()
-        best = run.best
-        return self._packed(
-            {
-                "done": run.done,
-                "record": run.records[-1],
-                "history": history(run.records),
-                BEST_VALUE: best and best["objective"],
-                BEST_EPOCH: best and best["epoch"],
-                COST: run.costs,
-            }
-        )
+        new = tuple(run.epochs[self._reported :])
+        self._reported = len(run.epochs)
+        return TrialReport(run.done, new, run.best, run.costs)
 
     def _push(self) -> None:
         """Push what the trial has written to the object store that keeps the study."""
@@ -165,9 +168,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._unpushed = False
 
     def _fail(self, error: Exception) -> None:
-        self._failure = {"failed": reason_of(error)}
+        self._failure = reason_of(error)
         self._drop_run()
-        if type(error).__name__ == "SupersededError":  # the folder is another's now
+        if isinstance(error, SupersededError):  # the folder is another's now
             return
         with contextlib.suppress(OSError):
             (self._folder() / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
@@ -191,18 +194,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         give_back_free_memory()
 
     @staticmethod
-    def _packed(result: dict[str, Any]) -> dict[str, Any]:
-        epoch = result.get("record", {}).get("epoch", 0)
-        return {"result": Packed(result), "epoch": epoch, "done": result["done"]}
-
-    @staticmethod
     def _log_to(folder: Path) -> None:
         """Send the process' output, TensorFlow's C++ messages too, to the trial's worker.log."""
         with open(folder / "worker.log", "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
-
-
-def history(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
-    """Return (epoch, value shown to the pruner) of each record."""
-    return [(record["epoch"], record["pruning_value"]) for record in records]

@@ -1,26 +1,25 @@
-"""The lines of metrics.jsonl: read, and as scalars."""
+"""Epochs for logs: as scalars, and those that a killed driver did not hear of."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from results.records.epochs import Epoch, epochs_in
 
 TENSORBOARD = "tensorboard"
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+def scalars(epoch: Epoch) -> dict[str, float]:
     """Return an epoch's numbers by the names that the logs show; undefined ones left out."""
     numbers = {
-        "loss/train": record["train_loss"],
-        "loss/validation": record["validation_loss"],
-        "learning_rate": record["learning_rate"],
-        "objective": record["objective"],
-        "mean_foreground_dice": record["mean_foreground_dice"],
-        **{f"dice/{name}": value for name, value in record["dice"].items()},
+        "loss/train": epoch.train_loss,
+        "loss/validation": epoch.validation_loss,
+        "learning_rate": epoch.learning_rate,
+        "objective": epoch.objective,
+        "mean_foreground_dice": epoch.mean_foreground_dice,
+        **{f"dice/{name}": value for name, value in epoch.dice.items()},
     }
     return {
         name: float(value)
@@ -29,26 +28,15 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def records_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the epochs in a trial's metrics.jsonl, up to a line that is there in part."""
-    records: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            records.append(json.loads(line))
-    return records
-
-
-def unwritten(folder: Path, last: int, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield an epoch's record, after those before it that a killed driver did not hear of.
+def unwritten(folder: Path, last: int, epoch: Epoch) -> Iterator[Epoch]:
+    """Yield an epoch, after those before it that a killed driver did not hear of.
 
     Args:
         folder: The trial's, with its metrics.jsonl.
         last: The last epoch that the log holds.
-        record: The epoch that ended now; nothing is yielded where the log holds it.
+        epoch: The one that ended now; nothing is yielded where the log holds it.
     """
-    if record["epoch"] > last + 1:
-        for earlier in records_of(folder):
-            if last < earlier["epoch"] < record["epoch"]:
-                yield earlier
-    if record["epoch"] > last:
-        yield record
+    if epoch.epoch > last + 1:
+        yield from (each for each in epochs_in(folder) if last < each.epoch < epoch.epoch)
+    if epoch.epoch > last:
+        yield epoch

@@ -16,12 +16,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.config.locations import copy_of
+from search.config.locations import copy_of, joined
 from search.config.schema import StudyConfig
-from search.errors import RunError
+from search.errors import RunError, SupersededError
 from search.process.stop import TRY_AGAIN, Stop
 from search.storage.files import trial_folder
 from search.storage.lock import HEARTBEAT_SECONDS, MISSED_BEATS, study_lease
@@ -124,20 +125,32 @@ class StudyCopy:
         ]
 
 
-def place_in_store(config: StudyConfig, number: int) -> dict[str, Any] | None:
-    """Return what a worker needs to keep a trial in the object store that keeps its study.
+@dataclass(frozen=True)
+class RemoteTrial:
+    """Where a trial lies whose study is in an object store.
+
+    Attributes:
+        url: The trial's folder in the store.
+        storage_path, name, cache_path: The study's, by which a worker has a folder of its own.
+    """
+
+    url: str
+    storage_path: str
+    name: str
+    cache_path: Path | None
+
+
+def place_in_store(config: StudyConfig, number: int) -> RemoteTrial | None:
+    """Return where a trial lies in the object store that keeps its study.
 
     None where the study lies in a folder.
     """
-    origin = config.origin
+    origin, study = config.origin, config.study
     if origin is None:
         return None
     folder = trial_folder(config.directory, number).relative_to(config.directory)
-    study = config.study.model_dump(mode="json")
-    return {
-        "folder": RemoteFolder(origin).at(*folder.parts).url,
-        **{name: study[name] for name in ("storage_path", "name", "cache_path")},
-    }
+    url = joined(origin, *folder.parts)
+    return RemoteTrial(url, study.storage_path, study.name, study.cache_path)
 
 
 class TrialCopy:
@@ -163,14 +176,6 @@ class TrialCopy:
             self._origin.download(entry.name, folder / entry.name)
         self._pushed = {entry.name: _stamp(folder / entry.name) for entry in kept}
 
-    @classmethod
-    def begin(cls, proposal: Mapping[str, Any]) -> TrialCopy | None:
-        """Claim and fetch a proposed trial; None where the study is in no store."""
-        remote = proposal["remote"]
-        if remote is None:
-            return None
-        return cls(remote["folder"], Path(proposal["folder"]), proposal["owner"])
-
     @staticmethod
     def _is_others(entry: Entry) -> bool:
         return "/" in entry.name or entry.name in (OWNER, *_DRIVERS_AND_LOG)
@@ -184,8 +189,6 @@ class TrialCopy:
         """
         owner = self._origin.read(OWNER).decode()
         if owner != self._owner:
-            from search.errors import SupersededError
-
             raise SupersededError(f"expected {self._origin.url} to be ours; it is {owner}'s")
         for name in sorted(self._names(), key=_order):
             stamp = _stamp(self._folder / name)
@@ -212,18 +215,14 @@ _DRIVERS_AND_LOG = ("trial.json", "worker.log", "worker.json")
 _NOT_PUSHED = (OWNER, "previous.npz", "trial.json")
 
 
-def at_worker(proposal: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a proposal with a folder on this machine, where the study is in a store."""
-    remote = proposal["remote"]
-    if remote is None:
-        return proposal
-    cache = remote["cache_path"] and Path(remote["cache_path"])
+def worker_folder(remote: RemoteTrial, number: int) -> Path:
+    """Make the folder on this machine of a trial whose study is in a store; return it."""
     # Not in the driver's copy, which may be on this machine, too.
-    study = copy_of(remote["storage_path"], remote["name"], cache)
-    folder = study.with_name(f"{study.name}.scratch") / "trials" / f"{proposal['number']:05d}"
+    study = copy_of(remote.storage_path, remote.name, remote.cache_path)
+    folder = trial_folder(study.with_name(f"{study.name}.scratch"), number)
     folder.mkdir(parents=True, exist_ok=True)
     (folder.parents[1] / "study.yaml").touch()  # it is there: see search/storage/retry.py
-    return {**proposal, "folder": str(folder)}
+    return folder
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from results.records.epochs import Epoch
 from search.storage.epochs import unwritten
 from search.storage.files import trial_folder, write_json
 
@@ -77,28 +78,27 @@ class Throughput:
         """The share of the shared images that were not made for their reader; None without any."""
         return max(0.0, 1 - self.made / self.shared) if self.shared else None
 
-    def count(self, number: int, record: Mapping[str, Any], now: float) -> None:
+    def count(self, number: int, epoch: Epoch, now: float) -> None:
         """Count an epoch, unless it is counted.
 
         Args:
             number: The trial's.
-            record: Its line of metrics.jsonl; of an older version, which says nothing of its
-                input, nothing is counted.
+            epoch: Of an older version, which says nothing of its input, nothing is counted.
             now: Seconds, of any clock that only goes forward.
         """
-        read = record.get("input")
-        if not read or record["epoch"] <= self.epochs.get(number, 0):
+        read = epoch.input
+        if read is None or epoch.epoch <= self.epochs.get(number, 0):
             return
-        self.epochs[number] = record["epoch"]
-        seconds, made = record["seconds"], self.made
-        for origin, count in read["streams"].items():
+        self.epochs[number] = epoch.epoch
+        seconds, made = epoch.seconds, self.made
+        for origin, count in read.streams.items():
             self._streams[origin] = max(count, self._streams.get(origin, 0))
-        self.images += read["images"]
-        self.shared += read["shared"]
-        self.train_seconds += seconds["train"]
-        self.input_seconds += seconds["input"]
-        self._paces[number] = _Pace(now, max(seconds["total"], 1e-3), read["images"])
-        self._recent.append((read["shared"], self.made - made))
+        self.images += read.images
+        self.shared += read.shared
+        self.train_seconds += seconds.train or 0.0
+        self.input_seconds += seconds.input or 0.0
+        self._paces[number] = _Pace(now, max(seconds.total or 0.0, 1e-3), read.images)
+        self._recent.append((read.shared, self.made - made))
 
     def end(self, number: int) -> None:
         """Forget a trial that has ended; it counts in the totals."""
@@ -157,10 +157,10 @@ class InputLog:
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         """Do nothing."""
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Count an epoch, and those before it that a killed driver did not hear of."""
         last = self._throughput.epochs.get(number, 0)
-        for line in unwritten(trial_folder(self._directory, number), last, record):
+        for line in unwritten(trial_folder(self._directory, number), last, epoch):
             self._throughput.count(number, line, time.monotonic())
         if time.monotonic() - self._written > _WRITE_SECONDS:
             self._write()

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from results.records.status import Epochs
-from results.records.status_reader import read_epochs
+from results.records.epochs import best_of, epochs_in
 from search.cluster.placement import NOTHING, Bundle, trial_bundle
 from search.cluster.timeouts import SilenceLimit
 from search.config.objectives import values_of
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
+from search.interfaces.messages import TrialJob, TrialReport
 from search.interfaces.observers import Observer, OwnPipelines, Pipeline, Placer
 from search.process.memory import OUT_OF_MEMORY
 from search.process.stop import Stop
@@ -147,20 +147,20 @@ class TrialBook:
         """How many trials Ray holds."""
         return len(self._live)
 
-    def propose(self, ray_id: str) -> dict[str, Any] | None:
+    def propose(self, ray_id: str) -> TrialJob | None:
         """Adopt an interrupted trial or ask the study for a new one.
 
         None while there is no room, or where there will be none: see ``exhausted``.
 
         Returns:
-            All that a worker needs to train it, as plain values.
+            All that a worker needs to train it.
         """
         if len(self._live) >= self._capacity():
             return None
         # A worker begins in the trial's folder: its number must not be given again.
         return self._try(lambda: self._propose(ray_id), durable=True)
 
-    def _propose(self, ray_id: str) -> dict[str, Any] | None:
+    def _propose(self, ray_id: str) -> TrialJob | None:
         trial = self._next_trial()
         if trial is None:
             return None
@@ -173,17 +173,17 @@ class TrialBook:
         bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
         resources = self.config.resources.model_dump(mode="json")
         owner = f"{self.stop.run_id}/{ray_id}"
-        return {
-            "number": trial.number,
-            "folder": str(trial_folder(self.config.directory, trial.number)),
-            "store": str(self.store_path),
-            "owner": owner,
-            "config": constants.model_dump(mode="json"),
-            "resources": resources | {"gpus_per_trial": bundle.get("GPU", 0)},
-            "bundle": bundle,
-            "pipeline": self.pipeline.of_trial(constants.augment, owner),
-            "remote": place_in_store(self.config, trial.number),
-        }
+        return TrialJob(
+            number=trial.number,
+            folder=trial_folder(self.config.directory, trial.number),
+            store=self.store_path,
+            owner=owner,
+            config=constants,
+            resources=resources | {"gpus_per_trial": bundle.get("GPU", 0)},
+            bundle=bundle,
+            pipeline=self.pipeline.of_trial(constants.augment, owner),
+            remote=place_in_store(self.config, trial.number),
+        )
 
     def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:
         if self._placer is None:
@@ -223,12 +223,12 @@ class TrialBook:
                 found.append(ray_id)
         return found
 
-    def report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
-        """Report an epoch to the study.
+    def report(self, ray_id: str, report: TrialReport) -> bool:
+        """Report epochs to the study.
 
         Args:
             ray_id: Ray's name of the trial.
-            result: What the worker returned, see ``search/run/worker.py``.
+            report: What its worker reports.
 
         Returns:
             Whether the trial is to be stopped here: by the pruner, or since the run ends.
@@ -237,20 +237,12 @@ class TrialBook:
         if live is None:
             return False
         self.heard(ray_id)
-        if "waiting" in result:
-            return self._wait(live, result["waiting"])
-        if "record" not in result:
+        if report.waiting is not None:
+            return self._wait(live, report.waiting)
+        if not report.epochs:
             return False
-        live.waiting = live.waits_for = None
-        self._fertile = True
-        live.epochs = result["record"]["epoch"]
-        live.best_value, live.best_epoch = result[BEST_VALUE], result[BEST_EPOCH]
-        self.observer.epoch_ended(live.trial.number, result["record"])
-        self.pipeline.heard(result["record"])
-        self._silence.count(live.trial.number, result["record"])
-        if self._placer is not None:
-            self._placer.learn(live.config, result["record"])
-        pruned = self._try(lambda: self._report(live, result), urgent=False)
+        self._hear(live, report)
+        pruned = self._try(lambda: self._report(live, report), urgent=False)
         if pruned:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
@@ -258,28 +250,41 @@ class TrialBook:
             self._try(lambda: _note(live.trial, {**_known_of(live), STOPPED: True}))
         return bool(pruned or live.broken) or self.stop.asked
 
-    def _report(self, live: LiveTrial, result: Mapping[str, Any]) -> bool:
-        self._note_cost(live, result)
+    def _hear(self, live: LiveTrial, report: TrialReport) -> None:
+        """Tell of a trial's last epoch to all that want to know."""
+        epoch, best = report.epochs[-1], report.best
+        live.waiting = live.waits_for = None
+        self._fertile = True
+        live.epochs = epoch.epoch
+        live.best_value, live.best_epoch = best and best.objective, best and best.epoch
+        self.observer.epoch_ended(live.trial.number, epoch)
+        self.pipeline.heard(epoch)
+        self._silence.count(live.trial.number, epoch)
+        if self._placer is not None:
+            self._placer.learn(live.config, epoch)
+
+    def _report(self, live: LiveTrial, report: TrialReport) -> bool:
+        self._note_cost(live, report)
         if not live.reported:
             frozen = self.study._storage.get_trial(live.trial._trial_id)
             live.reported = set(frozen.intermediate_values)
         # Optuna takes no steps of a study of several objectives, where nothing is pruned.
-        history = () if self.config.search.minimize else result["history"]
-        for epoch, value in history:
+        for epoch in () if self.config.search.minimize else report.epochs:
+            value = epoch.pruning_value
             # Steps from before an interruption are in the study already, or were lost on the way.
-            if epoch not in live.reported and value is not None and math.isfinite(value):
-                live.trial.report(value, epoch)
-                live.reported.add(epoch)
+            if epoch.epoch not in live.reported and value is not None and math.isfinite(value):
+                live.trial.report(value, epoch.epoch)
+                live.reported.add(epoch.epoch)
         if live.broken:
             return False
-        if result["done"]:  # the end of the training, not of the trial's worth
+        if report.done:  # the end of the training, not of the trial's worth
             return False
         return bool(live.trial.should_prune()) if live.reported else False
 
-    def _note_cost(self, live: LiveTrial, result: Mapping[str, Any]) -> None:
+    def _note_cost(self, live: LiveTrial, report: TrialReport) -> None:
         # What was measured before an interruption stands, so that a trial is measured once.
-        if COST in result and COST not in live.trial.user_attrs:
-            live.trial.set_user_attr(COST, dict(result[COST]))
+        if report.costs is not None and COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(COST, dict(report.costs))
         live.broken = self.proposer.measured(live.trial)
         _note(live.trial, {LIMIT: live.broken or None})
 
@@ -314,7 +319,7 @@ class TrialBook:
         else:
             live.lost = live.lost or reason
 
-    def finish(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+    def finish(self, ray_id: str, report: TrialReport | None, error: bool) -> None:
         """Tell the study how a trial ended, or hand it out again; one merely stopped stays RUNNING.
 
         A trial that lost its worker goes on elsewhere from its last epoch, ``max_failures`` times
@@ -323,23 +328,23 @@ class TrialBook:
         live = self._live.get(ray_id)
         if live is None:
             return
-        result = result or {}
-        if result.get("done") and not live.pruned and not error:
-            self.report(ray_id, result)  # Tune keeps a trial's last result from the scheduler.
+        report = report or TrialReport()
+        if report.done and not live.pruned and not error:
+            self.report(ray_id, report)  # Tune keeps a trial's last result from the scheduler.
         # What follows an end is a proposal, which waits for the disk; nothing follows the last.
-        self._try(lambda: self._end(live, result, error), durable=len(self._live) == 1)
+        self._try(lambda: self._end(live, report, error), durable=len(self._live) == 1)
         del self._live[ray_id]
         if self._placer is not None:
             self._placer.free(ray_id)
 
-    def _end(self, live: LiveTrial, result: Mapping[str, Any], error: bool) -> None:
-        live.reason = live.reason or result.get("failed")
+    def _end(self, live: LiveTrial, report: TrialReport, error: bool) -> None:
+        live.reason = live.reason or report.failed
         if error and not live.reason:
             live.lost = live.lost or "its worker ended"
         if live.recycled or self._goes_on(live) or self._grows(live):
             self._adoptable.append(live.trial._trial_id)
             return
-        state = self._final_state(live, result)
+        state = self._final_state(live, report)
         if state is None:
             return
         if not live.epochs:
@@ -354,12 +359,12 @@ class TrialBook:
 
     def _recall(self, live: LiveTrial) -> None:
         """Take what a trial's earlier workers have left, where its last one told nothing."""
-        path = trial_folder(self.config.directory, live.trial.number) / "metrics.jsonl"
-        known = read_epochs(path.read_bytes()) if path.exists() else Epochs()
-        if known.last is not None:
-            live.epochs = known.last["epoch"]
-        if known.best is not None and math.isfinite(known.best["objective"]):
-            live.best_value, live.best_epoch = known.best["objective"], known.best["epoch"]
+        epochs = epochs_in(trial_folder(self.config.directory, live.trial.number))
+        if epochs:
+            live.epochs = epochs[-1].epoch
+        best = best_of(epochs)
+        if best is not None and best.objective is not None and math.isfinite(best.objective):
+            live.best_value, live.best_epoch = best.objective, best.epoch
 
     def _goes_on(self, live: LiveTrial) -> bool:
         """Count a lost worker in the study; return whether the trial may have another one."""
@@ -420,12 +425,12 @@ class TrialBook:
         self._tell(Trial(self.study, frozen._trial_id), None, state)
         return True
 
-    def _final_state(self, live: LiveTrial, result: Mapping[str, Any]) -> TrialState | None:
+    def _final_state(self, live: LiveTrial, report: TrialReport) -> TrialState | None:
         if live.reason:
             return TrialState.FAIL
         if live.pruned or live.broken:
             return TrialState.PRUNED
-        if not result.get("done"):
+        if not report.done:
             return None
         if live.best_value is None or not math.isfinite(live.best_value):
             how = "undefined" if live.best_value is None else str(live.best_value)

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.analysis.confirmation import Confirmation, Run
+from results.records.epochs import Epoch
 from search.terminal.table import describe_dice, duration, score
 
 LINE_EVERY_SECONDS = 20.0
@@ -50,14 +50,14 @@ class Board:
         """Add a training."""
         self.running.setdefault(run, _Row())
 
-    def epoch(self, run: Run, record: Mapping[str, Any]) -> _Row:
+    def epoch(self, run: Run, epoch: Epoch) -> _Row:
         """Take an epoch; a training shows its best one."""
         row = self.running.setdefault(run, _Row())
-        row.epoch = record["epoch"]
+        row.epoch = epoch.epoch
         self._trained += 1
-        value = record.get("objective")
+        value = epoch.objective
         if value is not None and (row.value is None or value > row.value):
-            row.value, row.dice = value, record.get("dice")
+            row.value, row.dice = value, epoch.dice
         return row
 
     def end(self, run: Run, failed: str | None) -> None:
@@ -112,9 +112,9 @@ class PlainLines:
         self._last[run] = time.monotonic()
         self._print(f"{run.name} started")
 
-    def epoch_ended(self, run: Run, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
         """Print an epoch, at most one in twenty seconds a training."""
-        row = self._board.epoch(run, record)
+        row = self._board.epoch(run, epoch)
         if time.monotonic() - self._last.get(run, 0.0) >= LINE_EVERY_SECONDS:
             self._last[run] = time.monotonic()
             self._print(f"{run.name} {self._board.progress_of(run)}: best {score(row.value)}")
@@ -151,9 +151,9 @@ class LiveTable:
         """Show a training."""
         self.board.start(run)
 
-    def epoch_ended(self, run: Run, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
         """Show an epoch."""
-        self.board.epoch(run, record)
+        self.board.epoch(run, epoch)
 
     def ended(self, run: Run, failed: str | None) -> None:
         """Show it no more; print why it failed."""

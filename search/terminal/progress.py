@@ -16,9 +16,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from results.records.epochs import Epoch, best_of, epochs_in
 from results.records.pace import Paces, Stint, node_of, seconds_left
 from results.records.status import waiting_share
-from results.records.status_reader import read_epochs
 from search.config.schema import StudyConfig
 from search.storage.files import trial_folder
 from search.study.attributes import BASELINE, BEST_VALUE, EPOCHS, REASON
@@ -69,12 +69,8 @@ class Board:
 
     def _dice_of(self, row: Row) -> Mapping[str, float | None]:
         """Return Dice per class of a trial of an earlier run, from its records."""
-        path = trial_folder(self.config.directory, row.number) / "metrics.jsonl"
-        try:
-            best = read_epochs(path.read_bytes()).best
-        except OSError:
-            return {}
-        return {} if best is None else best.get("dice") or {}
+        best = best_of(epochs_in(trial_folder(self.config.directory, row.number)))
+        return {} if best is None else best.dice
 
     def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> Row:
         """Add a trial, or begin an adopted one again."""
@@ -89,18 +85,18 @@ class Board:
         self.running[number] = row
         return row
 
-    def epoch(self, number: int, record: Mapping[str, Any]) -> Row:
-        """Take an epoch's record; a trial shows its best epoch."""
+    def epoch(self, number: int, epoch: Epoch) -> Row:
+        """Take an epoch; a trial shows its best one."""
         row = self.running[number]
-        row.epoch = record["epoch"]
-        row.node = node_of(record.get("worker"))
-        self._paces.count(number, record)
-        row.images_per_second = record.get("images_per_second")
-        row.waits = waiting_share(record)
-        self._throughput.count(number, record, time.monotonic())
-        value = record["objective"]
+        row.epoch = epoch.epoch
+        row.node = node_of(epoch.worker)
+        self._paces.count(number, epoch)
+        row.images_per_second = epoch.images_per_second
+        row.waits = waiting_share(epoch)
+        self._throughput.count(number, epoch, time.monotonic())
+        value = epoch.objective
         if value is not None and (row.value is None or value > row.value):
-            row.value, row.dice = value, record["dice"]
+            row.value, row.dice = value, epoch.dice
         return row
 
     def end(self, trial: FrozenTrial) -> Row:
@@ -269,9 +265,9 @@ class LiveTable:
         """Show a trial."""
         self._board.start(number, params, baseline)
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Show an epoch."""
-        self._board.epoch(number, record)
+        self._board.epoch(number, epoch)
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Show a final state."""
@@ -318,9 +314,9 @@ class PlainLines:
         self._last_line[number] = time.monotonic()
         self._print(f"{_title(number, baseline)} started: {describe_params(params)}")
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Print an epoch, at most one in twenty seconds a trial."""
-        row = self._board.epoch(number, record)
+        row = self._board.epoch(number, epoch)
         if time.monotonic() - self._last_line[number] >= LINE_EVERY_SECONDS:
             self._last_line[number] = time.monotonic()
             self._print(f"{_title(number, row.baseline)} epoch {row.epoch}: {_score(row)}")

@@ -18,6 +18,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from results.records.epochs import Epoch
 from search.cluster.connection import ray_address, start_ray
 from search.cluster.inspector import write_token
 from search.cluster.nodes import alive_nodes
@@ -31,11 +32,10 @@ from search.training.folder import only_here
 from search.training.loop import Note, OnEpoch
 from search.training.plan import TrainOptions, plan_training
 from search.training.worker import (
-    EPOCH,
-    Job,
     News,
-    Outcome,
+    TrainingJob,
     TrainingWorker,
+    WorkerResult,
     checkpoint_digest,
 )
 
@@ -52,10 +52,10 @@ def train_on_workers(
     *,
     workers: int,
     address: str | None = None,
-    on_epoch: OnEpoch = lambda record: None,
+    on_epoch: OnEpoch = lambda epoch: None,
     progress: Callable[[int, int], None] | None = None,
     note: Note = lambda message: None,
-) -> dict[str, Any]:
+) -> Epoch:
     """Train a config of constants in several processes; continue what stands in the folder.
 
     Args:
@@ -65,12 +65,12 @@ def train_on_workers(
         options: How to train.
         workers: Processes; on a node each where there are as many nodes.
         address: The Ray cluster. None: the config's, else one of this machine alone.
-        on_epoch: Called with each new epoch's record.
+        on_epoch: Called with each new epoch.
         progress: Called with (images done, images in all) while the data are prepared.
         note: Told what the user should know.
 
     Returns:
-        The record of the epoch that best.keras is of.
+        The epoch that best.keras is of.
 
     Raises:
         ConfigError, DataError, OSError: as :func:`search.training.train.train_config`.
@@ -81,7 +81,7 @@ def train_on_workers(
     resources = config.resources
     if address is not None:
         resources = resources.model_copy(update={"ray_address": address})
-    job = Job.of(training)
+    job = TrainingJob.of(training)
     with only_here(training.out_dir), _cluster(resources, workers), serving(training.store):
         bundle = _bundle(resources, options.gpus)
         _check_shares(training.config.train.batch_size, workers, int(bundle.get("GPU", 0)))
@@ -103,7 +103,7 @@ class Crew:
         count: How many.
     """
 
-    def __init__(self, job: Job, group: PlacementGroup, bundle: Bundle, count: int) -> None:
+    def __init__(self, job: TrainingJob, group: PlacementGroup, bundle: Bundle, count: int) -> None:
         self._job = job
         resources = {"cpus_per_trial": bundle["CPU"], "gpus_per_trial": bundle.get("GPU", 0)}
         self._workers = [
@@ -120,7 +120,7 @@ class Crew:
         ]
         self._hosts = _hosts(group, count)
 
-    def train(self, on_epoch: OnEpoch, note: Note) -> dict[str, Any]:
+    def train(self, on_epoch: OnEpoch, note: Note) -> Epoch:
         """Train to the end and tell of each epoch.
 
         Raises:
@@ -138,7 +138,10 @@ class Crew:
             for rank, worker in enumerate(self._workers)
         ]
         outcomes = self._follow(tasks, on_epoch, note)
-        return dict(outcomes[0].best or {})
+        best = outcomes[0].best
+        if best is None:  # where one has failed, it is raised before
+            raise self._lost(outcomes[0].failed)
+        return best
 
     def end(self) -> None:
         """Leave no worker behind."""
@@ -172,7 +175,7 @@ class Crew:
                 TRY_AGAIN,
             )
 
-    def _follow(self, tasks: Sequence[Any], on_epoch: OnEpoch, note: Note) -> list[Outcome]:
+    def _follow(self, tasks: Sequence[Any], on_epoch: OnEpoch, note: Note) -> list[WorkerResult]:
         """Wait for all, telling the first one's news; raise as soon as one has failed."""
         pending, asked = list(tasks), self._workers[0].news.remote()
         while pending:
@@ -195,16 +198,16 @@ class Crew:
             news: list[News] = ray.get(asked)
         except ray.exceptions.RayActorError:  # said by its training, too
             return
-        for kind, value in news:
-            if kind == EPOCH:
-                on_epoch(value)
+        for each in news:
+            if isinstance(each, Epoch):
+                on_epoch(each)
             else:
-                note(value)
+                note(each)
 
     @staticmethod
     def _failed(task: Any) -> bool:
         try:
-            outcome: Outcome = ray.get(task)
+            outcome: WorkerResult = ray.get(task)
         except ray.exceptions.RayError:
             return True
         return outcome.best is None
@@ -212,7 +215,7 @@ class Crew:
     def _give_verdict(self, tasks: Sequence[Any]) -> None:
         """Raise why the training failed: by its cause, which need not be who failed first."""
         done, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=VERDICT_SECONDS)
-        reached: list[Outcome] = []
+        reached: list[WorkerResult] = []
         for task, host in zip(tasks, self._hosts, strict=True):
             if task not in done:
                 continue

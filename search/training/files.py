@@ -10,19 +10,17 @@ import csv
 import io
 import math
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from results.analysis.scores import iou
+from results.records.epochs import Epoch
 from search.storage.epochs import TENSORBOARD, scalars
 from search.storage.files import write_text
 from search.training.epoch_pictures import EpochPictures, Predict
 
 PAGE_SECONDS = 30.0  # from one writing of the pages to the next; they are some megabytes
-
-Record = Mapping[str, Any]
 
 
 class TrainingFiles:
@@ -55,23 +53,23 @@ class TrainingFiles:
         self._writes = writes
         self._pages_written = time.monotonic()
 
-    def begin(self, records: Sequence[Record]) -> None:
+    def begin(self, epochs: Sequence[Epoch]) -> None:
         """Bring all files back to the epochs in the checkpoint."""
         if self._pictures is not None:
-            self._pictures.begin(len(records), self._predict)
+            self._pictures.begin(len(epochs), self._predict)
         if self._events is not None:
-            self._events.begin(records)
-        if self._writes and records:
-            self._write_tables(records)
+            self._events.begin(epochs)
+        if self._writes and epochs:
+            self._write_tables(epochs)
 
-    def epoch_ended(self, records: Sequence[Record]) -> None:
+    def epoch_ended(self, epochs: Sequence[Epoch]) -> None:
         """Write what the last of the epochs adds."""
         if self._writes:
-            self._write_tables(records)
+            self._write_tables(epochs)
         if self._pictures is not None:
-            self._pictures.epoch_ended(records[-1]["epoch"], self._predict)
+            self._pictures.epoch_ended(epochs[-1].epoch, self._predict)
         if self._events is not None:
-            self._events.write(records[-1])
+            self._events.write(epochs[-1])
         if self._writes and time.monotonic() - self._pages_written >= PAGE_SECONDS:
             self.write_pages()
 
@@ -93,21 +91,21 @@ class TrainingFiles:
         if self._events is not None:
             self._events.close()
 
-    def _write_tables(self, records: Sequence[Record]) -> None:
+    def _write_tables(self, epochs: Sequence[Epoch]) -> None:
         tables = {
-            "metrics.csv": metrics_csv(records, self._classes),
-            "train_losses.csv": losses_csv(records),
-            "train_metrics.csv": pooled_dice_csv(records),
+            "metrics.csv": metrics_csv(epochs, self._classes),
+            "train_losses.csv": losses_csv(epochs),
+            "train_metrics.csv": pooled_dice_csv(epochs),
         }
         for name, text in tables.items():
             write_text(self._out_dir / name, text, durable=False)
 
 
-def metrics_csv(records: Sequence[Record], classes: Sequence[str]) -> str:
+def metrics_csv(epochs: Sequence[Epoch], classes: Sequence[str]) -> str:
     """A row an epoch: losses, learning rate, Dice and IoU of each class, seconds, images/s.
 
     Args:
-        records: The epochs, as metrics.jsonl has them.
+        epochs: Those that were trained.
         classes: Names of the classes, background first.
 
     Returns:
@@ -119,28 +117,28 @@ def metrics_csv(records: Sequence[Record], classes: Sequence[str]) -> str:
     head = [*numbers, "mean_foreground_dice"]
     head += [f"{score}_{name}" for score in ("dice", "iou") for name in classes]
     writer.writerow([*head, "seconds", "images_per_second"])
-    for record in records:
-        counts = record.get("counts") or {}
+    for epoch in epochs:
+        counts = epoch.counts
         overlaps = iou([counts[name] for name in classes]) if counts else [math.nan] * len(classes)
-        row = [record[name] for name in (*numbers, "mean_foreground_dice")]
-        row += [record["dice"].get(name) for name in classes]
+        row = [getattr(epoch, name) for name in (*numbers, "mean_foreground_dice")]
+        row += [epoch.dice.get(name) for name in classes]
         row += [None if math.isnan(value) else round(float(value), 6) for value in overlaps]
-        writer.writerow([*row, record["seconds"]["total"], record["images_per_second"]])
+        writer.writerow([*row, epoch.seconds.total, epoch.images_per_second])
     return file.getvalue()
 
 
-def losses_csv(records: Sequence[Record]) -> str:
+def losses_csv(epochs: Sequence[Epoch]) -> str:
     """The losses as the reference's trainer writes them: epochs from 0, four digits."""
-    rows = [_reference_row(r["epoch"], r["train_loss"], r["validation_loss"]) for r in records]
+    rows = [_reference_row(r.epoch, r.train_loss, r.validation_loss) for r in epochs]
     return "".join(["epoch, loss, val_loss\n", *rows])
 
 
-def pooled_dice_csv(records: Sequence[Record]) -> str:
+def pooled_dice_csv(epochs: Sequence[Epoch]) -> str:
     """The reference's metric, Dice over all classes pooled, as its trainer writes it.
 
     It is measured in validation alone: of training it is nan.
     """
-    rows = [_reference_row(r["epoch"], None, r.get("pooled_dice")) for r in records]
+    rows = [_reference_row(r.epoch, None, r.pooled_dice) for r in epochs]
     return "".join(["epoch,dice_coef_multiclass,val_dice_coef_multiclass,\n", *rows])
 
 
@@ -156,7 +154,7 @@ class EventFile:
         self._folder = folder
         self._writer: Any = None
 
-    def begin(self, records: Sequence[Record]) -> None:
+    def begin(self, epochs: Sequence[Epoch]) -> None:
         """Put a file of these epochs in the place of those that are there."""
         from tensorboardX.event_file_writer import EventsWriter
 
@@ -165,18 +163,18 @@ class EventFile:
             earlier.unlink()
         # Not its SummaryWriter: that one writes from a thread, which a flush does not wait for.
         self._writer = EventsWriter(str(self._folder / "events"))
-        for record in records:
-            self.write(record)
+        for epoch in epochs:
+            self.write(epoch)
 
-    def write(self, record: Record) -> None:
+    def write(self, epoch: Epoch) -> None:
         """Append an epoch's numbers."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        ended = datetime.fromisoformat(record["time"]).timestamp()
-        for name, value in scalars(record).items():
+        ended = epoch.time.timestamp() if epoch.time is not None else time.time()
+        for name, value in scalars(epoch).items():
             summary = scalar(name, value)
-            self._writer.write_event(Event(wall_time=ended, step=record["epoch"], summary=summary))
+            self._writer.write_event(Event(wall_time=ended, step=epoch.epoch, summary=summary))
         self._writer.flush()
 
     def close(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from results.records.epochs import best_of, epochs_in
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
-from search.storage.epochs import records_of
 from search.training.folder import RECORD
 
 
@@ -42,12 +41,9 @@ def _best_epoch(folder: Path) -> int:
     """The epoch of the highest objective in a training's metrics.jsonl, the earliest of equals."""
     if not (folder / RECORD).is_file():
         raise ConfigError(str(folder), [f"expected the folder of a training, found no {RECORD}"])
-    scored: list[dict[str, Any]] = []
-    for record in records_of(folder):
-        if record.get("objective") is not None:
-            scored.append(record)
-    if not scored:
+    best = best_of(epochs_in(folder))
+    if best is None:
         raise ConfigError(
             str(folder), ["expected a training that was validated, received no epoch with scores"]
         )
-    return int(max(scored, key=lambda record: float(record["objective"]))["epoch"])
+    return best.epoch

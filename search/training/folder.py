@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from data_pipeline.stores.store import Store
+from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
 from search.config.schema import StudyConfig
@@ -121,24 +122,24 @@ def record_training(
     write_text(path, _yaml(record))
 
 
-def record_result(out_dir: Path, objective: str, best: Mapping[str, Any]) -> None:
+def record_result(out_dir: Path, objective: str, best: Epoch) -> None:
     """Add to training.yaml which epoch the model is of, and its scores.
 
     Args:
         out_dir: The folder.
         objective: Name of what was maximised.
-        best: The epoch's record.
+        best: The epoch.
     """
     path = out_dir / RECORD
     record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    record["best_epoch"] = best["epoch"]
-    record["train_loss"] = best["train_loss"]
-    if best["dice"]:
-        record["validation_loss"] = best["validation_loss"]
+    record["best_epoch"] = best.epoch
+    record["train_loss"] = best.train_loss
+    if best.dice:
+        record["validation_loss"] = best.validation_loss
         record["scores"] = {
-            "mean_foreground_dice": best["mean_foreground_dice"],
-            objective: best["objective"],
-            "dice": dict(best["dice"]),
+            "mean_foreground_dice": best.mean_foreground_dice,
+            objective: best.objective,
+            "dice": dict(best.dice),
         }
     write_text(path, _yaml(record))
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.training.epoch_pictures import EpochPictures
 from search.training.files import TrainingFiles
 from search.training.folder import BYTES_PER_PARAMETER, is_full, record_result, space_problem
+from search.training.plan import Training
 
 if TYPE_CHECKING:
-    from search.training.plan import Training
     from search.training.trial_run import TrialRun
 
 T = TypeVar("T")
-OnEpoch = Callable[[Mapping[str, Any]], None]
+OnEpoch = Callable[[Epoch], None]
 Note = Callable[[str], None]
 
 DISK_SECONDS = 600.0  # a full disk may get room meanwhile; the epoch is in memory
@@ -30,23 +31,23 @@ def run_training(
     training: Training,
     *,
     threads: int,
-    on_epoch: OnEpoch = lambda record: None,
+    on_epoch: OnEpoch = lambda epoch: None,
     note: Note = lambda message: None,
     strategy: Any = None,
     writes: bool = True,
-) -> dict[str, Any]:
+) -> Epoch:
     """Train what is planned, in this process, to its end.
 
     Args:
         training: From :func:`plan_training`; of several workers, the same in each.
         threads: CPU threads of the input pipeline.
-        on_epoch: Called with each new epoch's record.
+        on_epoch: Called with each new epoch.
         note: Told what the user should know.
         strategy: What shares the batches among devices or workers; None: a single device.
         writes: Whether this process writes the folder; of several workers only one does.
 
     Returns:
-        The record of the epoch that best.keras is of.
+        The epoch that best.keras is of.
 
     Raises:
         ConfigError: where no epoch has a defined objective.
@@ -73,11 +74,11 @@ def run_training(
         note(message)
     files = _files(training, run, writes)
     try:
-        files.begin(run.records)
+        files.begin(run.epochs)
         while not run.done:
-            record = with_room(run.step, out_dir, run.cost.parameters, note)
-            with_room(lambda: files.epoch_ended(run.records), out_dir, run.cost.parameters, note)
-            on_epoch(record)
+            epoch = with_room(run.step, out_dir, run.cost.parameters, note)
+            with_room(lambda: files.epoch_ended(run.epochs), out_dir, run.cost.parameters, note)
+            on_epoch(epoch)
         if run.best is None:
             raise ConfigError(
                 str(out_dir), [f"{config.objective}: expected a defined value, received none"]

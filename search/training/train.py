@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.process.setup import set_up_process, threads_of
@@ -21,10 +22,10 @@ def train_config(
     out_dir: Path,
     options: TrainOptions | None = None,
     *,
-    on_epoch: OnEpoch = lambda record: None,
+    on_epoch: OnEpoch = lambda epoch: None,
     progress: Callable[[int, int], None] | None = None,
     note: Note = lambda message: None,
-) -> dict[str, Any]:
+) -> Epoch:
     """Train a config of constants with early stopping; continue what stands in the folder.
 
     Args:
@@ -32,12 +33,12 @@ def train_config(
         out_dir: For training.yaml, train.log, metrics.jsonl, last.npz, best.keras and the rest of
             docs/how-to/train.md.
         options: How to train; None: the defaults.
-        on_epoch: Called with each new epoch's record.
+        on_epoch: Called with each new epoch.
         progress: Called with (images done, images in all) while the data are prepared.
         note: Told what the user should know, such as a checkpoint that is damaged.
 
     Returns:
-        The record of the epoch that best.keras is of.
+        The epoch that best.keras is of.
 
     Raises:
         ConfigError: listing the searched fields, or what differs from the folder's own config; for

@@ -9,17 +9,16 @@ the disk is full, stays in memory: the next step writes it instead of training o
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from data_pipeline.stores.store import Store
 from data_pipeline.streams.feed import Feed, Reading
 from data_pipeline.streams.pipeline import eval_dataset, train_dataset
-from data_pipeline.streams.sharing import SharedStream, shared_dataset
+from data_pipeline.streams.sharing import shared_dataset
 from model.cost import estimate_cost
 from model.distribution import scope_of, worker_of
 from model.flexunet import build_flexunet
@@ -36,57 +35,18 @@ from model.inference import Predictor
 from model.latency import measure_latency
 from model.training import CheckpointError, Evaluation, Trainer, TrainResult
 from results.analysis import scores
+from results.records.epochs import METRICS, Epoch, Input, Memory, Seconds, best_of
 from search.config.objectives import objective_value
 from search.config.trial import TrialConfig
 from search.errors import SupersededError
-from search.process.hardware import worker_facts
+from search.interfaces.messages import SharedInput
+from search.process.hardware import this_worker
 from search.process.memory import MemoryMeter
 from search.storage.files import write_text
-
-_Record = TypeVar("_Record", bound=Mapping[str, Any])
 
 LAST = "last.npz"
 PREVIOUS = "previous.npz"
 OWNER = "owner"
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The pipeline that a trial reads together with others.
-
-    Attributes:
-        stream: Where to read.
-        trainer: Who reads; of one name, no sample is given twice.
-        most_requests: Chunks on their way at once.
-        patience: Seconds without a batch after which the trial goes on with one of its own.
-    """
-
-    stream: SharedStream
-    trainer: str
-    most_requests: int
-    patience: float
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any] | None) -> Shared | None:
-        """Return it from plain values, as a worker gets them; None from None."""
-        if values is None:
-            return None
-        stream = values["stream"]
-        shape = tuple(stream["image_shape"])
-        return cls(**{**values, "stream": SharedStream(**{**stream, "image_shape": shape})})
-
-    def reader(self, batch_size: int) -> Callable[[], Any]:
-        """Return what builds the batches.
-
-        It holds nothing of the trial: where TensorFlow hangs, so does the thread that reads.
-        """
-        return partial(
-            shared_dataset,
-            self.stream,
-            self.trainer,
-            batch_size,
-            most_requests=self.most_requests,
-        )
 
 
 class TrialRun:
@@ -117,22 +77,22 @@ class TrialRun:
         folder: Path,
         threads: int = 1,
         owner: str | None = None,
-        shared: Shared | None = None,
+        shared: SharedInput | None = None,
         validate: bool = True,
         strategy: tf.distribute.Strategy | None = None,
         writes: bool = True,
     ) -> None:
         self._memory = MemoryMeter()
-        self._worker = worker_facts()
+        self._worker = this_worker()
         self._writes = writes
         self._shard = worker_of(strategy)
         self.config = config
         self.folder = folder
         self.notes: list[str] = []
         self._validate = validate
-        self.records: list[dict[str, Any]] = []
+        self.epochs: list[Epoch] = []
         self._owner = owner
-        self._unwritten: dict[str, Any] | None = None
+        self._unwritten: Epoch | None = None
         self._store = store
         self._threads = threads
         self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
@@ -168,14 +128,14 @@ class TrialRun:
         )
 
     @property
-    def best(self) -> dict[str, Any] | None:
-        """The record of the epoch with the highest objective; the earliest of equals."""
-        return self._best_of(self.records)
+    def best(self) -> Epoch | None:
+        """The epoch with the highest objective; the earliest of equals."""
+        return self._best_of(self.epochs)
 
-    def _best_of(self, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    def _best_of(self, epochs: Sequence[Epoch]) -> Epoch | None:
         if self._validate:
-            return best_of(records)
-        return records[-1] if records else None
+            return best_of(epochs)
+        return epochs[-1] if epochs else None
 
     @cached_property
     def costs(self) -> dict[str, float]:
@@ -192,11 +152,11 @@ class TrialRun:
     @property
     def done(self) -> bool:
         """Whether all epochs are trained, or early stopping has had its patience."""
-        epoch, train = len(self.records), self.config.train
+        epoch, train = len(self.epochs), self.config.train
         patience = train.early_stopping_patience
         if epoch >= train.epochs or patience is None or not self._validate:
             return epoch >= train.epochs
-        return epoch - watched_epoch(self.records, self.config) >= patience
+        return epoch - watched_epoch(self.epochs, self.config) >= patience
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict with the weights as they are.
@@ -213,11 +173,8 @@ class TrialRun:
     def _predictor(self) -> Predictor:
         return Predictor(self._model)
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Epoch:
         """Train and evaluate one epoch and write it; or write the one that could not be.
-
-        Returns:
-            The epoch's record, as it stands in metrics.jsonl.
 
         Raises:
             model.training.NonFiniteLoss: where the loss is no longer a number.
@@ -225,13 +182,13 @@ class TrialRun:
             SupersededError: where another process has claimed the folder.
         """
         again = self._unwritten is not None
-        record = self._unwritten or self._train()
-        self._unwritten = record
-        self._write(record, again)
+        epoch = self._unwritten or self._train()
+        self._unwritten = epoch
+        self._write(epoch, again)
         self._unwritten = None
-        return record
+        return epoch
 
-    def _train(self) -> dict[str, Any]:
+    def _train(self) -> Epoch:
         started = time.perf_counter()
         feed = self._training_feed()
         trained = self._trainer.train_epoch(feed)
@@ -240,28 +197,35 @@ class TrialRun:
         if self._validation is not None:
             evaluation = self._trainer.evaluate(self._validation)
         self._trainer.end_epoch(evaluation.loss if evaluation else trained.loss)
-        record = self._record(trained, evaluation, reading)
-        record["seconds"]["total"] = round(time.perf_counter() - started, 3)
-        return record
+        seconds = Seconds(
+            train=round(trained.seconds, 3),
+            validate=0.0 if evaluation is None else round(evaluation.seconds, 3),
+            input=round(reading.seconds, 3),
+            total=round(time.perf_counter() - started, 3),
+        )
+        return self._epoch(trained, evaluation, reading, seconds)
 
-    def _write(self, record: dict[str, Any], again: bool) -> None:
+    def _write(self, epoch: Epoch, again: bool) -> None:
         if not self._writes:
-            self.records = [*self.records, record]
+            self.epochs = [*self.epochs, epoch]
             return
         self.check_owner()
-        if self.records[-1:] != [record]:
-            records = [*self.records, record]
-            if self._best_of(records) is record:
-                self._model.save(self._candidate(record["epoch"]))
+        if self.epochs[-1:] != [epoch]:
+            epochs = [*self.epochs, epoch]
+            if self._best_of(epochs) is epoch:
+                self._model.save(self._candidate(epoch.epoch))
             self._keep_previous()
-            self._trainer.save(self.folder / LAST, {"records": records})
-            self.records = records
+            self._trainer.save(self.folder / LAST, {"records": [e.plain() for e in epochs]})
+            self.epochs = epochs
         self._publish_best()
         if again:  # the line may be there in part
-            write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+            self._write_lines()
             return
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(_line(record))
+        with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+            file.write(epoch.line())
+
+    def _write_lines(self) -> None:
+        write_text(self.folder / METRICS, "".join(epoch.line() for epoch in self.epochs))
 
     def check_owner(self) -> None:
         """Raise SupersededError where another process has claimed the folder."""
@@ -292,11 +256,22 @@ class TrialRun:
             self._feed = (
                 Feed(self._own_batches)
                 if shared is None
-                else Feed(
-                    self._own_batches, shared.reader(self.config.train.batch_size), shared.patience
-                )
+                else Feed(self._own_batches, self._shared_batches(shared), shared.patience)
             )
         return self._feed
+
+    def _shared_batches(self, shared: SharedInput) -> Callable[[], Any]:
+        """Return what builds the shared batches.
+
+        It holds nothing of the trial: where TensorFlow hangs, so does the thread that reads.
+        """
+        return partial(
+            shared_dataset,
+            shared.stream,
+            shared.trainer,
+            self.config.train.batch_size,
+            most_requests=shared.most_requests,
+        )
 
     def _own_batches(self) -> Any:
         """Batches that are this trial's alone; a resumed trial goes on with the next ones."""
@@ -306,7 +281,7 @@ class TrialRun:
             self.config.augment,
             batch_size,
             seed=self.config.seed,
-            start=len(self.records) * self._steps * batch_size,
+            start=len(self.epochs) * self._steps * batch_size,
             threads=self._threads,
             shard=self._shard,
         )
@@ -316,49 +291,42 @@ class TrialRun:
         if self._feed is not None:
             self._feed.close()
 
-    def _record(
-        self, trained: TrainResult, evaluation: Evaluation | None, reading: Reading
-    ) -> dict[str, Any]:
-        return {
-            "epoch": len(self.records) + 1,
-            "train_loss": _number(trained.loss),
-            "validation_loss": None,
-            "learning_rate": _number(trained.learning_rate),
-            "objective": None,
-            "pruning_value": None,
-            "mean_foreground_dice": None,
-            "dice": {},
-            **({} if evaluation is None else self._scores(evaluation)),
-            "seconds": {
-                "train": round(trained.seconds, 3),
-                "validate": 0.0 if evaluation is None else round(evaluation.seconds, 3),
-                # Of those of training: waiting for images.
-                "input": round(reading.seconds, 3),
-            },
-            # Origins as strings: JSON has no other keys.
-            "input": asdict(reading)
-            | {"streams": {str(origin): made for origin, made in reading.streams.items()}},
-            "images_per_second": round(trained.images / trained.seconds, 1),
+    def _epoch(
+        self,
+        trained: TrainResult,
+        evaluation: Evaluation | None,
+        reading: Reading,
+        seconds: Seconds,
+    ) -> Epoch:
+        done = self.cost.training_flops * trained.images
+        # Origins as strings: JSON has no other keys.
+        streams = {str(origin): made for origin, made in reading.streams.items()}
+        return Epoch(
+            epoch=len(self.epochs) + 1,
+            train_loss=_number(trained.loss),
+            learning_rate=_number(trained.learning_rate),
+            **({"dice": {}} if evaluation is None else self._scores(evaluation)),
+            seconds=seconds,
+            input=Input(**{**asdict(reading), "streams": streams}),
+            images_per_second=round(trained.images / trained.seconds, 1),
             # Compares nodes; that models of other shapes reach others, results/records/pace.py
             # allows for.
-            "gflops_per_second": round(
-                self.cost.training_flops * trained.images / trained.seconds / 1e9, 6
-            ),
-            "memory": self._memory_held(),
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "worker": self._worker,
-        }
+            gflops_per_second=round(done / trained.seconds / 1e9, 6),
+            memory=self._memory_held(),
+            time=datetime.now(UTC),
+            worker=self._worker,
+        )
 
-    def _memory_held(self) -> dict[str, int | None]:
+    def _memory_held(self) -> Memory:
         """Return the bytes that the process held before the model was built, and at most since.
 
         The peak is None where it is not known, or where the model is in a GPU's memory.
         """
         on_gpu = bool(tf.config.get_visible_devices("GPU"))
-        return {"before": self._memory.before, "peak": None if on_gpu else self._memory.peak()}
+        return Memory(self._memory.before, None if on_gpu else self._memory.peak())
 
     def _scores(self, evaluation: Evaluation) -> dict[str, Any]:
-        """Return what a record says of the validation."""
+        """Return what an epoch says of the validation."""
         classes = self._store.classes
         statistics = evaluation.statistics
         dice = scores.dice(statistics.counts)
@@ -378,7 +346,7 @@ class TrialRun:
             "mean_foreground_dice": _number(scores.mean_foreground(dice)),
             "dice": dict(zip(classes, map(_number, dice), strict=True)),
             "soft_dice": dict(zip(classes, map(_number, soft), strict=True)),
-            "counts": dict(zip(classes, statistics.counts.tolist(), strict=True)),
+            "counts": dict(zip(classes, map(tuple, statistics.counts.tolist()), strict=True)),
             "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
         }
 
@@ -389,8 +357,8 @@ class TrialRun:
     def _publish_best(self) -> None:
         """Let the best epoch's model take its place, if it is not there; remove other ones."""
         best = self.best
-        if best is not None and self._candidate(best["epoch"]).exists():
-            os.replace(self._candidate(best["epoch"]), self.folder / "best.keras")
+        if best is not None and self._candidate(best.epoch).exists():
+            os.replace(self._candidate(best.epoch), self.folder / "best.keras")
         for left in self.folder.glob(".best.*.keras"):
             left.unlink()
 
@@ -405,24 +373,27 @@ class TrialRun:
             checkpoint = self.folder / name
             if checkpoint.exists() and self._restore_from(checkpoint):
                 break
-        if self.notes or (self.records and not self.done):
-            after = f"after epoch {len(self.records)}" if self.records else "from the start"
+        if self.notes or (self.epochs and not self.done):
+            after = f"after epoch {len(self.epochs)}" if self.epochs else "from the start"
             self.notes.append(f"{self.folder}: training goes on {after}")
         self._publish_best()
-        write_text(self.folder / "metrics.jsonl", "".join(map(_line, self.records)))
+        self._write_lines()
 
     def _follow(self) -> None:
         """Restore what the worker that writes restores, whether or not it has put it right."""
         for name in (LAST, PREVIOUS):
             try:
-                self.records = self._trainer.restore(self.folder / name)["records"]
+                self._take_up(self.folder / name)
             except CheckpointError:  # broken, or set aside by now
                 continue
             return
 
+    def _take_up(self, checkpoint: Path) -> None:
+        self.epochs = [Epoch.of(each) for each in self._trainer.restore(checkpoint)["records"]]
+
     def _restore_from(self, checkpoint: Path) -> bool:
         try:
-            self.records = self._trainer.restore(checkpoint)["records"]
+            self._take_up(checkpoint)
         except CheckpointError as error:
             if isinstance(error.__cause__, OSError):  # out of reach, which is not broken
                 raise error.__cause__ from error
@@ -437,27 +408,17 @@ class TrialRun:
         return True
 
 
-def best_of(records: Sequence[_Record]) -> _Record | None:
-    """Return the record with the highest objective, the earliest of equals; None without one."""
-    scored = [record for record in records if record["objective"] is not None]
-    return max(scored, key=lambda record: record["objective"], default=None)
-
-
-def watched_epoch(records: Sequence[Mapping[str, Any]], config: TrialConfig) -> int:
+def watched_epoch(epochs: Sequence[Epoch], config: TrialConfig) -> int:
     """Return the epoch since which early stopping waits: its metric's best, the earliest of equals.
 
     0 where none has a defined value.
     """
     if config.train.early_stopping_metric == "objective":
-        best = best_of(records)
+        best = best_of(epochs)
     else:
-        defined = [record for record in records if record["validation_loss"] is not None]
-        best = min(defined, key=lambda record: record["validation_loss"], default=None)
-    return 0 if best is None else int(best["epoch"])
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
+        defined = [each for each in epochs if each.validation_loss is not None]
+        best = min(defined, key=lambda each: each.validation_loss or 0.0, default=None)
+    return 0 if best is None else best.epoch
 
 
 def _number(value: float) -> float | None:

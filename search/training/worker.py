@@ -16,6 +16,7 @@ from typing import Any
 from data_pipeline.problems import DataError
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
+from results.records.epochs import Epoch
 from search.cluster.inspector import Inspector
 from search.config.errors import ConfigError
 from search.config.trial import TrialConfig
@@ -29,12 +30,12 @@ from search.training.plan import Training, TrainOptions
 NEWS_SECONDS = 2.0
 _LAST = "last.npz"
 
-News = tuple[str, Any]
-EPOCH, NOTE = "epoch", "note"
+News = Epoch | str
+"""An epoch that has ended, or what the user should know."""
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """A planned training, as it travels: the data by their place.
 
     Attributes:
@@ -50,7 +51,7 @@ class Job:
     options: TrainOptions
 
     @classmethod
-    def of(cls, training: Training) -> Job:
+    def of(cls, training: Training) -> TrainingJob:
         """Pack a training."""
         out_dir = training.out_dir.absolute()
         store = training.store.path.absolute()
@@ -65,17 +66,17 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WorkerResult:
     """What a worker's training came to.
 
     Attributes:
-        best: The record of the model's epoch; None where it failed.
+        best: The epoch of the model; None where it failed.
         failed: Why it failed.
         lost: Whether another worker was out of reach: for a reason of its own.
         exit_code: What the command is to end with.
     """
 
-    best: Mapping[str, Any] | None
+    best: Epoch | None
     failed: str = ""
     lost: bool = False
     exit_code: int = 2
@@ -121,7 +122,7 @@ class TrainingWorker:
         except queue.Empty:
             return found
 
-    def train(self, job: Job, addresses: tuple[str, ...], rank: int) -> Outcome:
+    def train(self, job: TrainingJob, addresses: tuple[str, ...], rank: int) -> WorkerResult:
         """Train to the end; the first worker writes the folder, the others follow it.
 
         Args:
@@ -132,7 +133,7 @@ class TrainingWorker:
         name = "train.log" if rank == 0 else f"train.worker-{rank}.log"
         with stderr_to(job.out_dir / name):
             try:
-                return Outcome(self._train(job, addresses, rank))
+                return WorkerResult(self._train(job, addresses, rank))
             except Exception as error:
                 sys.stderr.write(traceback.format_exc())
                 outcome = outcome_of(error)
@@ -140,7 +141,7 @@ class TrainingWorker:
                     raise
                 return outcome
 
-    def _train(self, job: Job, addresses: tuple[str, ...], rank: int) -> Mapping[str, Any]:
+    def _train(self, job: TrainingJob, addresses: tuple[str, ...], rank: int) -> Epoch:
         from model.distribution import WorkerSpec, make_strategy
 
         training = job.open()
@@ -150,17 +151,17 @@ class TrainingWorker:
         return run_training(
             training,
             threads=self._threads,
-            on_epoch=self._epoch_ended if first else lambda record: None,
+            on_epoch=self._epoch_ended if first else lambda epoch: None,
             note=self._note if first else lambda message: None,
             strategy=make_strategy(workers=WorkerSpec(addresses, rank)),
             writes=first,
         )
 
-    def _epoch_ended(self, record: Mapping[str, Any]) -> None:
-        self._news.put((EPOCH, dict(record)))
+    def _epoch_ended(self, epoch: Epoch) -> None:
+        self._news.put(epoch)
 
     def _note(self, message: str) -> None:
-        self._news.put((NOTE, message))
+        self._news.put(message)
 
 
 def checkpoint_digest(folder: Path) -> str | None:
@@ -172,7 +173,7 @@ def checkpoint_digest(folder: Path) -> str | None:
         return None
 
 
-def outcome_of(error: Exception) -> Outcome | None:
+def outcome_of(error: Exception) -> WorkerResult | None:
     """Return how a training ends by an error; None for a defect, whose traceback is wanted."""
     import tensorflow as tf
 
@@ -187,9 +188,9 @@ def outcome_of(error: Exception) -> Outcome | None:
     )
     where = f"worker on {os.uname().nodename}"
     if isinstance(error, out_of_reach):
-        return Outcome(None, f"{where}: {named_line(error)}", lost=True, exit_code=75)
+        return WorkerResult(None, f"{where}: {named_line(error)}", lost=True, exit_code=75)
     if isinstance(error, ConfigError | DataError | NonFiniteLoss | OSError | RunError):
-        return Outcome(None, str(error), exit_code=getattr(error, "exit_code", 2))
+        return WorkerResult(None, str(error), exit_code=getattr(error, "exit_code", 2))
     if isinstance(error, StoreTransferError):
-        return Outcome(None, f"{where}: {error}")
+        return WorkerResult(None, f"{where}: {error}")
     return None

@@ -56,7 +56,7 @@ def write_run(
     """Write what a training leaves: its best epoch, its model, its counts."""
     folder = run_folder(study, run)
     folder.mkdir(parents=True, exist_ok=True)
-    line = {"epoch": 3, "objective": validation, "time": "2026-01-01T00:00:00+00:00"}
+    line = {"epoch": 3, "dice": {}, "objective": validation, "time": "2026-01-01T00:00:00+00:00"}
     (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     (folder / MODEL).write_bytes(model_bytes(run.name))
     if failed:

@@ -112,7 +112,11 @@ def _write_run(
     folder.mkdir(parents=True)
     rows = range(len(trial.curve) if done else len(trial.curve) // 2)
     lines = [
-        {"epoch": int(trial.curve.epoch[row]), "objective": _number(trial.curve.objective[row])}
+        {
+            "epoch": int(trial.curve.epoch[row]),
+            "objective": _number(trial.curve.objective[row]),
+            "dice": {},
+        }
         for row in rows
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)

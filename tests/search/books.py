@@ -11,9 +11,11 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from model.cost import MemoryEstimate
+from results.records.epochs import Epoch, best_of
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
+from search.interfaces.messages import TrialJob, TrialReport
 from search.interfaces.observers import Placer
 from search.process.hardware import Processor
 from search.process.stop import Stop
@@ -38,7 +40,7 @@ class Heard:
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         pass
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         pass
 
     def trial_ended(self, trial: FrozenTrial) -> None:
@@ -70,25 +72,24 @@ def open_book(
     return TrialBook(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
 
 
-def result(values: list[float | None], *, done: bool = False, pruning: Any = None) -> dict:
+def result(
+    values: list[float | None], *, done: bool = False, pruning: list[float | None] | None = None
+) -> TrialReport:
     """What a worker reports after epochs of these objective values."""
     shown = values if pruning is None else pruning
-    best = max((v for v in values if v is not None), default=None)
-    return {
-        "done": done,
-        "record": {"epoch": len(values), "objective": values[-1], "dice": {}},
-        "history": list(enumerate(shown, start=1)),
-        "best_value": best,
-        "best_epoch": None if best is None else values.index(best) + 1,
-        "cost": {"parameters": 10, "flops": 20, "activation_bytes": 30},
-    }
+    epochs = tuple(
+        Epoch(epoch=number, dice={}, objective=value, pruning_value=seen)
+        for number, (value, seen) in enumerate(zip(values, shown, strict=True), start=1)
+    )
+    costs = {"parameters": 10, "flops": 20, "activation_bytes": 30}
+    return TrialReport(done, epochs, best_of(epochs), costs)
 
 
-def proposal_of(book: TrialBook) -> dict[str, Any]:
+def proposal_of(book: TrialBook) -> TrialJob:
     """Let a further worker have a trial, whatever Ray calls it."""
-    proposal = book.propose(str(uuid.uuid4()))
-    assert proposal is not None
-    return proposal
+    job = book.propose(str(uuid.uuid4()))
+    assert job is not None
+    return job
 
 
 def mirrored(config: StudyConfig, number: int) -> dict:
@@ -131,8 +132,8 @@ class Places:
     def estimate(self, config: TrialConfig) -> MemoryEstimate:
         return MemoryEstimate(0, 0, 0, base=self.memory)
 
-    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
-        self.learned.append((config, record["epoch"]))
+    def learn(self, config: TrialConfig, epoch: Epoch) -> None:
+        self.learned.append((config, epoch.epoch))
 
     def processors(self) -> set[Processor]:
         return set()

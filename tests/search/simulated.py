@@ -20,7 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from results.records.epochs import Epoch, Seconds, best_of
 from search.config.loading import load_config
+from search.interfaces.messages import TrialJob
 from search.run.worker import TrialWorker
 from search.storage.files import write_text
 
@@ -30,43 +32,45 @@ CLASSES = ("background", "Crack", "Break")
 class SimulatedRun:
     """What :class:`search.training.trial_run.TrialRun` is to its worker, without a model."""
 
-    def __init__(self, proposal: Mapping[str, Any]) -> None:
-        self.folder = Path(proposal["folder"])
-        self.number = proposal["number"]
+    def __init__(self, job: TrialJob) -> None:
+        self.folder = job.folder
+        self.number = job.number
         self.costs = {"parameters": 1000, "flops": 2000, "activation_bytes": 3000}
-        self._epochs = proposal["config"]["train"]["epochs"]
-        self._rate = proposal["config"]["train"]["learning_rate"]
+        self._epochs = job.config.train.epochs
+        self._rate = job.config.train.learning_rate
         self._checkpoint = self.folder / "last.json"
-        self.records: list[dict[str, Any]] = []
+        self.epochs: list[Epoch] = []
         if self._checkpoint.exists():
-            self.records = json.loads(self._checkpoint.read_text(encoding="utf-8"))
-        lines = "".join(json.dumps(record) + "\n" for record in self.records)
+            kept = json.loads(self._checkpoint.read_text(encoding="utf-8"))
+            self.epochs = [Epoch.of(each) for each in kept]
+        lines = "".join(epoch.line() for epoch in self.epochs)
         write_text(self.folder / "metrics.jsonl", lines)
 
     @property
-    def best(self) -> dict[str, Any] | None:
-        return max(self.records, key=lambda record: record["objective"], default=None)
+    def best(self) -> Epoch | None:
+        return best_of(self.epochs)
 
     @property
     def done(self) -> bool:
-        return len(self.records) >= self._epochs
+        return len(self.epochs) >= self._epochs
 
     def close(self) -> None:
         """Hold no data to let go of."""
 
-    def step(self) -> dict[str, Any]:
-        epoch = len(self.records) + 1
+    def step(self) -> Epoch:
+        epoch = len(self.epochs) + 1
         plan = self._plan()
         time.sleep(plan.get("seconds", 0.01))
         self._meet_fault(epoch, plan.get("faults", {}).get(str(self.number)))
         # Best at a learning rate of 1e-3, nearer to it with every epoch.
         worth = math.exp(-abs(math.log10(self._rate) + 3)) * (1 - 0.5**epoch)
-        record = record_of(epoch, worth)
-        write_text(self._checkpoint, json.dumps([*self.records, record]))
-        self.records.append(record)
+        ended = epoch_of(epoch, worth)
+        kept = [*self.epochs, ended]
+        write_text(self._checkpoint, json.dumps([each.plain() for each in kept]))
+        self.epochs = kept
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        return record
+            file.write(ended.line())
+        return ended
 
     def _plan(self) -> dict[str, Any]:
         path = self.folder.parents[2] / "simulated.json"
@@ -103,25 +107,25 @@ FAULTS = {
 }
 
 
-def record_of(epoch: int, value: float) -> dict[str, Any]:
-    """A line of metrics.jsonl."""
-    dice = {"background": 1.0, "Crack": value, "Break": value}
-    return {
-        "epoch": epoch,
-        "train_loss": 1 - value,
-        "validation_loss": 1 - value,
-        "learning_rate": 0.001,
-        "objective": value,
-        "pruning_value": value,
-        "mean_foreground_dice": value,
-        "dice": dice,
-        "soft_dice": dice,
-        "counts": {name: [1, 1, 1] for name in CLASSES},
-        "pooled_dice": value,
-        "seconds": {"train": 0.01, "validate": 0.01, "total": 0.02},
-        "images_per_second": 100.0,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def epoch_of(number: int, value: float) -> Epoch:
+    """An epoch of this worth."""
+    dice: dict[str, float | None] = {"background": 1.0, "Crack": value, "Break": value}
+    return Epoch(
+        epoch=number,
+        dice=dice,
+        train_loss=1 - value,
+        validation_loss=1 - value,
+        learning_rate=0.001,
+        objective=value,
+        pruning_value=value,
+        mean_foreground_dice=value,
+        soft_dice=dice,
+        counts=dict.fromkeys(CLASSES, (1, 1, 1)),
+        pooled_dice=value,
+        seconds=Seconds(train=0.01, validate=0.01, total=0.02),
+        images_per_second=100.0,
+        time=datetime.now(UTC),
+    )
 
 
 class SimulatedWorker(TrialWorker):
@@ -130,8 +134,8 @@ class SimulatedWorker(TrialWorker):
     def set_up_process(self, resources: Mapping[str, Any]) -> None:
         pass
 
-    def begin(self, proposal: Mapping[str, Any]) -> Any:
-        return SimulatedRun(proposal)
+    def begin(self, job: TrialJob) -> Any:
+        return SimulatedRun(job)
 
 
 def main() -> None:

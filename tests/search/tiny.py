@@ -8,6 +8,15 @@ from typing import Any
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 
+PARAMS = {
+    "model.num_layers": 3,
+    "model.base_filters": 8,
+    "model.base_kernel": 3,
+    "model.dropout_rate": 0.0,
+    "train.learning_rate": 0.01,
+}
+"""A trial of a study with the default space."""
+
 
 def tiny_tree(folder: Path, source: Path, **search: Any) -> dict[str, Any]:
     """A study of 16-pixel images and two-level models."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from results.records.epochs import Epoch
 from results.records.pace import Node, Paces, Stint, node_of, seconds_left
+from tests.epochs import epoch_of
 
 
-def record(host: str, speed: float | None, **worker: str) -> dict[str, Any]:
-    return {
-        "epoch": 1,
-        "gflops_per_second": speed,
-        "worker": {"host": host, "pid": 1, **worker},
-    }
+def epoch(host: str, speed: float | None, **worker: str) -> Epoch:
+    return epoch_of(gflops_per_second=speed, worker={"host": host, "pid": 1, **worker})
 
 
 def paces(**speeds: float) -> Paces:
@@ -22,7 +18,7 @@ def paces(**speeds: float) -> Paces:
     found = Paces()
     for host, speed in speeds.items():
         for trial, share in enumerate((0.1, 1.0, 3.0)):
-            found.count(f"{host}{trial}", record(host, speed * share))
+            found.count(f"{host}{trial}", epoch(host, speed * share))
     return found
 
 
@@ -30,17 +26,17 @@ A, B = Node("a", ""), Node("b", "")
 
 
 def test_nodes_of_one_host_are_told_apart_by_their_kernels() -> None:
-    plain, fast = record("a", 1.0), record("a", 1.0, kernels="onednn", instructions="AVX-512")
+    plain, fast = epoch("a", 1.0), epoch("a", 1.0, kernels="onednn", instructions="AVX-512")
 
-    assert node_of(plain["worker"]) == A
-    assert node_of(fast["worker"]) == Node("a", "onednn AVX-512")
-    assert node_of(None) is node_of({}) is None
+    assert node_of(plain.worker) == A
+    assert node_of(fast.worker) == Node("a", "onednn AVX-512")
+    assert node_of(None) is None
 
 
 def test_slowness_is_by_the_median_over_trials() -> None:
     found = paces(a=100.0, b=25.0)
-    found.count("old", record("c", None))  # an epoch of an older version
-    found.count("older", {"epoch": 1})
+    found.count("old", epoch("c", None))  # an epoch of an older version
+    found.count("older", epoch_of())
 
     assert found.slowness(A) == 1
     assert found.slowness(B) == 4
@@ -51,17 +47,17 @@ def test_slowness_is_by_the_median_over_trials() -> None:
 def test_a_trials_last_epoch_counts_and_of_trials_the_last() -> None:
     found = paces(a=100.0)
     for trial in range(20):
-        found.count(trial, record("b", 1.0))
+        found.count(trial, epoch("b", 1.0))
     for trial in range(20, 36):
-        found.count(trial, record("b", 1.0))
-        found.count(trial, record("b", 50.0))
+        found.count(trial, epoch("b", 1.0))
+        found.count(trial, epoch("b", 50.0))
 
     assert found.slowness(B) == 2
 
 
 def test_of_a_node_that_has_trained_little_its_kind_tells() -> None:
-    def on(host: str, speed: float, kernels: str) -> dict[str, Any]:
-        return record(host, speed, kernels=kernels, instructions="AVX2")
+    def on(host: str, speed: float, kernels: str) -> Epoch:
+        return epoch(host, speed, kernels=kernels, instructions="AVX2")
 
     found = Paces()
     for trial in range(4):
@@ -76,8 +72,8 @@ def test_of_a_node_that_has_trained_little_its_kind_tells() -> None:
 
 def test_a_single_trial_tells_nothing() -> None:
     found = Paces()
-    found.count(0, record("a", 100.0))
-    found.count(1, record("b", 1.0))
+    found.count(0, epoch("a", 100.0))
+    found.count(1, epoch("b", 1.0))
 
     assert found.slowness(A) is None
     assert not found.unequal

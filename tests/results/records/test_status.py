@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from results.records.epochs import Epoch, Worker
 from results.records.schemas import StudyFile, TrialFile
 from results.records.status import (
     Epochs,
@@ -17,6 +18,7 @@ from results.records.status import (
     status_of,
     waiting_share,
 )
+from tests.epochs import epoch_of
 
 NOW = 1_000_000.0
 HEADER = StudyFile(
@@ -31,8 +33,9 @@ def trial(number: int, state: str, times: tuple[float, ...] = (), **changes: Any
     names = ("finished", "seen", "started", "worker")
     facts = {key: changes.pop(key) for key in names if key in changes}
     last = changes.pop("last", None)
+    epochs = Epochs(times, last, last)
     file = TrialFile.model_validate({"number": number, "state": state, **changes})
-    return TrialFacts(file, Path("t"), epochs=Epochs(times, last, last), **facts)
+    return TrialFacts(file, Path("t"), epochs=epochs, **facts)
 
 
 def status(*trials: TrialFacts, holder: Holder | None = DRIVER, **config: Any) -> Status:
@@ -86,9 +89,9 @@ def test_the_time_budget_bounds_what_is_left() -> None:
     assert status().eta_seconds is None
 
 
-def on(host: str, speed: float) -> dict[str, Any]:
+def on(host: str, speed: float) -> Epoch:
     """An epoch that was trained there."""
-    return {"epoch": 1, "gflops_per_second": speed, "worker": {"host": host, "pid": 1}}
+    return epoch_of(gflops_per_second=speed, worker={"host": host, "pid": 1})
 
 
 def test_what_is_left_is_estimated_by_node_where_nodes_differ() -> None:
@@ -98,7 +101,7 @@ def test_what_is_left_is_estimated_by_node_where_nodes_differ() -> None:
         *(trial(n, "COMPLETE", value=0.1, **fast) for n in range(3)),
         # Ended before this run: they say how slow b is, and nothing of what trials take now.
         *(trial(n, "COMPLETE", value=0.1, **earlier) for n in range(3, 6)),
-        trial(6, "RUNNING", started=NOW, worker={"host": "a", "pid": 1}),
+        trial(6, "RUNNING", started=NOW, worker=Worker("a", 1)),
         trial(7, "RUNNING", started=NOW - 360, last=on("b", 20.0)),
         # Begun by an earlier run: this one has been at it for half an hour, longer than any took.
         trial(8, "RUNNING", started=NOW - 9000, last=on("a", 80.0)),
@@ -112,7 +115,7 @@ def test_what_is_left_is_estimated_by_node_where_nodes_differ() -> None:
 
 
 def test_the_best_is_complete_where_any_is() -> None:
-    line = {"epoch": 2, "objective": 0.9, "dice": {"background": 1.0, "Crack": 0.9}}
+    line = epoch_of(2, objective=0.9, dice={"background": 1.0, "Crack": 0.9})
     running = trial(0, "RUNNING", last=line)
     pruned, failed = trial(1, "PRUNED", value=0.8), trial(2, "FAIL", value=0.99, reason="a defect")
     complete = trial(3, "COMPLETE", value=0.4, best_epoch=7)
@@ -134,8 +137,8 @@ def test_the_earliest_of_equals_is_the_best() -> None:
 
 
 def test_a_worker_shows_its_epoch_speed_and_silence() -> None:
-    line = {"epoch": 3, "objective": None, "images_per_second": 12.5, "dice": {}}
-    line["seconds"] = {"train": 8.0, "input": 2.0}
+    seconds = {"train": 8.0, "input": 2.0}
+    line = epoch_of(3, images_per_second=12.5, seconds=seconds)
     (worker,) = status(
         trial(4, "RUNNING", last=line, seen=NOW - 30, params={"train.epochs": 9})
     ).running
@@ -146,8 +149,8 @@ def test_a_worker_shows_its_epoch_speed_and_silence() -> None:
 
 
 def test_records_of_an_older_version_do_not_tell_how_long_a_worker_waits() -> None:
-    assert waiting_share({"seconds": {"train": 8.0}}) is None
-    assert waiting_share({}) is None
+    assert waiting_share(epoch_of(seconds={"train": 8.0})) is None
+    assert waiting_share(epoch_of()) is None
 
 
 def test_failures_have_reasons_and_lost_workers_are_counted() -> None:

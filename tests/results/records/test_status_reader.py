@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from results.records.status_reader import StudyWatch, holder_of, read_epochs, seconds_of
+from results.records.status_reader import StudyWatch, holder_of, seconds_of
 from results.records.study import RecordError
 from tests.results.simulated_study import Simulation, write_study
 
@@ -62,14 +62,6 @@ def test_torn_lines_and_trials_about_to_begin_are_no_problem(study: Path) -> Non
         file.write('{"epoch": 9')
 
     assert sum(StudyWatch(study).status(time.time()).states.values()) == 24
-
-
-def test_the_later_line_of_an_epoch_stands() -> None:
-    content = b'{"epoch": 1, "objective": 0.1}\n{"epoch": 1, "objective": 0.3}\n{"epoch": 2}\n'
-    epochs = read_epochs(content)
-
-    assert epochs.best == {"epoch": 1, "objective": 0.3}
-    assert epochs.last == {"epoch": 2}
 
 
 def test_what_is_no_study_is_said(tmp_path: Path, study: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from results.records.epochs import Epoch
 from search.cli.main import app
 from search.cli.train import EpochLines
 from search.training import train
@@ -20,10 +21,11 @@ def printed(out: Path, epochs: int, *, final: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=60)
     lines = EpochLines(console, out)
     for number in range(1, epochs + 1):
-        record = epoch_line(number, 2, CLASSES, final=final)
-        lines.show(record | {"seconds": {"total": 90.0 if number == 1 else 10.0}})
+        seconds = {"total": 90.0 if number == 1 else 10.0}
+        epoch = Epoch.of(epoch_line(number, 2, CLASSES, final=final) | {"seconds": seconds})
+        lines.show(epoch)
     lines.note("[bold]damaged")
-    lines.end(record, "images/here")
+    lines.end(epoch, "images/here")
     return console.file.getvalue().splitlines()
 
 
@@ -57,7 +59,7 @@ def test_every_option_reaches_the_training(tmp_path: Path, monkeypatch: pytest.M
 
     def train_config(config, out_dir, options, **told):
         asked.append((config.at({}).train.epochs, out_dir, options))
-        return epoch_line(1, 1, CLASSES)
+        return Epoch.of(epoch_line(1, 1, CLASSES))
 
     monkeypatch.setattr(train, "train_config", train_config)
     config = tmp_path / "config.yaml"

@@ -20,9 +20,9 @@ from search.cluster.placement import GB, Node
 from search.config.settings import ResourceSettings
 from search.config.trial import TrialConfig
 from search.process.hardware import Processor
-from search.run.bridge import Packed
 from search.study.opening import open_study
 from search.study.trials import TrialBook
+from tests.epochs import epoch_of
 from tests.search.books import Heard, config_in, result
 
 pytestmark = pytest.mark.cluster
@@ -62,7 +62,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """Notes its process and what it was given; trains nothing."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.folder = Path(config["trial"]["folder"])
+        self.folder = config["trial"].folder
         self.folder.mkdir(parents=True, exist_ok=True)
         memory = ray.get_runtime_context().get_assigned_resources()["memory"]
         (self.folder / "note").write_text(f"{os.getpid()} {int(memory)}")
@@ -72,7 +72,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        return {"result": Packed(result([0.5], done=True)), "epoch": 1, "done": True}
+        return {"report": result([0.5], done=True), "epoch": 1, "done": True}
 
 
 def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
@@ -205,14 +205,14 @@ def test_what_a_trial_held_corrects_the_predictions_for_its_kind_of_node() -> No
     config = config_in(Path("unused")).at(PARAMS, 0)
     capacity = capacity_on(ONEDNN, EIGEN)
     before = capacity.place("0", config)["memory"]
-    record = {
-        "memory": {"before": 340_000_000, "peak": 3 * GB},
-        "worker": {"host": "a", "pid": 1, "kernels": "eigen", "instructions": "AVX2"},
-    }
+    epoch = epoch_of(
+        memory={"before": 340_000_000, "peak": 3 * GB},
+        worker={"host": "a", "pid": 1, "kernels": "eigen", "instructions": "AVX2"},
+    )
 
-    capacity.learn(config, {"epoch": 1})  # of an older version: says nothing
+    capacity.learn(config, epoch_of())  # of an older version: says nothing
     assert capacity.place("1", config)["memory"] == before
-    capacity.learn(config, record)
+    capacity.learn(config, epoch)
 
     assert capacity.place("2", config)["memory"] > before + 0.3 * GB
     assert capacity_on(ONEDNN).place("0", config)["memory"] <= before

@@ -9,6 +9,7 @@ import pytest
 from model.cost import PROCESS_OWN, MemoryEstimate, training_memory
 from search.cluster.forecast import MemoryForecast, MemoryUse
 from search.config.trial import TrialConfig
+from tests.epochs import epoch_of
 from tests.search.books import config_in
 
 SHAPE = (64, 64, 1)
@@ -100,10 +101,10 @@ def test_a_process_that_begins_with_more_raises_the_base() -> None:
 
 
 @pytest.mark.parametrize(
-    "record",
+    "values",
     [
-        {"epoch": 1},
-        {"epoch": 1, "worker": {"host": "a", "pid": 1}},
+        {},
+        {"worker": {"host": "a", "pid": 1}},
         {
             "memory": {"before": 1, "peak": None},
             "worker": {"host": "a", "pid": 1, "kernels": "eigen"},
@@ -111,14 +112,14 @@ def test_a_process_that_begins_with_more_raises_the_base() -> None:
     ],
     ids=["older", "a worker of an older version", "a GPU"],
 )
-def test_a_record_may_say_nothing_of_memory(record: dict) -> None:
-    assert MemoryUse.of(record) is None
+def test_an_epoch_may_say_nothing_of_memory(values: dict) -> None:
+    assert MemoryUse.of(epoch_of(1, values)) is None
 
 
-def test_a_record_says_what_its_process_held() -> None:
-    record = {
-        "memory": {"before": 3, "peak": 7},
-        "worker": {"host": "a", "pid": 1, "kernels": "onednn", "instructions": "AVX2"},
-    }
+def test_an_epoch_says_what_its_process_held() -> None:
+    epoch = epoch_of(
+        memory={"before": 3, "peak": 7},
+        worker={"host": "a", "pid": 1, "kernels": "onednn", "instructions": "AVX2"},
+    )
 
-    assert MemoryUse.of(record) == MemoryUse("onednn", 3, 7)
+    assert MemoryUse.of(epoch) == MemoryUse("onednn", 3, 7)

@@ -10,6 +10,7 @@ import pytest
 
 from search.cluster.timeouts import MOST, UNMEASURED, SilenceLimit
 from search.process.hardware import Processor
+from tests.epochs import epoch_of
 
 FAST, SLOW = Processor("onednn", "AVX-512"), Processor("eigen", "AVX2")
 
@@ -33,7 +34,7 @@ def measure(limit: SilenceLimit, **speeds: float) -> None:
     """Three trials on each of the hosts."""
     for host, speed in speeds.items():
         for trial in range(3):
-            epoch = {"epoch": 1, "gflops_per_second": speed, "worker": worker(host, FAST)}
+            epoch = epoch_of(gflops_per_second=speed, worker=worker(host, FAST))
             limit.count(f"{host} {trial}", epoch)
 
 

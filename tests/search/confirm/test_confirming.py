@@ -10,13 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
 
 from data_pipeline.stores.prepare import prepare
 from results.analysis.confirmation import EVALUATION, FOLDER, Run, load_confirmation, run_folder
+from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.confirm.confirming import Options, _exit_code, confirm_study
@@ -63,8 +63,8 @@ class Noted:
     def started(self, run: Run) -> None:
         """Nothing."""
 
-    def epoch_ended(self, run: Run, record: Mapping[str, Any]) -> None:
-        self.epochs.append((run, record["epoch"]))
+    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
+        self.epochs.append((run, epoch.epoch))
 
     def ended(self, run: Run, failed: str | None) -> None:
         self.ends[run] = failed

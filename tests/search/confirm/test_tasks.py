@@ -12,12 +12,14 @@ import pytest
 import ray
 
 from results.analysis.confirmation import FAILED, RUNS, Run, failure_of, run_folder
+from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
 from search.config.trial import TrialConfig
 from search.confirm.tasks import Crew, Place, _Live
-from search.confirm.worker import BEGUN, SCORING, Ended, Job
+from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.hardware import Processor
 from search.process.stop import Stop
+from tests.epochs import epoch_of
 
 CONFIG = config_from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
 PARAMS = {
@@ -41,8 +43,8 @@ class Calls:
     def started(self, run: Run) -> None:
         self.said.append(("started", run.name))
 
-    def epoch_ended(self, run: Run, record: Mapping[str, Any]) -> None:
-        self.said.append(("epoch", run.name, record["epoch"]))
+    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
+        self.said.append(("epoch", run.name, epoch.epoch))
 
     def ended(self, run: Run, failed: str | None) -> None:
         self.said.append(("ended", run.name, failed))
@@ -78,8 +80,8 @@ class Room:
     def can_grow(self, config: TrialConfig) -> bool:
         return self._grows
 
-    def learn(self, config: TrialConfig, record: Mapping[str, Any]) -> None:
-        self.learned.append((config, record["epoch"]))
+    def learn(self, config: TrialConfig, epoch: Epoch) -> None:
+        self.learned.append((config, epoch.epoch))
 
     def processors(self) -> set[Processor]:
         return set()
@@ -113,7 +115,7 @@ class InPlace:
 
 
 class _Reference:
-    def __init__(self, work: Callable[[Job], Any], job: Job) -> None:
+    def __init__(self, work: Callable[[ConfirmationJob], Any], job: ConfirmationJob) -> None:
         self.result = work(job)
         self.hangs = self.result is None
 
@@ -139,15 +141,15 @@ def crew_of(folder: Path, work: Any, **options: Any) -> tuple[Crew, Calls, Room]
     return Crew(place, configs, room, calls, stop, work, **options), calls, room
 
 
-def write_epochs(job: Job, count: int) -> None:
-    lines = [json.dumps({"epoch": n + 1, "objective": 0.1}) + "\n" for n in range(count)]
+def write_epochs(job: ConfirmationJob, count: int) -> None:
+    lines = [epoch_of(n + 1, objective=0.1).line() for n in range(count)]
     Path(job.folder, "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def test_trainings_are_handed_out_in_order_and_told(tmp_path: Path, cluster: InPlace) -> None:
-    jobs: list[Job] = []
+    jobs: list[ConfirmationJob] = []
 
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         jobs.append(job)
         write_epochs(job, 2)
         return Ended()
@@ -156,7 +158,7 @@ def test_trainings_are_handed_out_in_order_and_told(tmp_path: Path, cluster: InP
     crew.run(RUNS_OF_TWO)
     assert [job.name for job in jobs] == [run.name for run in RUNS_OF_TWO]
     assert [(job.trial, job.seed, job.fold, job.split) for job in jobs][1] == (7, 0, None, "test")
-    assert jobs[2].config["seed"] == 1
+    assert jobs[2].config.seed == 1
     assert len({job.owner for job in jobs}) == 3
     assert calls.of("epoch")[:2] == [(jobs[0].name, 1), (jobs[0].name, 2)]
     assert calls.of("ended") == [(run.name, None) for run in RUNS_OF_TWO]
@@ -170,7 +172,7 @@ def test_a_lost_worker_is_tried_again_under_another_name_and_given_up_in_the_end
 ) -> None:
     owners: list[str] = []
 
-    def work(job: Job) -> Any:
+    def work(job: ConfirmationJob) -> Any:
         if job.trial != 7:
             return Ended()
         owners.append(job.owner)
@@ -189,7 +191,7 @@ def test_a_lost_worker_is_tried_again_under_another_name_and_given_up_in_the_end
 
 
 def test_out_of_memory_is_tried_once_with_a_larger_share(tmp_path: Path, cluster: InPlace) -> None:
-    def work(job: Job) -> Any:
+    def work(job: ConfirmationJob) -> Any:
         if job.trial == 3:
             return Ended()
         return ray.exceptions.OutOfMemoryError(
@@ -205,7 +207,7 @@ def test_out_of_memory_is_tried_once_with_a_larger_share(tmp_path: Path, cluster
 
 
 def test_a_failure_is_written_down_and_the_rest_goes_on(tmp_path: Path, cluster: InPlace) -> None:
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         return Ended(failed="NonFiniteLoss: nan") if job.seed == 0 else Ended()
 
     crew, calls, _ = crew_of(tmp_path, work)
@@ -221,7 +223,7 @@ def test_a_failure_is_written_down_and_the_rest_goes_on(tmp_path: Path, cluster:
 def test_where_nothing_trains_at_all_nothing_is_written_off(
     tmp_path: Path, cluster: InPlace
 ) -> None:
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         return Ended(failed="ImportError: no tensorflow")
 
     crew, _, _ = crew_of(tmp_path, work)
@@ -238,7 +240,7 @@ def test_where_nothing_trains_at_all_nothing_is_written_off(
 
 
 def test_one_bad_config_among_others_is_not_hopeless(tmp_path: Path, cluster: InPlace) -> None:
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         return Ended() if job.trial == 7 else Ended(failed="ValueError: a bad config")
 
     bad = [Run(3, 0, fold) for fold in range(4)]
@@ -255,7 +257,7 @@ def test_what_failed_before_the_user_ended_it_is_not_called_hopeless(
 ) -> None:
     stop = Stop()
 
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         stop.ask("SIGINT", 130)
         return Ended(failed="ImportError: no tensorflow")
 
@@ -266,7 +268,7 @@ def test_what_failed_before_the_user_ended_it_is_not_called_hopeless(
 
 
 def test_storage_in_trouble_ends_the_run(tmp_path: Path, cluster: InPlace) -> None:
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         return Ended(trouble="the storage is full") if job.trial == 7 else Ended()
 
     stop = Stop()
@@ -281,10 +283,10 @@ def test_the_end_waits_for_epochs_in_flight_and_cancels_what_is_left(
     tmp_path: Path, cluster: InPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = Stop(grace=60)
-    jobs: list[Job] = []
+    jobs: list[ConfirmationJob] = []
     polls: list[int] = []
 
-    def work(job: Job) -> None:
+    def work(job: ConfirmationJob) -> None:
         jobs.append(job)
         Path(job.folder, BEGUN).write_text(json.dumps({"owner": job.owner}), encoding="utf-8")
 
@@ -311,9 +313,9 @@ def test_the_end_waits_for_epochs_in_flight_and_cancels_what_is_left(
 def test_a_training_that_hangs_is_killed_and_goes_on(
     tmp_path: Path, cluster: InPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hung: list[Job] = []
+    hung: list[ConfirmationJob] = []
 
-    def work(job: Job) -> Ended | None:
+    def work(job: ConfirmationJob) -> Ended | None:
         Path(job.folder, BEGUN).write_text(json.dumps({"owner": job.owner}), encoding="utf-8")
         if job.trial == 7 and not hung:
             hung.append(job)
@@ -352,7 +354,7 @@ def test_scoring_is_a_sign_of_life_and_a_success_wins(tmp_path: Path, cluster: I
 def test_a_scoring_that_fails_is_tried_once_more(tmp_path: Path, cluster: InPlace) -> None:
     asked: list[str] = []
 
-    def work(job: Job) -> Ended:
+    def work(job: ConfirmationJob) -> Ended:
         asked.append(job.name)
         write_epochs(job, 1)
         fails = job.trial == 7 or (job.seed == 0 and len(asked) == 1)

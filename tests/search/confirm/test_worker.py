@@ -11,34 +11,28 @@ from typing import Any
 import pytest
 
 from search.config.schema import StudyConfig
-from search.confirm.worker import BEGUN, SCORING, Ended, Job, train_and_score
+from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended, train_and_score
 from search.data.store_transfer import StoreTransferError
 from search.errors import SupersededError
-
-PARAMS = {
-    "model.num_layers": 3,
-    "model.base_filters": 8,
-    "model.base_kernel": 3,
-    "model.dropout_rate": 0.0,
-    "train.learning_rate": 0.01,
-}
+from tests.epochs import epoch_of
+from tests.search.tiny import PARAMS
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> ConfirmationJob:
     (tmp_path / "study.yaml").write_text("format: 1\n")
     folder = tmp_path / "confirm" / "runs" / "trial-00001-seed-0"
     folder.mkdir(parents=True)
-    return Job(
+    return ConfirmationJob(
         name=folder.name,
         trial=1,
         seed=0,
         fold=None,
-        config={},
-        store=str(tmp_path / "store"),
+        config=StudyConfig().at(PARAMS),
+        store=tmp_path / "store",
         split="test",
-        study=str(tmp_path),
-        folder=str(folder),
+        study=tmp_path,
+        folder=folder,
         owner="me",
         resources={},
     )
@@ -52,7 +46,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 
 def test_a_training_says_where_it_is_and_who_trains(
-    job: Job, monkeypatch: pytest.MonkeyPatch
+    job: ConfirmationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.confirm.worker._work", lambda *_: Ended())
     assert train_and_score(job) == Ended()
@@ -75,7 +69,7 @@ def test_a_training_says_where_it_is_and_who_trains(
     ],
 )
 def test_what_is_raised_becomes_a_failure_a_loss_or_trouble(
-    job: Job,
+    job: ConfirmationJob,
     monkeypatch: pytest.MonkeyPatch,
     error: Callable[[], Exception],
     ended: Ended,
@@ -87,14 +81,14 @@ def test_what_is_raised_becomes_a_failure_a_loss_or_trouble(
 
 
 def test_what_fails_while_it_is_scored_is_told_from_training(
-    job: Job, monkeypatch: pytest.MonkeyPatch
+    job: ConfirmationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = SimpleNamespace(done=True, best={"epoch": 1}, close=lambda: None)
+    run = SimpleNamespace(done=True, best=epoch_of(), close=lambda: None)
     monkeypatch.setattr("search.training.trial_run.TrialRun", lambda *_, **__: run)
     monkeypatch.setattr("data_pipeline.stores.store.Store.open", lambda path: None)
     for name in ("set_up_process", "store_here", "threads_of"):
         monkeypatch.setattr(f"search.confirm.worker.{name}", lambda _: None)
-    config = StudyConfig().at(PARAMS, 0).model_dump(mode="json")
+    config = StudyConfig().at(PARAMS, 0)
     beats: list[bool] = []
 
     def score_model(*_: Any, beat: Callable[[], None], **__: Any) -> None:
@@ -110,7 +104,7 @@ def test_what_fails_while_it_is_scored_is_told_from_training(
     assert beats == [True]
 
 
-def test_a_study_that_is_gone_is_trouble_and_no_failure(job: Job) -> None:
+def test_a_study_that_is_gone_is_trouble_and_no_failure(job: ConfirmationJob) -> None:
     Path(job.study, "study.yaml").unlink()
     ended = train_and_score(job)
     assert ended.failed is None

@@ -15,11 +15,12 @@ import ray
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.prepare import prepare
-from data_pipeline.streams.sharing import SharedStream, shared_dataset
+from data_pipeline.streams.sharing import shared_dataset
 from search.config.loading import config_from_tree
 from search.data import sharing
 from search.data.sharing import SharedPipeline, decide, shared_pipeline
 from search.errors import RunError
+from tests.epochs import epoch_of
 from tests.search.books import Heard
 from tests.search.tiny import tiny_tree
 
@@ -44,7 +45,7 @@ def pipeline(
 
 
 def read(told: dict[str, Any], trainer: str) -> Iterator[Any]:
-    stream = SharedStream(**told["stream"])
+    stream = told.stream
     return iter(shared_dataset(stream, trainer, 4, most_requests=2))
 
 
@@ -62,7 +63,7 @@ def await_another(actor: Any, pid: int) -> None:
 def test_trials_read_while_every_process_of_it_is_killed(pipeline: SharedPipeline) -> None:
     told = pipeline.of_trial(POLICY, "run/a")
     assert told is not None
-    assert (told["trainer"], told["most_requests"]) == ("run/a", 4)
+    assert (told.trainer, told.most_requests) == ("run/a", 4)
     first, second = read(told, "a"), read(told, "b")
     for one, other in itertools.islice(zip(first, second, strict=True), 5):
         assert one[2].numpy().tolist() == other[2].numpy().tolist()
@@ -82,7 +83,7 @@ def test_trials_read_while_every_process_of_it_is_killed(pipeline: SharedPipelin
     # The journal has kept the pipeline: who comes now reads it, too.
     again = pipeline.of_trial(POLICY, "run/c")
     assert again is not None
-    assert again["stream"] == told["stream"]
+    assert again.stream == told.stream
     next(read(again, "c"))
 
 
@@ -105,8 +106,8 @@ def test_a_stream_that_trials_have_left_in_a_row_is_not_offered_for_a_while(
     monkeypatch.setattr(pipeline, "_observer", heard)
     monkeypatch.setattr(pipeline, "_rests_until", 0.0)
     monkeypatch.setattr(pipeline, "_streams", {POLICY.model_dump_json(): {}})
-    left = {"input": {"source": "local", "trouble": "gave nothing for 60 s"}}
-    read = {"input": {"source": "service", "trouble": None}}
+    left = epoch_of(input={"source": "local", "trouble": "gave nothing for 60 s"})
+    read = epoch_of(input={"source": "service", "trouble": None})
     for record in (left, read, left):
         pipeline.heard(record)
         assert pipeline.of_trial(POLICY, "run/a") is not None

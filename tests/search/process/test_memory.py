@@ -195,7 +195,6 @@ os.environ["RAY_memory_usage_threshold"] = str((total - available + 1.5e9) / tot
 os.environ["RAY_memory_monitor_refresh_ms"] = "50"
 
 import search.run.runner
-from search.run.bridge import Packed
 from search.cluster.capacity import Capacity
 from search.cluster.connection import ray_cluster
 from search.study.opening import open_study
@@ -204,7 +203,7 @@ from tests.search.books import Heard, config_in, result
 
 class Worker(tune.Trainable):
     def setup(self, config):
-        self.number = config["trial"]["number"]
+        self.number = config["trial"].number
 
     def reset_config(self, config):
         self.setup(config)
@@ -216,7 +215,7 @@ class Worker(tune.Trainable):
             eaten.append(bytearray(b"x") * 50_000_000)
             time.sleep(0.02)
         told = result([0.5], done=True)
-        return {"result": Packed(told), "epoch": 1, "done": True}
+        return {"report": told, "epoch": 1, "done": True}
 
 config = config_in(Path(sys.argv[1]), num_trials=2)
 config = config.model_copy(

@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import msgspec
 import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from results.records.epochs import Epoch
 from results.records.study import StudyRecord, TrialRecord, load_study
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
@@ -29,7 +30,7 @@ from search.study.opening import open_study
 from tests.search.nodes import Driver
 from tests.search.postgres import free_port
 from tests.search.run.test_runner import Log
-from tests.search.simulated import SimulatedWorker, record_of
+from tests.search.simulated import SimulatedWorker, epoch_of
 from tests.search.tiny import tiny_tree
 
 
@@ -193,7 +194,7 @@ class Failing:
     def __init__(self) -> None:
         self.told = 0
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         self.told += 1
         raise ConnectionError("http://user:secret@host refused")
 
@@ -202,7 +203,7 @@ def test_a_log_that_fails_is_warned_of_once_and_the_rest_is_told(tmp_path: Path)
     heard, failing = Log(), Failing()
     observer = LoggedObserver(heard, [failing], tmp_path)  # type: ignore[list-item]
     for epoch in (1, 2, 3):
-        observer.epoch_ended(7, record_of(epoch, 0.5))
+        observer.epoch_ended(7, epoch_of(epoch, 0.5))
     observer.close()
 
     assert heard.epochs == [(7, 1), (7, 2), (7, 3)]
@@ -213,11 +214,11 @@ def test_a_log_that_fails_is_warned_of_once_and_the_rest_is_told(tmp_path: Path)
 
 
 def test_epochs_that_a_killed_driver_did_not_hear_of_are_made_up_for(tmp_path: Path) -> None:
-    lines = [json.dumps(record_of(epoch, 0.1 * epoch)) for epoch in (1, 2, 3)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"epo', encoding="utf-8")
+    lines = [epoch_of(epoch, 0.1 * epoch).line() for epoch in (1, 2, 3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"epo', encoding="utf-8")
 
     def epochs(last: int, epoch: int) -> list[int]:
-        return [r["epoch"] for r in unwritten(tmp_path, last, record_of(epoch, 0.4))]
+        return [each.epoch for each in unwritten(tmp_path, last, epoch_of(epoch, 0.4))]
 
     assert epochs(1, 4) == [2, 3, 4]
     assert epochs(3, 4) == [4]
@@ -225,9 +226,11 @@ def test_epochs_that_a_killed_driver_did_not_hear_of_are_made_up_for(tmp_path: P
 
 
 def test_undefined_numbers_are_left_out() -> None:
-    record = record_of(1, 0.5) | {"objective": None, "train_loss": float("nan")}
-    record["dice"] = {"background": 1.0, "Crack": None}
-    named = scalars(record)
+    dice = {"background": 1.0, "Crack": None}
+    epoch = msgspec.structs.replace(
+        epoch_of(1, 0.5), objective=None, train_loss=float("nan"), dice=dice
+    )
+    named = scalars(epoch)
 
     assert named["dice/background"] == 1.0
     assert not {"objective", "loss/train", "dice/Crack"} & named.keys()

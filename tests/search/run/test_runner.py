@@ -16,6 +16,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from results.analysis.pareto import pareto_table
+from results.records.epochs import Epoch
 from results.records.study import load_study
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
@@ -50,8 +51,8 @@ class Log:
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
         self.started.append(number)
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
-        self.epochs.append((number, record["epoch"]))
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
+        self.epochs.append((number, epoch.epoch))
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         self.ended.append(trial)
@@ -230,9 +231,9 @@ class Lingering(Log):
         super().__init__()
         self.until = until
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
-        super().epoch_ended(number, record)
-        if record["epoch"] >= 3:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
+        super().epoch_ended(number, epoch)
+        if epoch.epoch >= 3:
             time.sleep(max(0.0, self.until - time.time()))
 
 

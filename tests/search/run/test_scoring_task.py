@@ -22,7 +22,7 @@ from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.stop import Stop
-from search.run import scoring_task
+from search.run import scoring_task, scoring_worker
 from search.run.runner import run_study
 from search.run.scoring_task import NotScoredError, _expect, _largest, _notes, score_at_end
 from search.run.scoring_worker import _own_copy, beating
@@ -175,7 +175,7 @@ def test_the_scoring_beats_while_it_goes_on_and_raises_what_went_wrong(
         return ["a note"]
 
     assert list(beating(work)) == ["beat", ["a note"]]  # the second came too soon
-    monkeypatch.setattr(scoring_task, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(scoring_worker, "BEAT_SECONDS", 0.0)
     assert list(beating(work)) == ["beat", "beat", ["a note"]]
     with pytest.raises(ZeroDivisionError):
         list(beating(lambda beat: 1 // 0))
@@ -204,7 +204,7 @@ def test_the_copy_of_a_study_is_dropped_when_it_is_scored(
         copy.mkdir(parents=True)
         (copy / "best.keras").touch()
 
-    monkeypatch.setattr(scoring_task, "_fetch_scored", fetched)
+    monkeypatch.setattr(scoring_worker, "_fetch_scored", fetched)
     study = SimpleNamespace(storage_path="s3://b/p", name="tiny", cache_path=tmp_path)
     config: Any = SimpleNamespace(study=study, origin="s3://b/p/tiny")
     with _own_copy(config) as copy:

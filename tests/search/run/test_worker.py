@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from search.config.schema import StudyConfig
 from search.data.store_transfer import StoreTransferError
+from search.interfaces.messages import TrialJob, TrialReport
 from search.process.setup import limit_gpu_memory, reason_of, threads_of
 from search.run.worker import TrialWorker
+from tests.search.tiny import PARAMS
 
 
 class ResourceExhaustedError(Exception):
@@ -98,14 +101,15 @@ def worker(tmp_path: Path) -> TrialWorker:
     folder.mkdir(parents=True)
     (folder.parents[1] / "study.yaml").touch()
     worker = object.__new__(TrialWorker)
-    worker._proposal = {"folder": str(folder), "remote": None}
+    config = StudyConfig().at(PARAMS)
+    worker._job = TrialJob(0, folder, tmp_path, "me", config, {}, {})
     return worker
 
 
 def test_a_trial_that_fails_lets_go_of_its_data_at_once(worker: TrialWorker) -> None:
     run = FakeRun(ValueError("no"))
     worker._run = run  # type: ignore[assignment]
-    assert worker.step()["result"].value == {"done": True, "failed": "ValueError: no"}
+    assert worker.step()["report"] == TrialReport(done=True, failed="ValueError: no")
     assert run.closed
     assert worker._run is None
 
@@ -115,5 +119,4 @@ def test_a_node_that_cannot_hold_the_data_is_waited_for(
 ) -> None:
     monkeypatch.setattr("search.run.worker.RETRY_SECONDS", 0)
     worker._run = FakeRun(StoreTransferError("n cannot hold the store"))  # type: ignore[assignment]
-    told = worker.step()["result"].value
-    assert told == {"done": False, "waiting": "n cannot hold the store"}
+    assert worker.step()["report"] == TrialReport(waiting="n cannot hold the store")

@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.config.schema import StudyConfig
+from search.interfaces.messages import TrialReport
 from tests.search.books import (
     config_in,
     open_book,
@@ -67,7 +68,7 @@ def test_a_storage_that_stays_away_ends_the_run_and_nothing_is_begun_in_its_plac
     assert (book.stop.asked, book.stop.exit_code) == (True, 75)
     assert not config.directory.exists()
     away.rename(config.directory)
-    assert proposal_of(open_book(config))["number"] == 0  # RUNNING, goes on
+    assert proposal_of(open_book(config)).number == 0  # RUNNING, goes on
 
 
 def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
@@ -94,7 +95,7 @@ def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
     left[0] = 2
     book.finish(ray_id, result([0.5], done=True), error=False)
 
-    assert first["number"] == 0
+    assert first.number == 0
     again = trials(open_book(config))
     assert [(t.state, t.value) for t in again] == [(TrialState.COMPLETE, 0.5)]
     assert again[0].intermediate_values == {1: 0.5}
@@ -106,7 +107,7 @@ def test_a_worker_that_waits_for_its_storage_is_said_and_in_the_end_replaced(
     config = config_in(tmp_path, resources={"storage_patience_minutes": 0.002})
     book = open_book(config)
     book.propose("a")
-    waiting = {"done": False, "waiting": "the storage is full"}
+    waiting = TrialReport(waiting="the storage is full")
     assert not book.report("a", waiting)
     time.sleep(0.2)
     assert book.report("a", waiting)
@@ -114,4 +115,4 @@ def test_a_worker_that_waits_for_its_storage_is_said_and_in_the_end_replaced(
 
     assert book.observer.warnings[0] == "trial 0 waits: the storage is full"  # type: ignore[attr-defined]
     assert trials(book)[0].user_attrs["failures"][0]["reason"] == "the storage is full"
-    assert proposal_of(book)["number"] == 0
+    assert proposal_of(book).number == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.config.schema import StudyConfig
+from search.interfaces.messages import TrialReport
 from search.run.bridge import StudySearcher
+from tests.epochs import epoch_of
 from tests.search.books import (
     Places,
     config_in,
@@ -32,12 +33,12 @@ def test_a_trial_that_lost_its_worker_goes_on_and_the_loss_is_counted_in_the_stu
     config: StudyConfig,
 ) -> None:
     book = open_book(config)
-    number = proposal_of(book)["number"]
+    number = proposal_of(book).number
     (ray_id,) = book._live
     book.report(ray_id, result([0.1, 0.2]))
     lose(book, ray_id)
 
-    assert proposal_of(book)["number"] == number
+    assert proposal_of(book).number == number
     (trial,) = trials(book)
     assert trial.state is TrialState.RUNNING
     assert trial.user_attrs["failures"] == [{"epoch": 2, "reason": "its node was lost"}]
@@ -64,9 +65,9 @@ def test_a_trial_that_ends_badly_at_once_keeps_what_its_earlier_workers_found(
 ) -> None:
     config = config_in(tmp_path, resources={"max_failures": 0})
     first = open_book(config)
-    folder = Path(proposal_of(first)["folder"])
-    lines = [{"epoch": epoch, "objective": value} for epoch, value in ((1, 0.4), (2, 0.3))]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = Path(proposal_of(first).folder)
+    lines = [epoch_of(number, objective=value).line() for number, value in ((1, 0.4), (2, 0.3))]
+    (folder / "metrics.jsonl").write_text("".join(lines))
     second = open_book(config)
     second.propose("a")
     lose(second, "a")
@@ -94,12 +95,12 @@ def test_an_epoch_between_two_losses_forgives_the_first(tmp_path: Path) -> None:
 
 def test_a_recycled_worker_is_no_failure(config: StudyConfig) -> None:
     book = open_book(config)
-    number = proposal_of(book)["number"]
+    number = proposal_of(book).number
     (ray_id,) = book._live
     book.note_lost(ray_id, "its worker failed", recycled=True)
     book.finish(ray_id, None, error=True)
 
-    assert proposal_of(book)["number"] == number
+    assert proposal_of(book).number == number
     assert "failures" not in trials(book)[0].user_attrs
 
 
@@ -133,7 +134,7 @@ def test_out_of_memory_is_tried_once_more_where_a_larger_share_may_help(tmp_path
     for ray_id in ("a", "b"):
         assert trials(book) == [] or trials(book)[0].state is TrialState.RUNNING
         book.propose(ray_id)
-        book.finish(ray_id, {"done": True, "failed": "out of memory: 9 GB"}, error=False)
+        book.finish(ray_id, TrialReport(done=True, failed="out of memory: 9 GB"), error=False)
 
     (trial,) = trials(book)
     assert trial.user_attrs["share"] == 2

@@ -2,23 +2,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from results.records.epochs import Epoch
 from search.storage.files import trial_folder
 from search.study.throughput import FILE, InputLog, Throughput
 from search.terminal.table import describe_input
+from tests.epochs import epoch_of
 
 
 def record(
     images: int = 100, shared: int = 100, epoch: int = 1, total: float = 10.0, **made: int
-) -> dict[str, Any]:
-    return {
-        "epoch": epoch,
-        "seconds": {"train": 10.0, "input": 2.0, "total": total},
-        "input": {"images": images, "shared": shared, "streams": made},
-    }
+) -> Epoch:
+    return epoch_of(
+        epoch,
+        seconds={"train": 10.0, "input": 2.0, "total": total},
+        input={"images": images, "shared": shared, "streams": made},
+    )
 
 
 def test_what_two_trials_read_of_one_stream_was_made_once() -> None:
@@ -45,7 +46,7 @@ def test_without_shared_images_there_is_no_hit_rate() -> None:
 
 def test_an_epoch_of_an_older_version_is_not_counted() -> None:
     throughput = Throughput()
-    throughput.count(0, {"epoch": 1, "seconds": {"train": 1.0}}, 10)
+    throughput.count(0, epoch_of(seconds={"train": 1.0}), 10)
     assert throughput.images == 0
     assert describe_input(throughput.summary(10)) == []
 
@@ -97,7 +98,7 @@ def test_a_further_run_counts_what_a_killed_one_did_not_hear_of_and_nothing_twic
     lines = [record(epoch=epoch, a=100 * epoch) for epoch in (1, 2, 3)]
     folder = trial_folder(tmp_path, 4)
     folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_text("".join(line.line() for line in lines))
     killed = InputLog(tmp_path, "service", "asked for")
     killed.epoch_ended(4, lines[0])
     killed.close()

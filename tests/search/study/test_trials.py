@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from ray.tune.search import Searcher
 
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
+from search.interfaces.messages import TrialReport
 from search.process.stop import Stop
-from search.run.bridge import Packed, StudySearcher
+from search.run.bridge import StudySearcher
 from search.storage.files import trial_folder
 from search.study.attributes import SHARE
 from search.study.opening import mirror_study, open_study
@@ -78,7 +79,7 @@ def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
 @pytest.mark.parametrize(
     ("ending", "error", "reason"),
     [
-        ({"done": True, "failed": "NonFiniteLoss: nan"}, False, "NonFiniteLoss: nan"),
+        (TrialReport(done=True, failed="NonFiniteLoss: nan"), False, "NonFiniteLoss: nan"),
         (result([None], done=True, pruning=[None]), False, "was undefined in every epoch"),
     ],
 )
@@ -96,7 +97,7 @@ def test_what_ends_badly_is_fail_with_its_reason(
 def test_out_of_memory_is_fail_with_a_violated_constraint(config: StudyConfig) -> None:
     book = open_book(config)
     book.propose("a")
-    book.finish("a", {"done": True, "failed": "out of memory: 3 GB"}, error=False)
+    book.finish("a", TrialReport(done=True, failed="out of memory: 3 GB"), error=False)
 
     assert trials(book)[0].state is TrialState.FAIL
     assert trials(book)[0].constraints == {"memory": 1.0}
@@ -114,8 +115,8 @@ def test_an_interrupted_trial_is_adopted_with_its_number_parameters_and_epochs(
 
     assert before is not None
     assert after is not None
-    assert before.pop("owner") != after.pop("owner")
-    assert after == before
+    assert before.owner != after.owner
+    assert replace(after, owner=before.owner) == before
     second.finish("other", result([0.1, 0.2, 0.4, 0.3], done=True), error=False)
     (trial,) = trials(second)
     assert (trial.number, trial.state, trial.value) == (0, TrialState.COMPLETE, 0.4)
@@ -159,9 +160,9 @@ def test_the_searcher_hands_over_the_workers_packed_result(config: StudyConfig) 
     book = open_book(config)
     searcher = StudySearcher(book)
     searcher.suggest("a")
-    packed = Packed(result([0.3], done=True))
-    searcher.on_trial_complete("a", {"result": packed, "epoch": 1, "done": True})
-    searcher.on_trial_complete("a", {"result": packed})  # Tune may tell an end twice
+    report = result([0.3], done=True)
+    searcher.on_trial_complete("a", {"report": report, "epoch": 1, "done": True})
+    searcher.on_trial_complete("a", {"report": report})  # Tune may tell an end twice
 
     assert [t.value for t in trials(book)] == [0.3]
 
@@ -173,23 +174,23 @@ def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
     book = open_book(config)
     first = book.propose("a")
     assert first is not None
-    assert first["bundle"] == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
-    assert first["resources"]["gpus_per_trial"] == 0.25
+    assert first.bundle == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
+    assert first.resources["gpus_per_trial"] == 0.25
 
     running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
     running.set_user_attr(SHARE, 2)
     again = open_book(config).propose("b")
     assert again is not None
-    assert again["number"] == 0
-    assert again["bundle"] == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
-    assert again["resources"]["gpus_per_trial"] == 0.5
+    assert again.number == 0
+    assert again.bundle == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
+    assert again.resources["gpus_per_trial"] == 0.5
 
 
 def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:
     places = Places(deepest=9)
     book = open_book(config, placer=places)
     for name in "abc":
-        assert book.propose(name)["bundle"] == {"CPU": 1.0}  # type: ignore[index]
+        assert book.propose(name).bundle == {"CPU": 1.0}  # type: ignore[union-attr]
     assert places.held == ["a", "b", "c"]
     book.finish("a", result([0.1], done=True), error=False)
     book.finish("b", None, error=True)
@@ -207,8 +208,7 @@ def test_every_epoch_corrects_the_predictions_for_what_was_trained(config: Study
     book.report("a", result([0.1, 0.2]))
 
     assert [epoch for _, epoch in places.learned] == [1, 2]
-    (trained,) = {trained.model_dump_json() for trained, _ in places.learned}
-    assert json.loads(trained) == proposal["config"]
+    assert [trained for trained, _ in places.learned] == [proposal.config] * 2
 
 
 @pytest.mark.parametrize(("needed", "trained"), [(10**9, True), (3 * 10**9, False)])
@@ -225,7 +225,7 @@ def test_the_limit_on_memory_is_held_to_what_the_nodes_are_predicted_to_need(
 
 def test_what_fits_on_no_node_is_refused(tmp_path: Path) -> None:
     book = open_book(config_in(tmp_path, sampler="random"), placer=Places())
-    depths = {proposal_of(book)["config"]["model"]["num_layers"] for _ in range(4)}
+    depths = {proposal_of(book).config.model.num_layers for _ in range(4)}
 
     assert max(depths) <= 4
     assert book.proposer.refused["out of memory"] > 0
@@ -237,7 +237,7 @@ def test_baselines_come_first_and_once(tmp_path: Path) -> None:
     book = open_book(config)
     proposal = book.propose("a")
     assert proposal is not None
-    assert proposal["config"]["model"]["num_layers"] == 5
+    assert proposal.config.model.num_layers == 5
     assert mirrored(config, 0)["baseline"] == "hand-tuned"
 
     book.finish("a", result([0.3], done=True), error=False)
@@ -262,7 +262,7 @@ def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> Non
         tree = config.to_tree()
         tree["study"]["seed"] = seed
         book = open_book(config_from_tree(tree))
-        return [book.propose(name)["config"]["seed"] for name in "abc"]  # type: ignore[index]
+        return [book.propose(name).config.seed for name in "abc"]  # type: ignore[union-attr]
 
     first = seeds("one", 3)
     assert len(set(first)) == 3
@@ -292,7 +292,7 @@ def test_a_trial_whose_driver_died_while_asking_is_completed_and_adopted(
 
     proposal = open_book(config).propose("a")
     assert proposal is not None
-    assert proposal["number"] == 0
+    assert proposal.number == 0
     assert trials(book)[0].params.keys() == config.space.keys()
     assert trials(book)[0].params[name] == asked.params[name]
 
@@ -310,7 +310,7 @@ def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
 
     assert trials(after)[1].state is TrialState.PRUNED
     assert (mirrored(config, 1)["value"], mirrored(config, 1)["epochs"]) == (0.5, 1)
-    assert [proposal_of(after)["number"] for _ in range(2)] == [0, 2]
+    assert [proposal_of(after).number for _ in range(2)] == [0, 2]
 
 
 def test_a_failure_that_was_noted_and_not_told_is_told(config: StudyConfig) -> None:
@@ -328,7 +328,7 @@ def test_a_run_whose_first_trials_all_fail_at_once_proposes_no_more(config: Stud
     for number in range(3):
         assert not book.exhausted
         book.propose(str(number))
-        book.finish(str(number), {"done": True, "failed": "DataError: no store"}, error=False)
+        book.finish(str(number), TrialReport(done=True, failed="DataError: no store"), error=False)
 
     assert book.hopeless
     assert book.exhausted
@@ -340,7 +340,7 @@ def test_failures_after_a_trial_has_trained_do_not_end_the_run(config: StudyConf
     book.finish("good", result([0.5], done=True), error=False)
     for number in range(4):
         book.propose(str(number))
-        book.finish(str(number), {"done": True, "failed": "out of memory: 1"}, error=False)
+        book.finish(str(number), TrialReport(done=True, failed="out of memory: 1"), error=False)
 
     assert not book.hopeless
 
@@ -380,7 +380,7 @@ def several(folder: Path, **search: Any) -> StudyConfig:
 
 def with_cost(values: list[float | None], latency: float, **kwargs: Any) -> dict:
     cost = {"parameters": 10, "flops": 2e9, "activation_bytes": 30, "latency_ms": latency}
-    return result(values, **kwargs) | {"cost": cost}
+    return replace(result(values, **kwargs), costs=cost)
 
 
 def test_several_objectives_are_told_and_mirrored_by_name(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_a_waiting_duplicate_is_not_adopted_and_ends_with_its_original(
 
     continued = open_book(config)
     adopted = [continued.propose(name) for name in "cd"]
-    assert [proposal and proposal["number"] for proposal in adopted] == [0, 2]
+    assert [proposal and proposal.number for proposal in adopted] == [0, 2]
     continued.finish("c", result([0.7], done=True), error=False)
     assert trials(continued)[1].value == 0.7
     assert not trial_folder(config.directory, 1).exists()

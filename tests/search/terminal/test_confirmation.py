@@ -6,14 +6,16 @@ import pytest
 from rich.console import Console
 
 from results.analysis.confirmation import Run
+from results.records.epochs import Epoch
 from search.terminal.confirmation import LiveTable, PlainLines, display
+from tests.epochs import epoch_of
 
 ONE, TWO = Run(3, 0), Run(7, 0)
 
 
-def record(epoch: int, objective: float | None) -> dict[str, object]:
+def record(epoch: int, objective: float | None) -> Epoch:
     dice = {"background": 1.0, "hole": objective}
-    return {"epoch": epoch, "objective": objective, "dice": dice}
+    return epoch_of(epoch, objective=objective, dice=dice)
 
 
 def console_of(terminal: bool, **options: int) -> tuple[Console, io.StringIO]:

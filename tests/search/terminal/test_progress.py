@@ -1,25 +1,28 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.cells import cell_len
 from rich.console import Console
 
+from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
 from search.terminal.progress import Board, PlainLines, display, preparation
 from search.terminal.table import describe_dice, draw, duration
+from tests.epochs import epoch_of
 
 PARAMS = {"model.num_layers": 4, "train.learning_rate": 0.00123}
 
 
-def record(epoch: int, objective: float | None, crack: float | None = 0.5) -> dict:
-    return {"epoch": epoch, "objective": objective, "dice": {"background": 0.9, "Crack": crack}}
+def record(epoch: int, objective: float | None, crack: float | None = 0.5, **more: Any) -> Epoch:
+    dice = {"background": 0.9, "Crack": crack}
+    return epoch_of(epoch, objective=objective, dice=dice, **more)
 
 
 def ended(number: int, state: TrialState, **attributes: object) -> FrozenTrial:
@@ -68,7 +71,7 @@ def test_what_is_left_is_estimated_by_node_where_nodes_differ(
 
     def epoch(number: int, host: str, speed: float) -> None:
         on = {"gflops_per_second": speed, "worker": {"host": host, "pid": 1}}
-        board.epoch(number, record(1, 0.2) | on)
+        board.epoch(number, record(1, 0.2, **on))
 
     def run(number: int, host: str, speed: float, seconds: float) -> None:
         nonlocal now
@@ -165,7 +168,7 @@ def test_the_table_tells_what_trials_read_and_wait_for(board: Board) -> None:
         board.start(number, PARAMS, None)
         read = {"images": 100, "shared": 100, "streams": {"7": 100}}
         seconds = {"train": 10.0, "input": 1.0, "total": 10.0}
-        board.epoch(number, record(1, 0.1) | {"input": read, "seconds": seconds})
+        board.epoch(number, record(1, 0.1, input=read, seconds=seconds))
     text = str(draw(board.picture(), 120))
 
     assert "input: trials read 20 images/s, 10 made" in text
@@ -199,7 +202,7 @@ def test_the_best_of_an_earlier_run_shows_its_dice(tmp_path: Path) -> None:
     folder = tmp_path / "s" / "trials" / "00003"
     folder.mkdir(parents=True)
     lines = [record(1, 0.2, crack=0.1), record(2, 0.6, crack=0.7), record(3, 0.3, crack=0.2)]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (folder / "metrics.jsonl").write_text("".join(line.line() for line in lines), encoding="utf-8")
     board = Board(config)
     board.open([ended(3, TrialState.COMPLETE, best_value=0.6), ended(4, TrialState.RUNNING)])
 
@@ -213,8 +216,7 @@ def crowded(running: int, finished: int) -> Board:
     for number in range(finished + running):
         board.start(number, {**PARAMS, "train.loss": "focal_tversky"}, "hand-tuned by " * 3)
         value = number % 97 / 100
-        line = {"epoch": 12, "objective": value, "dice": dice, "images_per_second": 1234.5}
-        board.epoch(number, line)
+        board.epoch(number, epoch_of(12, objective=value, dice=dice, images_per_second=1234.5))
         if number < finished:
             state = states[number % 4]
             board.end(ended(number, state, best_value=value, reason="out of memory: " + 40 * "x "))

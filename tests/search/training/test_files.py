@@ -5,15 +5,17 @@ import io
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from results.records.epochs import Epoch
 from search.training.files import EventFile, TrainingFiles, losses_csv, metrics_csv, pooled_dice_csv
 from tests.results.simulated_training import epoch_line, write_training
 
 CLASSES = ["background", "hole, deep", "crack"]
-RECORDS = [epoch_line(epoch, 2, CLASSES) for epoch in (1, 2, 3)]
-FINAL = [epoch_line(1, 2, CLASSES, final=True)]
+RECORDS = [Epoch.of(epoch_line(epoch, 2, CLASSES)) for epoch in (1, 2, 3)]
+FINAL = [Epoch.of(epoch_line(1, 2, CLASSES, final=True))]
 
 
 def test_the_table_has_a_row_an_epoch_and_a_column_a_class() -> None:
@@ -62,7 +64,7 @@ def test_events_are_those_of_the_checkpoint_and_what_follows(tmp_path: Path) -> 
     assert {step for step, _, _ in events_of(folder)} == {1, 2, 3}
     again = EventFile(folder)  # as after a kill, with the first one's file in place
     again.begin(RECORDS[:1])
-    again.write(FINAL[0] | {"epoch": 2})
+    again.write(msgspec.structs.replace(FINAL[0], epoch=2))
     told = events_of(folder)
     assert [(step, tag) for step, tag, _ in told if step == 2] == [
         (2, "loss/train"),

@@ -10,6 +10,7 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
+from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
@@ -62,20 +63,20 @@ def test_the_record_tells_what_the_model_is_for_and_what_came_of_it(
     assert list(told["classes"]) == list(store.classes)
     assert tuple(map(tuple, told["classes"].values())) == store.colors
     assert (told["resize"], told["final"]) == (config.data.resize, False)
-    best = epoch_line(3, 3, list(store.classes))
+    best = Epoch.of(epoch_line(3, 3, list(store.classes)))
     record_result(out, "mean_foreground_dice", best)
     told = recorded(out)
     assert told["best_epoch"] == 3
-    assert told["scores"]["dice"] == best["dice"]
-    assert told["scores"]["mean_foreground_dice"] == best["mean_foreground_dice"]
-    assert told["validation_loss"] == best["validation_loss"]
+    assert told["scores"]["dice"] == best.dice
+    assert told["scores"]["mean_foreground_dice"] == best.mean_foreground_dice
+    assert told["validation_loss"] == best.validation_loss
 
 
 def test_a_final_training_has_its_epochs_and_no_scores(
     config: StudyConfig, store: Store, tmp_path: Path
 ) -> None:
     record_training(config, store, tmp_path, final_epochs=2)
-    record_result(tmp_path, "mean_foreground_dice", epoch_line(2, 2, [], final=True))
+    record_result(tmp_path, "mean_foreground_dice", Epoch.of(epoch_line(2, 2, [], final=True)))
     told = recorded(tmp_path)
     assert (told["final"], told["epochs"], told["best_epoch"]) == (True, 2, 2)
     assert "scores" not in told

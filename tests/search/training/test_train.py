@@ -27,8 +27,8 @@ from search.config.loading import config_from_tree
 from search.training.train import train_config
 config = config_from_tree(yaml.safe_load(Path(sys.argv[1]).read_text()))
 seen = []
-best = train_config(config, Path(sys.argv[2]), on_epoch=lambda r: seen.append(r["epoch"]))
-print(json.dumps({"seen": seen, "best": best["epoch"]}))
+best = train_config(config, Path(sys.argv[2]), on_epoch=lambda r: seen.append(r.epoch))
+print(json.dumps({"seen": seen, "best": best.epoch}))
 """
 
 
@@ -115,8 +115,8 @@ def test_a_training_leaves_all_its_files(trained: Trained) -> None:
     assert len(list(trained.out.glob("predictions/*/epoch-0003.png"))) == 2
     assert len(list(trained.out.glob("tensorboard/events.*"))) == 1
     told = yaml.safe_load((trained.out / "training.yaml").read_text())
-    assert told["best_epoch"] == trained.first["epoch"]
-    assert told["scores"]["dice"] == trained.first["dice"]
+    assert told["best_epoch"] == trained.first.epoch
+    assert told["scores"]["dice"] == trained.first.dice
 
 
 def test_weights_of_another_model_are_told_and_the_lost_epoch_comes_again(
@@ -127,8 +127,8 @@ def test_weights_of_another_model_are_told_and_the_lost_epoch_comes_again(
     assert "received Conv2D of others; kept as last.broken.npz" in note
     assert onward.endswith("training goes on after epoch 2")
     assert (trained.out / "last.broken.npz").exists()
-    assert trained.again["epoch"] == trained.first["epoch"]
-    assert trained.again["dice"] == pytest.approx(trained.first["dice"], abs=0.05)
+    assert trained.again.epoch == trained.first.epoch
+    assert trained.again.dice == pytest.approx(trained.first.dice, abs=0.05)
     for name in ("train_losses.csv", "metrics.csv"):
         now = (trained.out / name).read_bytes().splitlines()
         assert len(now) == 4, name  # a head and three epochs
@@ -145,7 +145,7 @@ def test_final_trains_on_both_splits_and_keeps_the_last_epoch(
     images = sum(store.splits[name].count for name in ("train", "valid"))
     assert training.store.splits["train"].count == images
     best = run_training(training, threads=1)
-    assert best["epoch"] == 2
+    assert best.epoch == 2
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["validation_loss"] for line in lines] == [None, None]
     # The schedule is over these two epochs; over the three of the config it would be half.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import asdict
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from data_pipeline.stores.store import Store
 from data_pipeline.streams.sharing import Dispatcher, PipelineWorker
 from model.cost import estimate_cost
 from results.analysis import scores
+from results.records.epochs import Epoch, read_lines
 from search.config.trial import TrialConfig
 from search.errors import SupersededError
-from search.process.hardware import worker_facts
-from search.training.trial_run import Shared, TrialRun, watched_epoch
+from search.interfaces.messages import SharedInput
+from search.process.hardware import this_worker
+from search.training.trial_run import TrialRun, watched_epoch
+from tests.epochs import epoch_of
 from tests.search.tiny import tiny_study
 
 pytestmark = pytest.mark.processor
@@ -40,14 +43,14 @@ def with_train(trial: TrialConfig, **changes: Any) -> TrialConfig:
     return trial.model_copy(update={"train": trial.train.model_copy(update=changes)})
 
 
-def finish(run: TrialRun) -> list[dict[str, Any]]:
+def finish(run: TrialRun) -> list[Epoch]:
     while not run.done:
         run.step()
-    return run.records
+    return run.epochs
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def lines_of(folder: Path) -> list[Epoch]:
+    return read_lines((folder / "metrics.jsonl").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +67,21 @@ def test_each_epoch_is_a_line_whose_dice_follow_from_its_counts(
     folder, records = finished
     cost = estimate_cost(trial.model, store.image_shape, len(store.classes))
     assert lines_of(folder) == records
-    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert [record.epoch for record in records] == [1, 2, 3]
     for record in records:
-        counts = np.array([record["counts"][name] for name in store.classes])
+        counts = np.array([record.counts[name] for name in store.classes])
         dice = scores.dice(counts)
-        told = [record["dice"][name] for name in store.classes]
+        told = [record.dice[name] for name in store.classes]
         np.testing.assert_allclose(dice, np.array(told, float))
         # Every counted pixel of the split is a true positive or a false negative of one class.
         assert counts[:, [0, 2]].sum() == store.class_pixels("valid").sum()
-        assert record["objective"] == pytest.approx(np.nanmean(dice[1:]))
-        assert record["seconds"]["total"] >= record["seconds"]["train"]
-        flops = cost.training_flops * record["images_per_second"]
-        assert record["gflops_per_second"] == pytest.approx(flops / 1e9, rel=0.05)
+        assert record.objective == pytest.approx(np.nanmean(dice[1:]))
+        assert record.seconds.total >= record.seconds.train
+        flops = cost.training_flops * record.images_per_second
+        assert record.gflops_per_second == pytest.approx(flops / 1e9, rel=0.05)
         # What earlier tests left may be given back meanwhile; a fresh process: test_mixed_nodes.
-        assert 0 < record["memory"]["before"] <= record["memory"]["peak"]
-        assert record["worker"] == worker_facts()
+        assert 0 < record.memory.before <= record.memory.peak
+        assert record.worker == this_worker()
 
 
 def test_a_trial_of_the_shared_pipeline_reads_its_training_images_there(
@@ -87,10 +90,9 @@ def test_a_trial_of_the_shared_pipeline_reads_its_training_images_there(
     dispatcher = Dispatcher("127.0.0.1", 0, tmp_path)
     worker = PipelineWorker(dispatcher.address, "127.0.0.1", 2**26)
     stream = dispatcher.register(store, trial.augment, seed=0, threads=1)
-    told = {"stream": asdict(stream), "trainer": "a", "most_requests": 2, "patience": 60}
-    told = json.loads(json.dumps(told))  # as a proposal travels
+    shared = pickle.loads(pickle.dumps(SharedInput(stream, "a", 2, 60.0)))  # as it travels
     try:
-        run = TrialRun(trial, store, tmp_path / "run", shared=Shared.of(told))
+        run = TrialRun(trial, store, tmp_path / "run", shared=shared)
         records = finish(run)
         run.close()
     finally:
@@ -98,14 +100,14 @@ def test_a_trial_of_the_shared_pipeline_reads_its_training_images_there(
         dispatcher.stop()
 
     for record in records:
-        read = record["input"]
-        assert (read["source"], read["images"], read["shared"]) == ("service", 8, 8)
-        assert record["seconds"]["input"] <= record["seconds"]["train"]
+        read = record.input
+        assert (read.source, read.images, read.shared) == ("service", 8, 8)
+        assert record.seconds.input <= record.seconds.train
         # Validation is the whole split, whatever training reads.
-        assert sum(tp + fn for tp, _, fn in record["counts"].values()) == (
+        assert sum(tp + fn for tp, _, fn in record.counts.values()) == (
             store.class_pixels("valid").sum()
         )
-    (made,) = {tuple(record["input"]["streams"]) for record in records}
+    (made,) = {tuple(record.input.streams) for record in records}
     assert len(made) == 1
 
 
@@ -113,16 +115,16 @@ def test_an_own_pipeline_is_accounted_for_too(
     finished: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     for record in finished[1]:
-        read = record["input"]
-        assert (read["source"], read["images"], read["shared"]) == ("local", 8, 0)
-        assert (read["streams"], read["trouble"]) == ({}, None)
+        read = record.input
+        assert (read.source, read.images, read.shared) == ("local", 8, 0)
+        assert (read.streams, read.trouble) == ({}, None)
 
 
 def test_the_best_model_scores_what_its_epoch_says(
     finished: tuple[Path, list[dict[str, Any]]], store: Store
 ) -> None:
     folder, records = finished
-    best = max(records, key=lambda record: record["objective"])
+    best = max(records, key=lambda record: record.objective)
     model = keras.models.load_model(folder / "best.keras", compile=False, safe_mode=True)
     split = store.splits["valid"]
     pairs = [store.read("valid", index) for index in range(split.count)]
@@ -132,7 +134,7 @@ def test_the_best_model_scores_what_its_epoch_says(
         int(((predicted == c) & (masks == c)).sum()) for c in range(len(store.classes))
     ]
 
-    assert true_positives == [best["counts"][name][0] for name in store.classes]
+    assert true_positives == [best.counts[name][0] for name in store.classes]
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
@@ -143,9 +145,9 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "trai')
     records = finish(TrialRun(trial, store, tmp_path))
 
-    assert [r["counts"] for r in records] == [r["counts"] for r in finished[1]]
-    assert [r["train_loss"] for r in records] == pytest.approx(
-        [r["train_loss"] for r in finished[1]], rel=1e-5
+    assert [r.counts for r in records] == [r.counts for r in finished[1]]
+    assert [r.train_loss for r in records] == pytest.approx(
+        [r.train_loss for r in finished[1]], rel=1e-5
     )
     assert lines_of(tmp_path) == records
 
@@ -181,7 +183,7 @@ def test_of_a_broken_checkpoint_the_one_before_is_used_and_the_epoch_comes_out_t
     tear(tmp_path / "last.npz")
     again = TrialRun(trial, store, tmp_path)
 
-    assert [record["epoch"] for record in again.records] == [1]
+    assert [record.epoch for record in again.epochs] == [1]
     assert (tmp_path / "last.broken.npz").exists()
     assert "kept as last.broken.npz" in (tmp_path / "checkpoint_error.txt").read_text()
     assert again.notes[-1].endswith("training goes on after epoch 1")
@@ -200,7 +202,7 @@ def test_without_a_whole_checkpoint_training_starts_over(
 
     again = TrialRun(trial, store, tmp_path)
 
-    assert again.records == []
+    assert again.epochs == []
     assert again.notes[-1].endswith("training goes on from the start")
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
@@ -235,7 +237,7 @@ def test_an_epoch_that_cannot_be_written_is_kept_and_written_by_the_next_step(
 
     with monkeypatch.context() as patch:
         if failing == "line":
-            patch.setattr("search.training.trial_run._line", full)
+            patch.setattr(Epoch, "line", full)
         else:
             patch.setattr(
                 *{"model": (run._model, "save"), "checkpoint": (run._trainer, "save")}[failing],
@@ -247,11 +249,11 @@ def test_an_epoch_that_cannot_be_written_is_kept_and_written_by_the_next_step(
                 run.step()
     record = run.step()
 
-    assert record["epoch"] == 2
+    assert record.epoch == 2
     assert run._trainer.epoch == trained + 1  # not trained again
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
-    assert [r["epoch"] for r in TrialRun(trial, store, tmp_path).records] == [1, 2]
+    assert [e.epoch for e in TrialRun(trial, store, tmp_path).epochs] == [1, 2]
 
 
 def test_who_is_superseded_writes_no_more(trial: TrialConfig, store: Store, tmp_path: Path) -> None:
@@ -273,8 +275,8 @@ def test_early_stopping_ends_after_its_patience(
     still = with_train(trial, epochs=9, learning_rate=1e-12, early_stopping_patience=2)
     records = finish(TrialRun(still, store, tmp_path))
 
-    best = max(records, key=lambda record: record["objective"])
-    assert len(records) == best["epoch"] + 2
+    best = max(records, key=lambda record: record.objective)
+    assert len(records) == best.epoch + 2
 
 
 @pytest.mark.parametrize(
@@ -286,13 +288,13 @@ def test_the_pruner_is_shown_the_metric_of_the_config(
     config = trial.model_copy(update={"pruning_metric": metric})
     record = TrialRun(config, store, tmp_path).step()
 
-    soft = np.array([record["soft_dice"][name] for name in store.classes], float)
+    soft = np.array([record.soft_dice[name] for name in store.classes], float)
     expected = {
-        "objective": record["objective"],
+        "objective": record.objective,
         "soft_foreground_dice": scores.mean_foreground(soft),
-        "negative_validation_loss": -record["validation_loss"],
+        "negative_validation_loss": -record.validation_loss,
     }[metric]
-    assert record["pruning_value"] == pytest.approx(expected)
+    assert record.pruning_value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("objective", ["mean_foreground_dice", "worst_class_dice"])
@@ -300,11 +302,11 @@ def test_the_value_is_the_objective_of_the_config(
     trial: TrialConfig, store: Store, tmp_path: Path, objective: str
 ) -> None:
     record = TrialRun(trial.model_copy(update={"objective": objective}), store, tmp_path).step()
-    foreground = [record["dice"][name] for name in store.classes[1:]]
+    foreground = [record.dice[name] for name in store.classes[1:]]
     defined = [value for value in foreground if value is not None]
 
     expected = min(defined) if objective == "worst_class_dice" else sum(defined) / len(defined)
-    assert record["objective"] == pytest.approx(expected)
+    assert record.objective == pytest.approx(expected)
 
 
 def test_a_weighted_objective_follows_from_the_classes_dice(
@@ -313,11 +315,11 @@ def test_a_weighted_objective_follows_from_the_classes_dice(
     weights = {store.classes[1]: 3.0, store.classes[2]: 0.0}
     changed = trial.model_copy(update={"objective": "weighted_dice", "class_weights": weights})
     record = TrialRun(with_train(changed, epochs=1), store, tmp_path).step()
-    defined = {k: v for k, v in list(record["dice"].items())[1:] if v is not None}
+    defined = {k: v for k, v in list(record.dice.items())[1:] if v is not None}
     heaviness = {name: weights.get(name, 1.0) for name in defined}
 
     total = sum(heaviness[name] * dice for name, dice in defined.items())
-    assert record["objective"] == pytest.approx(total / sum(heaviness.values()))
+    assert record.objective == pytest.approx(total / sum(heaviness.values()))
 
 
 def test_latency_is_measured_once_and_only_where_it_is_asked_for(
@@ -333,10 +335,10 @@ def test_latency_is_measured_once_and_only_where_it_is_asked_for(
     assert "latency_ms" not in TrialRun(trial, store, tmp_path / "not").costs
 
 
-def epochs_of(*pairs: tuple[float | None, float | None]) -> list[dict[str, Any]]:
-    """Records of epochs of these objectives and validation losses."""
+def epochs_of(*pairs: tuple[float | None, float | None]) -> list[Epoch]:
+    """Epochs of these objectives and validation losses."""
     return [
-        {"epoch": number, "objective": objective, "validation_loss": loss}
+        epoch_of(number, objective=objective, validation_loss=loss)
         for number, (objective, loss) in enumerate(pairs, start=1)
     ]
 
@@ -351,12 +353,12 @@ def test_early_stopping_waits_for_its_own_metric(
     assert watched_epoch(epochs_of((None, None)), by_loss) == 0
 
     run = TrialRun(by_loss, store, tmp_path)
-    run.records = records[:3]
+    run.epochs = records[:3]
     assert not run.done
-    run.records = records
+    run.epochs = records
     assert run.done
     best = run.best  # of the model that is kept: by the objective, whatever stops the training
     assert best is not None
-    assert best["epoch"] == 3
+    assert best.epoch == 3
     run.config = patient
     assert not run.done

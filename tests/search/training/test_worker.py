@@ -12,7 +12,7 @@ from search.data.store_transfer import StoreTransferError
 from search.errors import RunError
 from search.training.plan import Training, TrainOptions
 from search.training.trial_run import TrialRun
-from search.training.worker import Job, checkpoint_digest, outcome_of
+from search.training.worker import TrainingJob, checkpoint_digest, outcome_of
 from tests.search.tiny import tiny_study
 
 
@@ -53,7 +53,7 @@ def test_a_job_is_a_training_by_its_places(synthetic_folder: Path, tmp_path: Pat
     constants = config.at({name: config.values(name)[0] for name in config.space})
     training = Training(constants, store, tmp_path / "out", TrainOptions(final=True))
 
-    opened = Job.of(training).open()
+    opened = TrainingJob.of(training).open()
 
     counts = {name: split.count for name, split in store.splits.items()}
     assert opened.store.splits["train"].count == counts["train"] + counts["valid"]
@@ -75,11 +75,11 @@ def test_a_worker_that_follows_goes_on_where_the_writer_does_and_writes_nothing(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     follower = TrialRun(constants, store, folder, writes=False)
-    assert [record["epoch"] for record in follower.records] == [1]  # of previous.npz
+    assert [each.epoch for each in follower.epochs] == [1]  # of previous.npz
     follower.step()
     follower.close()
 
-    assert [record["epoch"] for record in follower.records] == [1, 2]
+    assert [each.epoch for each in follower.epochs] == [1, 2]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
