@@ -7,7 +7,7 @@ STUDY := studies/quickstart
 ON_ALL_CORES := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 PROCESSOR_TESTS := $(ON_ALL_CORES) -m "processor and not soak and not cluster"
 
-.PHONY: search test processors lint format schema pictures soak clean
+.PHONY: search test processors lint format schema modules pictures soak clean
 
 search: $(INSTALLED)
 	$(BIN)/flexunet-search run configs/quickstart.yaml
@@ -41,6 +41,10 @@ format: $(INSTALLED)
 # The JSON schema of a study's YAML, for editors.
 schema: $(INSTALLED)
 	$(BIN)/python -c "from search.config.loading import json_schema; print(json_schema(), end='')" > configs/schema.json
+
+# docs/modules.md, from the modules' own first lines.
+modules: $(INSTALLED)
+	$(BIN)/python docs/module_map.py
 
 # The pictures of docs/augmentation.md.
 pictures: $(INSTALLED)

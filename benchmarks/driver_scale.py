@@ -33,11 +33,11 @@ from data_pipeline.datasets.synthetic import write_synthetic
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.memory import resident_bytes
-from search.run.runner import log_to_file, run_study
-from search.run.worker import TrialWorker
 from search.study.opening import open_study
 from search.study.trials import TrialBook
 from search.terminal.progress import Board, LiveTable, PlainLines
+from search.tuning.runner import log_to_file, run_study
+from search.tuning.worker import TrialWorker
 
 MARKS = (100, 1_000, 10_000)
 COST = {"parameters": 1e6, "flops": 1e9, "activation_bytes": 1e8}

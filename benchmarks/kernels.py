@@ -60,10 +60,10 @@ def measure(case: dict[str, Any], kind: str, heap: str, steps: int) -> dict[str,
 
 def train_here(case: dict[str, Any]) -> dict[str, float]:
     """Train the case in this process, the second of two epochs timed."""
-    import search.run.worker
+    import search.tuning.worker
 
     if case["heap"] == "many":
-        search.run.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
+        search.tuning.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     search.process.setup.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
     import tensorflow as tf

@@ -2,9 +2,9 @@
 
     python benchmarks/reuse.py [--trials 40] [--keep] [--out FILE]
 
-Drives the worker's own code (``search.run.worker.TrialWorker``) without Ray: begin, one epoch of a
-few steps, release, with another small config each time. ``--keep`` leaves out that freed memory is
-given back to the system after each trial.
+Drives the worker's own code (``search.tuning.worker.TrialWorker``) without Ray: begin, one epoch of
+a few steps, release, with another small config each time. ``--keep`` leaves out that freed memory
+is given back to the system after each trial.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import search.run.worker
+import search.tuning.worker
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.memory import resident_bytes
-from search.run.worker import TrialWorker
 from search.storage.files import trial_folder
+from search.tuning.worker import TrialWorker
 
 SHOWN = (1, 2, 5, 10, 20, 40, 60, 80, 100)
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the table to this file too")
     options = parser.parse_args()
     if options.keep:
-        search.run.worker.give_back_free_memory = lambda: None
+        search.tuning.worker.give_back_free_memory = lambda: None
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8")  # the worker sends 1 and 2 to its log
     with tempfile.TemporaryDirectory() as folder:
         held = measure(Path(folder), options.trials)

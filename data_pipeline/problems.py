@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from user_errors import UserError
+
 _SHOWN = 50
 
 
@@ -30,7 +32,7 @@ class BadFileError(ValueError):
     """One file that cannot be used; turned into a `Problem` by whoever knows its path."""
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """A data set that cannot be used.
 
     Attributes:

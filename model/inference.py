@@ -11,9 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model.losses import two_channels
+from user_errors import UserError
 
 
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A file that is no model, or one of other images or classes; the message names it."""
 
 

@@ -30,6 +30,7 @@ from model.distribution import Devices, OneDevice, Replicas, scope_of
 from model.losses import class_weights_from, make_loss
 from model.metrics import Statistics, batch_statistics
 from model.optimizer import Optimizer
+from user_errors import UserError
 
 __all__ = [
     "CheckpointError",
@@ -53,7 +54,7 @@ _TELLING = (
 )
 
 
-class NonFiniteLoss(ArithmeticError):  # noqa: N818 - a state of the training, and public
+class NonFiniteLoss(UserError, ArithmeticError):  # noqa: N818 - a state of the training, and public
     """The loss became NaN or infinite; the weights are of no use from here on.
 
     Attributes:

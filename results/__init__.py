@@ -1,1 +1,42 @@
-"""What a study found: records, tables, figures, the report and the export."""
+"""What a study found: its tables, its figures, its best config.
+
+    >>> import results
+    >>> study = results.load_study("studies/quickstart")
+    >>> study.tables["trials"].sort_values("value")
+    >>> study.figures["search curves"].show()
+    >>> results.best_config(study)["model"]
+
+Importing this package loads neither Ray nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from results.pages.notebook import Study as Study
+    from results.pages.notebook import best_config as best_config
+    from results.pages.notebook import load_study as load_study
+    from results.pages.report import write_report as write_report
+    from results.records.study import RecordError as RecordError
+
+_HOMES = {
+    "RecordError": "results.records.study",
+    "Study": "results.pages.notebook",
+    "best_config": "results.pages.notebook",
+    "load_study": "results.pages.notebook",
+    "write_report": "results.pages.report",
+}
+
+__all__ = ["RecordError", "Study", "best_config", "load_study", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

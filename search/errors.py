@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from user_errors import UserError
 
-class RunError(RuntimeError):
+
+class RunError(UserError, RuntimeError):
     """A study that cannot run here; the message says what was expected.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -42,3 +43,16 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert links
     broken = [f"{p.name} -> {t}" for p, t in links if not (p.parent / t).exists()]
     assert broken == []
+
+
+def test_the_list_of_modules_is_the_present_one() -> None:
+    spec = importlib.util.spec_from_file_location("module_map", ROOT / "docs" / "module_map.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+
+    page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+    assert page == made.module_map(), "run: make modules"
+    modules = {p.stem for room in made.ROOMS for p in (ROOT / room).rglob("*.py")} - {"__init__"}
+    assert all(f"| `{name}.py` | " in page for name in modules)

@@ -23,7 +23,7 @@ FORBIDDEN = {
 WINGS = {
     "search": (
         *("config", "process", "storage", "cluster", "interfaces", "data", "training"),
-        *("scoring", "study", "inference", "terminal", "run", "confirm", "cli"),
+        *("scoring", "study", "inference", "terminal", "tuning", "confirm", "cli"),
     ),
     "data_pipeline": ("datasets", "stores", "quality", "augmentation", "streams"),
     "results": (
@@ -124,7 +124,7 @@ def test_no_modules_import_each_other_in_a_circle(room: str) -> None:
     TopologicalSorter(graph).prepare()
 
 
-WORKERS = ("search.run.worker", "search.run.scoring_worker", "search.confirm.worker")
+WORKERS = ("search.tuning.worker", "search.tuning.scoring_worker", "search.confirm.worker")
 
 
 @pytest.mark.parametrize("module", WORKERS)
@@ -147,7 +147,7 @@ def test_a_worker_loads_nothing_of_the_study(module: str) -> None:
             ("ray", "tensorflow", "keras"),
         ),
         ("search.cli.main", ("ray", "tensorflow", "keras", "optuna")),
-        ("search.run.runner", ("tensorflow", "keras")),
+        ("search.tuning.runner", ("tensorflow", "keras")),
     ],
 )
 def test_an_import_does_not_load_what_it_does_not_need(

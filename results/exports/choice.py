@@ -14,11 +14,12 @@ import pandas as pd
 from results.analysis.confirmation import Confirmation, Run, load_confirmation, run_folder
 from results.records.searched import searched_fields
 from results.records.study import StudyRecord, TrialRecord, load_study
+from user_errors import UserError
 
 MODEL_NAME = "best.keras"
 
 
-class ExportError(ValueError):
+class ExportError(UserError, ValueError):
     """A study without anything to export, options that do not fit, or a folder to be kept."""
 
 

@@ -18,6 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from user_errors import UserError
+
 FORMAT = 1
 FOLDER = "evaluation"
 
@@ -39,7 +41,7 @@ _FACTS = (
 _BROKEN = (OSError, LookupError, TypeError, ValueError, EOFError, BadZipFile)
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError, ValueError):
     """A file of counts that cannot be read."""
 
 

@@ -30,13 +30,14 @@ from results.records.schemas import (
     TrialFile,
     TrialState,
 )
+from user_errors import UserError
 
 FORMAT = 1
 
 _MOST_PROBLEMS_SHOWN = 50
 
 
-class RecordError(ValueError):
+class RecordError(UserError, ValueError):
     """A study directory that cannot be read.
 
     Attributes:

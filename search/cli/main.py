@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,10 @@ from search.cli.options import Overrides, StudyDir, StudyDirs
 from search.cli.predict import predict
 from search.cli.score import score
 from search.cli.train import train
+from user_errors import UserError
+
+if TYPE_CHECKING:
+    from search.tuning.runner import RunSummary
 
 app = typer.Typer(
     help="Search the FlexUNet that segments every class well, and export its config.",
@@ -33,7 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BAD_INPUT = 2
 CONFIG_HELP = "A study's YAML file, or the reference's .config to search around."
 
 Address = Annotated[
@@ -51,28 +54,9 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
-    except Exception as error:
-        if not _is_bad_input(error):
-            raise
+    except (UserError, OSError) as error:  # a folder that cannot be written, a disk that is full
         Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
-        sys.exit(getattr(error, "exit_code", BAD_INPUT))
-
-
-def _is_bad_input(error: Exception) -> bool:
-    """Tell errors that speak to the user from defects; by name, so that nothing is imported."""
-    names = {
-        "ConfigError",
-        "DataError",
-        "RunError",
-        "RecordError",
-        "ExportError",
-        "NonFiniteLoss",
-        "ModelError",
-        "EvaluationError",
-    }
-    if isinstance(error, OSError):  # a folder that cannot be written, a disk that is full
-        return True
-    return any(cls.__name__ in names for cls in type(error).__mro__)
+        sys.exit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
 
 def run(
@@ -99,25 +83,15 @@ def run(
     again later; 130 stopped by Ctrl-C, 143 by SIGTERM. After the last three the same command goes
     on where it stopped.
     """
-    from results.records.study import load_study
     from search.config.loading import load_config
-    from search.run.remote import is_remote, run_remotely
-    from search.run.runner import run_study
-    from search.terminal import progress
+    from search.tuning.session import run as run_study
 
     console = Console()
     study = load_config(config, _with_address(set_, address), around=True)
     study = study.learning_from(from_ or ())
     console.print(f"study {study.study.name} in {study.directory}", soft_wrap=True, highlight=False)
-    board = progress.Board(study)
-    with progress.display(board, console) as observer, progress.preparation(console) as show:
-        if is_remote(study):
-            outcome = run_remotely(study, observer, show, take_over)
-            summary, best = outcome.summary, outcome.best
-        else:
-            summary = run_study(study, observer, show, take_over)
-            best = progress.describe_best(load_study(summary.directory))
-    _print_run_summary(console, summary, best)
+    summary = run_study(study, console, take_over=take_over)
+    _print_run_summary(console, summary)
     if summary.finished and not summary.states.get("COMPLETE"):
         raise typer.Exit(1)
     if summary.exit_code:
@@ -140,8 +114,8 @@ def doctor(
     from search.cluster.doctor import examine
     from search.config.loading import load_config
     from search.data.preparing import prepare_study
-    from search.run.remote import examine_remotely, is_remote
     from search.terminal import progress
+    from search.tuning.remote import examine_remotely, is_remote
 
     console = Console()
     study = load_config(config, _with_address(set_, address), around=True)
@@ -170,14 +144,14 @@ def _print_findings(console: Console, findings: Any) -> None:
             console.print(Text(str(finding), style=STYLES[finding.level]), soft_wrap=True)
 
 
-def _print_run_summary(console: Console, summary: Any, best: Sequence[str]) -> None:
+def _print_run_summary(console: Console, summary: RunSummary) -> None:
     from search.terminal.table import duration
 
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     console.print(f"{states or 'no trials'} after {duration(summary.seconds)}", highlight=False)
     for note in summary.notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
-    _print_lines(console, best)
+    _print_lines(console, summary.best)
     if summary.finished:
         console.print(f"next: flexunet-search report {summary.directory}", soft_wrap=True)
         console.print(

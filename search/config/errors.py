@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pydantic import BaseModel, ValidationError
 
 from search.config.space import KINDS
+from user_errors import UserError
 
 Line = Callable[[tuple[str, ...]], int | None]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """Everything that is wrong with a config, each problem with its line where it is known.
 
     Attributes:

@@ -43,15 +43,15 @@ from search.data.preparing import prepare_study
 from search.data.store_transfer import serving
 from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
-from search.run.runner import log_to_file
 from search.storage.database import study_trouble
 from search.storage.lock import study_lease
+from search.tuning.runner import log_to_file
 
 CONTINUE = "the same command goes on where it stopped"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConfirmationSummary:
     """How confirming ended.
 
     Attributes:
@@ -89,7 +89,7 @@ def confirm_study(
     observer: ConfirmObserver,
     progress: Callable[[int, int], None] | None = None,
     work: Work = train_and_score,
-) -> Outcome:
+) -> ConfirmationSummary:
     """Confirm a study, or go on with it: what is trained and scored stays.
 
     Args:
@@ -132,7 +132,9 @@ def confirm_study(
     if crew.hopeless:
         raise RunError(crew.hopeless)
     found = _known(study_dir, study)
-    return Outcome(found, time.monotonic() - started, stop.reason, _exit_code(found, stop))
+    return ConfirmationSummary(
+        found, time.monotonic() - started, stop.reason, _exit_code(found, stop)
+    )
 
 
 def _exit_code(found: Confirmation, stop: Stop) -> int:

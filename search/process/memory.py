@@ -202,7 +202,7 @@ def _as_actor_error(value: Any) -> Any:
 
 
 # Each process that uses a GPU holds one beside what TensorFlow allocates; the worker leaves this
-# room when it caps TensorFlow (search/run/worker.py).
+# room when it caps TensorFlow (search/tuning/worker.py).
 CUDA_CONTEXT = 600 * 2**20
 
 

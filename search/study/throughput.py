@@ -132,7 +132,7 @@ class Throughput:
 
 
 class InputLog:
-    """Keeps pipeline.json in the study directory: a log (:class:`search.run.logs.Log`).
+    """Keeps pipeline.json in the study directory: a log (:class:`search.tuning.logs.Log`).
 
     Args:
         directory: The study directory.

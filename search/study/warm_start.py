@@ -7,7 +7,6 @@ to the study as they ended. They are no trials of this study: no folder, not cou
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from search.config.errors import ConfigError
 from search.config.limits import FIELDS, LATENCY, bounds, demand_of, excesses
 from search.config.loading import config_from_record
 from search.config.schema import SEARCHED, StudyConfig
+from search.config.settings import redacted
 from search.study.attributes import (
     BASELINE,
     BEST_EPOCH,
@@ -258,8 +258,7 @@ def _storage(config: StudyConfig, before: StudyConfig, path: Path) -> BaseStorag
     if url is not None:
         # study.yaml does not hold the password; this study's own storage may be the same one.
         mine = config.study.storage
-        masked = mine and re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", mine)
-        return RDBStorage(mine if mine and masked == url else url)
+        return RDBStorage(mine if mine and redacted(mine) == url else url)
     journal = path / "optuna.journal"
     if not journal.is_file():  # opening would make an empty one
         raise FileNotFoundError(journal)

@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.problems import DataError
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
 from results.records.epochs import Epoch
 from search.cluster.inspector import Inspector
-from search.config.errors import ConfigError
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
-from search.errors import RunError, named_line
+from search.errors import named_line
 from search.process.setup import set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
 from search.training.loop import run_training
 from search.training.plan import Training, TrainOptions
+from user_errors import UserError
 
 NEWS_SECONDS = 2.0
 _LAST = "last.npz"
@@ -177,8 +176,6 @@ def outcome_of(error: Exception) -> WorkerResult | None:
     """Return how a training ends by an error; None for a defect, whose traceback is wanted."""
     import tensorflow as tf
 
-    from model.training import NonFiniteLoss
-
     out_of_reach = (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
@@ -189,8 +186,10 @@ def outcome_of(error: Exception) -> WorkerResult | None:
     where = f"worker on {os.uname().nodename}"
     if isinstance(error, out_of_reach):
         return WorkerResult(None, f"{where}: {named_line(error)}", lost=True, exit_code=75)
-    if isinstance(error, ConfigError | DataError | NonFiniteLoss | OSError | RunError):
-        return WorkerResult(None, str(error), exit_code=getattr(error, "exit_code", 2))
+    if isinstance(error, UserError):
+        return WorkerResult(None, str(error), exit_code=error.exit_code)
+    if isinstance(error, OSError):
+        return WorkerResult(None, str(error))
     if isinstance(error, StoreTransferError):
         return WorkerResult(None, f"{where}: {error}")
     return None

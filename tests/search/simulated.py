@@ -23,8 +23,8 @@ from typing import Any
 from results.records.epochs import Epoch, Seconds, best_of
 from search.config.loading import load_config
 from search.interfaces.messages import TrialJob
-from search.run.worker import TrialWorker
 from search.storage.files import write_text
+from search.tuning.worker import TrialWorker
 
 CLASSES = ("background", "Crack", "Break")
 
@@ -141,11 +141,10 @@ class SimulatedWorker(TrialWorker):
 def main() -> None:
     from rich.console import Console
 
-    from results.records.study import load_study
     from search.cli.main import _print_run_summary
     from search.errors import RunError
-    from search.run.runner import run_study
-    from search.terminal.progress import Board, PlainLines, describe_best
+    from search.terminal.progress import Board, PlainLines
+    from search.tuning.runner import run_study
 
     path, *rest = sys.argv[1:]
     config = load_config(Path(path))
@@ -158,7 +157,7 @@ def main() -> None:
     except RunError as error:
         console.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)
-    _print_run_summary(console, summary, describe_best(load_study(summary.directory)))
+    _print_run_summary(console, summary)
     sys.exit(summary.exit_code)
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from results.analysis.confirmation import Confirmation, Plan, PlannedConfig, Run, load_confirmation
 from search.cli.main import app
-from search.confirm.confirming import Options, Outcome
+from search.confirm.confirming import ConfirmationSummary, Options
 from tests.results.confirmed import holes, write_plan, write_run
 from tests.results.conftest import MakeStudy, make_study  # noqa: F401  (a fixture)
 
@@ -40,12 +40,14 @@ def known(study: Path) -> Confirmation:
 
 
 def call(
-    monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: object
+    monkeypatch: pytest.MonkeyPatch, outcome: ConfirmationSummary, *arguments: object
 ) -> tuple[int, str, list[Any]]:
     """The command, with an outcome as if it had run."""
     asked: list[Any] = []
 
-    def confirm_study(study: Path, options: Options, observer: Any, progress: Any) -> Outcome:
+    def confirm_study(
+        study: Path, options: Options, observer: Any, progress: Any
+    ) -> ConfirmationSummary:
         asked.extend([study, options])
         return outcome
 
@@ -57,7 +59,7 @@ def call(
 def test_the_ranking_is_printed_with_intervals_and_what_comes_next(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = Outcome(finish(study), 60.0, None, 0)
+    outcome = ConfirmationSummary(finish(study), 60.0, None, 0)
     code, text, asked = call(monkeypatch, outcome, study, "--seeds", 2, "--set", "resources.x=1")
     assert code == 0
     first, second, *rest = text.splitlines()
@@ -71,7 +73,7 @@ def test_the_ranking_is_printed_with_intervals_and_what_comes_next(
 def test_an_early_end_says_so_and_keeps_its_exit_code(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = Outcome(known(study), 60.0, "SIGINT", 130)
+    outcome = ConfirmationSummary(known(study), 60.0, "SIGINT", 130)
     code, text, _ = call(monkeypatch, outcome, study, "--address", "auto", "--take-over")
     assert code == 130
     assert "stopped: SIGINT; not finished; the same command continues it" in text

@@ -12,7 +12,7 @@ import ray
 from optuna.trial import TrialState
 from ray import tune
 
-import search.run.runner
+import search.tuning.runner
 from model.cost import Kernels, MemoryEstimate
 from search.cluster.capacity import Capacity
 from search.cluster.forecast import MemoryForecast, MemoryUse
@@ -91,7 +91,7 @@ def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
     study = open_study(config)
     book = TrialBook(study, config, tmp_path, capacity, Heard(), placer=capacity)
 
-    search.run.runner._fit(config, book, Worker)
+    search.tuning.runner._fit(config, book, Worker)
 
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * len(SIZES)
     notes = [path.read_text().split() for path in config.directory.glob("trials/*/note")]

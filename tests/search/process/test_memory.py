@@ -194,7 +194,7 @@ total, available = (
 os.environ["RAY_memory_usage_threshold"] = str((total - available + 1.5e9) / total)
 os.environ["RAY_memory_monitor_refresh_ms"] = "50"
 
-import search.run.runner
+import search.tuning.runner
 from search.cluster.capacity import Capacity
 from search.cluster.connection import ray_cluster
 from search.study.opening import open_study
@@ -226,7 +226,7 @@ config = config.model_copy(
 with ray_cluster(config.resources):
     capacity = Capacity(config.resources)
     book = TrialBook(open_study(config), config, Path("store"), capacity, Heard(), placer=capacity)
-    search.run.runner._fit(config, book, Worker)
+    search.tuning.runner._fit(config, book, Worker)
 trials = [(t.state.name, t.user_attrs.get("reason"), t.constraints) for t in book.study.trials]
 print(json.dumps(trials))
 """

@@ -20,14 +20,16 @@ from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.errors import RunError
 from search.process.stop import TRY_AGAIN
-from search.run.runner import run_study
 from search.storage.database import database_trouble, open_database
 from search.study.opening import open_study
+from search.study.warm_start import read_earlier
+from search.tuning.runner import run_study
 from tests.search.nodes import Driver
 from tests.search.postgres import PASSWORD, Postgres, free_port, postgres
-from tests.search.run.test_runner import Log
 from tests.search.simulated import SimulatedWorker
+from tests.search.study.test_warm_start import CLASSES, PRINT, config_in, write_earlier
 from tests.search.tiny import tiny_tree
+from tests.search.tuning.test_runner import Log
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,24 @@ def test_a_killed_drivers_study_goes_on_in_sqlite(
         ("port", "Connection refused"),
     ],
 )
+@pytest.mark.parametrize("in_query", [False, True], ids=["before the host", "in the query"])
+def test_an_earlier_study_in_the_same_database_is_read_with_this_ones_password(
+    server: Postgres, tmp_path: Path, in_query: bool
+) -> None:
+    url = server.url()
+    if in_query:
+        url = f"{url.replace(f':{PASSWORD}@', '@')}?password={PASSWORD}"
+    study = {"storage": url}
+    name = f"earlier-{in_query}"
+    earlier = write_earlier(tmp_path, study=study | {"name": name})
+    assert PASSWORD not in (earlier.directory / "study.yaml").read_text(encoding="utf-8")
+
+    later = config_in(tmp_path, "later", study=study).learning_from([earlier.directory])
+    (found,) = read_earlier(later, CLASSES, PRINT)
+
+    assert len(found.trials) == 5
+
+
 def test_a_server_that_cannot_be_used_is_said_without_the_password(
     server: Postgres, wrong: str, said: str
 ) -> None:

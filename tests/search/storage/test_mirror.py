@@ -19,14 +19,14 @@ from search.cli.main import app
 from search.config.loading import config_from_tree
 from search.errors import RunError, SupersededError
 from search.process.stop import Stop
-from search.run.runner import run_study
 from search.storage import mirror as remote_study
 from search.storage.mirror import StudyCopy, TrialCopy, remote_lease
 from search.storage.object_store import RemoteFolder
+from search.tuning.runner import run_study
 from tests.search.nodes import Driver
-from tests.search.run.test_runner import Log
 from tests.search.s3 import BUCKET, S3Server, s3_server
 from tests.search.tiny import tiny_tree
+from tests.search.tuning.test_runner import Log
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialReport
-from search.run.bridge import StudySearcher
+from search.tuning.bridge import StudySearcher
 from tests.epochs import epoch_of
 from tests.search.books import (
     Places,

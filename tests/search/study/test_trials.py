@@ -16,10 +16,10 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialReport
 from search.process.stop import Stop
-from search.run.bridge import StudySearcher
 from search.storage.files import trial_folder
 from search.study.attributes import SHARE
 from search.study.opening import mirror_study, open_study
+from search.tuning.bridge import StudySearcher
 from tests.search.books import (
     Places,
     config_in,

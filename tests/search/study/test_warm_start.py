@@ -32,7 +32,8 @@ TREE = {
 
 
 def config_in(folder: Path, name: str, **sections: Any) -> StudyConfig:
-    tree: dict[str, Any] = {"study": {"storage_path": str(folder), "name": name}}
+    study = {"storage_path": str(folder), "name": name, **sections.get("study", {})}
+    tree: dict[str, Any] = {"study": study}
     for section in ("model", "train", "search"):
         tree[section] = TREE.get(section, {}) | sections.get(section, {})
     config = config_from_tree(tree)

@@ -21,7 +21,6 @@ from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.interfaces.observers import Observer
 from search.process.stop import Stop
-from search.run.scoring_worker import score_here
 from search.scoring.pictures import are_drawn, facts_of
 from search.scoring.study import (
     MODEL,
@@ -33,6 +32,7 @@ from search.scoring.study import (
 from search.storage.mirror import StudyCopy
 from search.storage.object_store import RemoteFolder
 from search.study.trials import TrialBook
+from search.tuning.scoring_worker import score_here
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.5

@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
@@ -23,22 +22,10 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
 from search.interfaces.observers import Observer
+from search.tuning.runner import RunSummary, run_study
 
 POLL_SECONDS = 0.3
 HEAD = {"node:__internal_head__": 0.001}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run on the cluster ended.
-
-    Attributes:
-        summary: As :func:`search.run.runner.run_study` returned it there.
-        best: The best trial so far, in lines.
-    """
-
-    summary: Any
-    best: tuple[str, ...]
 
 
 def is_remote(config: StudyConfig) -> bool:
@@ -51,24 +38,24 @@ def run_remotely(
     observer: Observer,
     progress: Callable[[int, int], None],
     take_over: bool = False,
-) -> Outcome:
+) -> RunSummary:
     """Run a study on the cluster's head; Ctrl-C here ends it there as it would here.
 
     Args:
         config: The study; its paths are the cluster's.
         observer: Told here of what happens there.
         progress: Called with (images done, images in all) while the data are prepared.
-        take_over: As :func:`search.run.runner.run_study` takes it.
+        take_over: As :func:`search.tuning.runner.run_study` takes it.
 
     Raises:
         RunError: where there is no such cluster, or a path is relative; and what
-            :func:`search.run.runner.run_study` raises there.
+            :func:`search.tuning.runner.run_study` raises there.
     """
 
     def hear(name: str, arguments: tuple[Any, ...]) -> None:
         (progress if name == "progress" else getattr(observer, name))(*arguments)
 
-    return cast(Outcome, _on_head(config, _run, hear, take_over))
+    return cast(RunSummary, _on_head(config, _run, hear, take_over))
 
 
 def examine_remotely(config: StudyConfig, seconds: float) -> list[Finding]:
@@ -210,17 +197,12 @@ class _Sender:
         return lambda *arguments: ray.get(self._mailbox.put.remote(name, arguments))
 
 
-def _run(tree: dict[str, Any], mailbox: Any, take_over: bool) -> Outcome:
+def _run(tree: dict[str, Any], mailbox: Any, take_over: bool) -> RunSummary:
     """Run a study here, on the head."""
-    from results.records.study import load_study
-    from search.run.runner import run_study
-    from search.terminal.progress import describe_best
-
     sender = _Sender(mailbox)
     threading.Thread(target=_interrupt_when_asked, args=(mailbox,), daemon=True).start()
     config = config_from_tree(tree)
-    summary = run_study(config, cast(Observer, sender), sender.progress, take_over)
-    return Outcome(summary, describe_best(load_study(summary.directory)))
+    return run_study(config, cast(Observer, sender), sender.progress, take_over)
 
 
 def _interrupt_when_asked(mailbox: Any) -> None:

@@ -18,6 +18,7 @@ from ray._private import worker as ray_worker
 
 from data_pipeline.stores.store import Store
 from results.records.proposals import load_untrained
+from results.records.study import load_study
 from search.cluster.capacity import Capacity, placement
 from search.cluster.connection import ray_cluster
 from search.cluster.doctor import check_cluster
@@ -32,10 +33,6 @@ from search.interfaces.messages import TrialJob
 from search.interfaces.observers import Observer, OwnPipelines, Pipeline
 from search.process.memory import tune_survives_out_of_memory
 from search.process.stop import TRY_AGAIN, Stop
-from search.run.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
-from search.run.logs import LoggedObserver, logged
-from search.run.scoring_task import score_at_end
-from search.run.worker import TrialWorker
 from search.storage.database import study_trouble
 from search.storage.mirror import StudyCopy, hold_study
 from search.study.attributes import REASON
@@ -45,12 +42,17 @@ from search.study.samplers import check_installed
 from search.study.throughput import InputLog
 from search.study.trials import TrialBook
 from search.study.warm_start import Earlier, bring_in, read_earlier
+from search.terminal.progress import describe_best
+from search.tuning.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
+from search.tuning.logs import LoggedObserver, logged
+from search.tuning.scoring_task import score_at_end
+from search.tuning.worker import TrialWorker
 
 CONTINUE = "the same command continues the study"
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """How a run ended.
 
     Attributes:
@@ -62,6 +64,7 @@ class Summary:
             time budget's.
         exit_code: What a command is to end with.
         notes: Why the search ended, and what was proposed and not trained.
+        best: The best trial so far, in lines.
     """
 
     directory: Path
@@ -71,6 +74,7 @@ class Summary:
     stopped: str | None = None
     exit_code: int = 0
     notes: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()
 
 
 def run_study(
@@ -79,7 +83,7 @@ def run_study(
     progress: Any = None,
     take_over: bool = False,
     worker: type[TrialWorker] = TrialWorker,
-) -> Summary:
+) -> RunSummary:
     """Run a study, or continue it where it stands.
 
     Args:
@@ -148,12 +152,14 @@ def _check_end(config: StudyConfig, book: TrialBook) -> None:
         raise RunError(book.proposer.stuck)
 
 
-def _summary(config: StudyConfig, book: TrialBook, brought: list[str], seconds: float) -> Summary:
+def _summary(
+    config: StudyConfig, book: TrialBook, brought: list[str], seconds: float
+) -> RunSummary:
     states = Counter(trial.state.name for trial in started_trials(book.study))
     limit = config.search.num_trials
     enough = limit is None or states.total() >= limit or book.proposer.exhausted is not None
     finished = not states["RUNNING"] and enough
-    return Summary(
+    return RunSummary(
         config.directory,
         dict(sorted(states.items())),
         finished,
@@ -161,6 +167,7 @@ def _summary(config: StudyConfig, book: TrialBook, brought: list[str], seconds: 
         book.stop.reason,
         0 if finished else book.stop.exit_code,
         (*brought, *book.proposer.sentences(), *load_untrained(config.directory).sentences()),
+        describe_best(load_study(config.directory)),
     )
 
 

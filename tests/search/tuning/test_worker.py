@@ -10,7 +10,7 @@ from search.config.schema import StudyConfig
 from search.data.store_transfer import StoreTransferError
 from search.interfaces.messages import TrialJob, TrialReport
 from search.process.setup import limit_gpu_memory, reason_of, threads_of
-from search.run.worker import TrialWorker
+from search.tuning.worker import TrialWorker
 from tests.search.tiny import PARAMS
 
 
@@ -38,7 +38,7 @@ def test_threads_follow_from_the_cpus(cpus: float, threads: int) -> None:
 
 def test_a_process_is_limited_to_its_threads() -> None:
     code = (
-        "from search.run.worker import set_up_process\n"
+        "from search.tuning.worker import set_up_process\n"
         "set_up_process({'cpus_per_trial': 1, 'gpus_per_trial': 0})\n"
         "import os, tensorflow as tf\n"
         "print(os.environ['OMP_NUM_THREADS'],\n"
@@ -117,6 +117,6 @@ def test_a_trial_that_fails_lets_go_of_its_data_at_once(worker: TrialWorker) -> 
 def test_a_node_that_cannot_hold_the_data_is_waited_for(
     worker: TrialWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.run.worker.RETRY_SECONDS", 0)
+    monkeypatch.setattr("search.tuning.worker.RETRY_SECONDS", 0)
     worker._run = FakeRun(StoreTransferError("n cannot hold the store"))  # type: ignore[assignment]
     assert worker.step()["report"] == TrialReport(waiting="n cannot hold the store")

@@ -23,15 +23,15 @@ from results.records.epochs import Epoch
 from results.records.study import StudyRecord, TrialRecord, load_study
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.run.logs import LoggedObserver
-from search.run.runner import run_study
 from search.storage.epochs import scalars, unwritten
 from search.study.opening import open_study
+from search.tuning.logs import LoggedObserver
+from search.tuning.runner import run_study
 from tests.search.nodes import Driver
 from tests.search.postgres import free_port
-from tests.search.run.test_runner import Log
 from tests.search.simulated import SimulatedWorker, epoch_of
 from tests.search.tiny import tiny_tree
+from tests.search.tuning.test_runner import Log
 
 
 def tree_of(folder: Path, source: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 
 from search.config.loading import config_from_tree
 from search.errors import RunError
-from search.run.remote import run_remotely
+from search.tuning.remote import run_remotely
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
 

@@ -22,14 +22,14 @@ from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.process.stop import Stop
-from search.run import scoring_task, scoring_worker
-from search.run.runner import run_study
-from search.run.scoring_task import NotScoredError, _expect, _largest, _notes, score_at_end
-from search.run.scoring_worker import _own_copy, beating
 from search.scoring.study import models_of
+from search.tuning import scoring_task, scoring_worker
+from search.tuning.runner import run_study
+from search.tuning.scoring_task import NotScoredError, _expect, _largest, _notes, score_at_end
+from search.tuning.scoring_worker import _own_copy, beating
 from tests.results.simulated_study import write_study
-from tests.search.run.test_runner import Log
 from tests.search.tiny import tiny_tree
+from tests.search.tuning.test_runner import Log
 
 
 @pytest.mark.soak

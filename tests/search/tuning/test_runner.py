@@ -22,8 +22,8 @@ from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
-from search.run.runner import Summary, run_study
 from search.study.opening import open_study
+from search.tuning.runner import RunSummary, run_study
 from tests.search.tiny import tiny_study, tiny_tree
 
 pytestmark = pytest.mark.cluster
@@ -61,14 +61,14 @@ class Log:
 @pytest.fixture(scope="module")
 def study(
     ray_session: None, synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[StudyConfig, Summary, Log]:
+) -> tuple[StudyConfig, RunSummary, Log]:
     config = tiny_study(tmp_path_factory.mktemp("studies"), synthetic_folder, pruner="none")
     log = Log()
     return config, run_study(config, log), log
 
 
 def test_a_study_ends_with_all_its_trials_told_and_recorded(
-    study: tuple[StudyConfig, Summary, Log],
+    study: tuple[StudyConfig, RunSummary, Log],
 ) -> None:
     config, summary, log = study
     assert summary.finished
@@ -92,7 +92,7 @@ def test_a_study_ends_with_all_its_trials_told_and_recorded(
 
 
 def test_the_study_directory_says_what_was_run_on_what(
-    study: tuple[StudyConfig, Summary, Log],
+    study: tuple[StudyConfig, RunSummary, Log],
 ) -> None:
     config, _, _ = study
     record = yaml.safe_load((config.directory / "study.yaml").read_text())
@@ -104,7 +104,7 @@ def test_the_study_directory_says_what_was_run_on_what(
     assert not (config.directory / ".ray").exists()
 
 
-def test_trials_share_worker_processes(study: tuple[StudyConfig, Summary, Log]) -> None:
+def test_trials_share_worker_processes(study: tuple[StudyConfig, RunSummary, Log]) -> None:
     config, _, _ = study
     starts = [
         (config.directory / "trials" / f"{number:05d}" / "worker.log").read_text()
@@ -130,7 +130,7 @@ def test_a_worker_that_has_grown_too_large_is_replaced_and_no_trial_is_lost(
 
 
 def test_running_a_finished_study_again_changes_nothing(
-    study: tuple[StudyConfig, Summary, Log],
+    study: tuple[StudyConfig, RunSummary, Log],
 ) -> None:
     config, before, _ = study
     log = Log()
@@ -142,7 +142,7 @@ def test_running_a_finished_study_again_changes_nothing(
 
 
 def test_a_study_goes_on_with_more_trials_but_not_as_another_study(
-    study: tuple[StudyConfig, Summary, Log], synthetic_folder: Path
+    study: tuple[StudyConfig, RunSummary, Log], synthetic_folder: Path
 ) -> None:
     config, _, _ = study
     tree = config.to_tree()
