@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from data_pipeline.datasets.synthetic import write_synthetic
+from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
+from search.interfaces.messages import TrialJob, TrialReport
 from search.process.memory import resident_bytes
 from search.study.opening import open_study
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 from search.terminal.progress import Board, LiveTable, PlainLines
 from search.tuning.runner import log_to_file, run_study
 from search.tuning.worker import TrialWorker
@@ -95,37 +97,26 @@ class Trial:
     worth: float
     epochs: int
     seconds: float
-    history: list[tuple[int, float]] = field(default_factory=list)
+    trained: int = 0
 
-    def epoch(self) -> dict[str, Any]:
-        """Return the result of one more epoch."""
-        epoch = len(self.history) + 1
-        value = self.worth * (1 - 0.5**epoch)
-        self.history.append((epoch, value))
-        return result_of(self.history, epoch >= self.epochs)
-
-
-def result_of(history: list[tuple[int, float]], done: bool) -> dict[str, Any]:
-    """Return what a worker returns of an epoch."""
-    epoch, value = history[-1]
-    return {
-        "done": done,
-        "record": {
-            "epoch": epoch,
-            "objective": value,
-            "dice": dict.fromkeys(CLASSES, value),
-            "images_per_second": 100.0,
-        },
-        "history": list(history),
-        "best_value": value,
-        "best_epoch": epoch,
-        "cost": COST,
-    }
+    def epoch(self) -> TrialReport:
+        """Return the report of one more epoch."""
+        self.trained += 1
+        value = self.worth * (1 - 0.5**self.trained)
+        epoch = epoch_of(self.trained, value)
+        return TrialReport(self.trained >= self.epochs, (epoch,), epoch, COST)
 
 
-def worth_of(params: Mapping[str, Any], noise: random.Random) -> float:
+def epoch_of(number: int, value: float) -> Epoch:
+    """Return an epoch of this worth."""
+    dice: dict[str, float | None] = dict.fromkeys(CLASSES, value)
+    return Epoch(
+        epoch=number, objective=value, pruning_value=value, dice=dice, images_per_second=100.0
+    )
+
+
+def worth_of(rate: float, noise: random.Random) -> float:
     """Return what a config would reach: best at a learning rate of 1e-3."""
-    rate = params.get("learning_rate", 1e-3)
     return math.exp(-abs(math.log10(rate) + 3)) * noise.uniform(0.8, 1.0)
 
 
@@ -157,19 +148,19 @@ def simulate(config: StudyConfig, args: argparse.Namespace) -> str:
     # As on a terminal, but drawn by nobody: the thread that draws is measured by the tests.
     observer = LiveTable(board, Console(quiet=True))
     study = open_study(config)
-    book = TrialBook(study, config, Path("store"), lambda: args.slots, observer)
+    manager = TrialManager(study, config, Path("store"), lambda: args.slots, observer)
     clock, rows, work = Clock(), [], 0.0
     noise, names = random.Random(0), itertools.count()
     waiting: list[tuple[float, int, Trial]] = []
 
     def begin() -> None:
         ray_id = f"t{next(names)}"
-        proposal = clock.call("propose", lambda: book.propose(ray_id))
+        proposal = clock.call("propose", lambda: manager.propose(ray_id))
         if proposal is None:
             return
-        worth = worth_of(proposal["config"]["train"], noise)
+        worth = worth_of(proposal.config.train.learning_rate, noise)
         seconds = args.seconds / args.epochs * noise.uniform(0.8, 1.2)
-        trial = Trial(ray_id, proposal["number"], worth, args.epochs, seconds)
+        trial = Trial(ray_id, proposal.number, worth, args.epochs, seconds)
         heapq.heappush(waiting, (clock.now + seconds, trial.number, trial))
 
     for _ in range(args.slots):
@@ -180,13 +171,13 @@ def simulate(config: StudyConfig, args: argparse.Namespace) -> str:
         work += trial.seconds
         result = trial.epoch()
         # Tune keeps a trial's last result from the scheduler: finish() reports it.
-        stop = not result["done"] and clock.call(
-            "report", lambda t=trial, r=result: book.report(t.ray_id, r)
+        stop = not result.done and clock.call(
+            "report", lambda t=trial, r=result: manager.report(t.ray_id, r)
         )
-        if not (stop or result["done"]):
+        if not (stop or result.done):
             heapq.heappush(waiting, (clock.now + trial.seconds, trial.number, trial))
             continue
-        clock.call("finish", lambda t=trial, r=result: book.finish(t.ray_id, r, False))
+        clock.call("finish", lambda t=trial, r=result: manager.finish(t.ray_id, r, False))
         if board.finished in MARKS or board.finished == args.trials:
             rows.append(row_of(board.finished, clock, work / args.slots, config))
         begin()
@@ -223,34 +214,31 @@ def row_of(finished: int, clock: Clock, ideal: float, config: StudyConfig) -> st
 class SleepingRun:
     """Stands for :class:`search.training.trial_run.TrialRun`: sleeps and writes nothing."""
 
-    def __init__(self, proposal: Mapping[str, Any]) -> None:
-        train = proposal["config"]["train"]
+    def __init__(self, job: TrialJob) -> None:
+        train = job.config.train
         self.costs = COST
-        self.records: list[dict[str, Any]] = []
-        self._epochs = train["epochs"]
-        self._worth = worth_of(train, random.Random(proposal["number"]))
+        self.epochs: list[Epoch] = []
+        self._most = train.epochs
+        self._worth = worth_of(train.learning_rate, random.Random(job.number))
 
     def close(self) -> None:
         """Hold no data to let go of."""
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The record of the last epoch, since values only grow."""
-        return self.records[-1]
+    def best(self) -> Epoch:
+        """The last epoch, since values only grow."""
+        return self.epochs[-1]
 
     @property
     def done(self) -> bool:
         """Whether all epochs are over."""
-        return len(self.records) >= self._epochs
+        return len(self.epochs) >= self._most
 
     def step(self) -> None:
         """Sleep for an epoch."""
         time.sleep(float(os.environ["EPOCH_SECONDS"]))
-        epoch = len(self.records) + 1
-        value = self._worth * (1 - 0.5**epoch)
-        record = {"epoch": epoch, "objective": value, "pruning_value": value}
-        record |= {"dice": dict.fromkeys(CLASSES, value), "images_per_second": 100.0}
-        self.records.append(record)
+        number = len(self.epochs) + 1
+        self.epochs.append(epoch_of(number, self._worth * (1 - 0.5**number)))
 
 
 class SleepingWorker(TrialWorker):
@@ -259,9 +247,9 @@ class SleepingWorker(TrialWorker):
     def set_up_process(self, resources: Mapping[str, Any]) -> None:
         """Prepare nothing."""
 
-    def begin(self, proposal: Mapping[str, Any]) -> Any:
+    def begin(self, job: TrialJob) -> Any:
         """Return a run that sleeps."""
-        return SleepingRun(proposal)
+        return SleepingRun(job)
 
 
 class Marks(PlainLines):

@@ -32,7 +32,7 @@ from model.config import ModelConfig
 from model.exporting import write_onnx, write_tflite
 from model.flexunet import build_flexunet
 from model.runtimes import Runtime, open_predictor
-from search.inference.model_metadata import ModelFacts, facts_of
+from search.inference.model_metadata import ModelMetadata, facts_of
 from search.inference.prediction import Options, predict
 from search.inference.prediction_folder import Folder
 from search.inference.prediction_inputs import Input, find_images
@@ -113,7 +113,7 @@ def speeds(folder: Path, arguments: argparse.Namespace) -> list[str]:
 
 
 def timed(
-    runtime: Runtime, facts: ModelFacts, out: Path, inputs: Sequence[Input], options: Options
+    runtime: Runtime, facts: ModelMetadata, out: Path, inputs: Sequence[Input], options: Options
 ) -> float:
     """Return the seconds of predicting all inputs once."""
     writes = Folder(out, facts.classes, facts.colors)

@@ -24,6 +24,7 @@ from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
+from search.interfaces.messages import TrialJob
 from search.process.memory import resident_bytes
 from search.storage.files import trial_folder
 from search.tuning.worker import TrialWorker
@@ -55,7 +56,7 @@ def study(folder: Path) -> StudyConfig:
     )
 
 
-def proposals(config: StudyConfig, store: Store, count: int) -> list[dict[str, Any]]:
+def proposals(config: StudyConfig, store: Store, count: int) -> list[TrialJob]:
     """Draw so many trials at random, as the driver would propose them."""
     random_state = random.Random(0)
     drawn = []
@@ -63,16 +64,15 @@ def proposals(config: StudyConfig, store: Store, count: int) -> list[dict[str, A
         params = {name: random_state.choice(_values(d)) for name, d in config.space.items()}
         resources = config.resources.model_dump(mode="json")
         drawn.append(
-            {
-                "number": number,
-                "folder": str(trial_folder(config.directory, number)),
-                "store": str(store.path),
-                "owner": str(number),
-                "config": config.at(params, number).model_dump(mode="json"),
-                "resources": resources | {"gpus_per_trial": 0, "worker_memory_limit_gb": None},
-                "remote": None,
-                "pipeline": None,
-            }
+            TrialJob(
+                number=number,
+                folder=trial_folder(config.directory, number),
+                store=store.path,
+                owner=str(number),
+                config=config.at(params, number),
+                resources=resources | {"gpus_per_trial": 0, "worker_memory_limit_gb": None},
+                bundle={},
+            )
         )
     return drawn
 
@@ -99,9 +99,9 @@ def measure(folder: Path, count: int) -> list[int]:
     for proposal in drawn:
         if held:
             worker.reset_config({"trial": proposal})
-        result = worker.step()["result"].value
-        if "failed" in result:
-            raise RuntimeError(result["failed"])
+        report = worker.step()["report"]
+        if report.failed is not None:
+            raise RuntimeError(report.failed)
         worker.cleanup()
         held.append(resident_bytes())
     return held

@@ -105,7 +105,7 @@ def train(config: Any, store: Any, folder: Path) -> list[float]:
             run.step()
     except NonFiniteLoss:
         pass
-    curve = [round(record["objective"] or 0.0, 4) for record in run.records]
+    curve = [round(epoch.objective or 0.0, 4) for epoch in run.epochs]
     del run
     keras.backend.clear_session(free_memory=True)
     gc.collect()

@@ -16,6 +16,7 @@ Made by `make modules` from the first line of each module. How the packages fit 
 
 
 def first_line(path: Path) -> str:
+    """Return the first line of a module's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].replace("``", "`")
 

@@ -34,10 +34,10 @@ from user_errors import UserError
 
 __all__ = [
     "CheckpointError",
-    "Evaluation",
     "NonFiniteLoss",
     "TrainResult",
     "Trainer",
+    "ValidationResult",
     "learning_rate_at",
 ]
 
@@ -86,7 +86,7 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ValidationResult:
     """One pass over a split.
 
     Attributes:
@@ -321,7 +321,7 @@ class Trainer:
         scale = self._optimizer.loss_scale
         return loss, tape.gradient(loss, weights, output_gradients=scale)
 
-    def evaluate(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> Evaluation:
+    def evaluate(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> ValidationResult:
         """Evaluate on all batches given; dropout off, the weights as they are.
 
         Args:
@@ -345,7 +345,7 @@ class Trainer:
             loss, statistics = self._agreed(loss, statistics)
         if not math.isfinite(loss):
             raise NonFiniteLoss(self._steps_done, loss, "validation")
-        return Evaluation(loss, statistics, time.perf_counter() - start)
+        return ValidationResult(loss, statistics, time.perf_counter() - start)
 
     def _agreed(self, loss: float, statistics: Statistics) -> tuple[float, Statistics]:
         """Return the first worker's evaluation, since learning rates and the end follow from it."""

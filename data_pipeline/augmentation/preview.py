@@ -26,7 +26,7 @@ IGNORED_COLOR = (128, 128, 128)
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class PreviewRow:
     """A training image and what becomes of it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Row:
 
 def preview(
     store: Store, config: AugmentConfig, images: int = 8, samples: int = 6, seed: int = 0
-) -> list[Row]:
+) -> list[PreviewRow]:
     """Augments some training images, as a trial would.
 
     Args:
@@ -62,7 +62,7 @@ def preview(
             key = tf.constant([seed, index * samples + number], tf.int64)
             moved, labels = augment(tf.constant(image), tf.constant(mask), key)
             pictures.append((moved.numpy(), labels.numpy()))
-        rows.append(Row(store.splits["train"].stems[index], pictures))
+        rows.append(PreviewRow(store.splits["train"].stems[index], pictures))
     return rows
 
 
@@ -111,7 +111,7 @@ def outlined(
     return np.asarray(picture, np.uint8)
 
 
-def sheet(rows: list[Row], colors: tuple[Color, ...], side: int = SHOWN_SIDE) -> Pixels:
+def sheet(rows: list[PreviewRow], colors: tuple[Color, ...], side: int = SHOWN_SIDE) -> Pixels:
     """All pictures in one, a row each, 4 pixels of white between: uint8 [h, w, 3], RGB."""
     lines = []
     for row in rows:
@@ -122,7 +122,7 @@ def sheet(rows: list[Row], colors: tuple[Color, ...], side: int = SHOWN_SIDE) ->
     return np.asarray(np.vstack(lines), np.uint8)
 
 
-def write_preview(store: Store, config: AugmentConfig, rows: list[Row], path: Path) -> Path:
+def write_preview(store: Store, config: AugmentConfig, rows: list[PreviewRow], path: Path) -> Path:
     """Writes a PNG of all pictures, or for any other suffix an HTML file that needs no network."""
     if path.suffix.lower() == ".png":
         path.write_bytes(_png(sheet(rows, store.colors)))
@@ -159,7 +159,7 @@ def operations(config: AugmentConfig) -> Iterator[tuple[str, object, float]]:
             yield name, getattr(config, name), config.share(name)
 
 
-def _figures(rows: list[Row], colors: tuple[Color, ...]) -> Iterator[str]:
+def _figures(rows: list[PreviewRow], colors: tuple[Color, ...]) -> Iterator[str]:
     for row in rows:
         tags = []
         for number, (image, mask) in enumerate(row.pictures):

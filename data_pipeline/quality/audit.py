@@ -23,7 +23,7 @@ _OUTLIER = np.log(3)  # a third or three times the median, in area or in aspect
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """Something worth knowing about a data set.
 
     Attributes:
@@ -49,7 +49,7 @@ class Audit:
             alike first; then, with None, one pair of each two splits that a group stands in.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     pairs: tuple[Pair, ...] = ()
 
     @property
@@ -107,7 +107,7 @@ def describe(store: Store, audit: Audit) -> dict[str, Any]:
     }
 
 
-def _worst_first(findings: list[Finding], pairs: tuple[Pair, ...]) -> Audit:
+def _worst_first(findings: list[AuditFinding], pairs: tuple[Pair, ...]) -> Audit:
     order: tuple[Severity, ...] = ("leak", "warning", "info")
     worst = sorted(findings, key=lambda finding: order.index(finding.severity))
     return Audit(tuple(worst), pairs)
@@ -126,7 +126,7 @@ def _groups_with(split: Split) -> NDArray[np.int64]:
     return counted
 
 
-def _straddling_groups(survey: Survey) -> Iterator[Finding]:
+def _straddling_groups(survey: Survey) -> Iterator[AuditFinding]:
     where: dict[str, set[str]] = defaultdict(set)
     for group, split in zip(survey.groups, survey.splits, strict=True):
         where[group].add(split)
@@ -134,7 +134,7 @@ def _straddling_groups(survey: Survey) -> Iterator[Finding]:
     if torn:
         pairs = zip(survey.names, survey.groups, strict=True)
         files = tuple(name for name, group in pairs if group in torn)
-        yield Finding(
+        yield AuditFinding(
             "group_straddles",
             "leak",
             f"{len(torn)} of {len(where)} groups have pictures in more than one split: scores are "
@@ -145,12 +145,12 @@ def _straddling_groups(survey: Survey) -> Iterator[Finding]:
 
 def _near_duplicates(
     survey: Survey, copies: Sequence[tuple[int, int, float]], threshold: float
-) -> Iterator[Finding]:
+) -> Iterator[AuditFinding]:
     """Pictures of different groups in different splits that are nearly the same."""
     names = survey.names
     files = [f"{names[a]} = {names[b]} ({value:.3f})" for a, b, value in copies]
     if files:
-        yield Finding(
+        yield AuditFinding(
             "near_duplicates",
             "leak",
             f"{len(files)} pairs of pictures in different splits are nearly the same (correlation "
@@ -179,16 +179,18 @@ def _torn(survey: Survey) -> Iterator[Pair]:
         yield from ((a, b, None) for a, b in combinations(rows, 2))
 
 
-def _thin_classes(survey: Survey) -> Iterator[Finding]:
+def _thin_classes(survey: Survey) -> Iterator[AuditFinding]:
     for split in (name for name in SPLITS if name in survey.splits):
         rows = survey.rows(split)
         for index, name in enumerate(survey.classes):
             shown = rows[survey.pixels[rows, index] > 0]
             groups = {survey.groups[row] for row in shown}
             if not groups:
-                yield Finding("class_absent", "warning", f"{split} has no pixel of class {name!r}")
+                yield AuditFinding(
+                    "class_absent", "warning", f"{split} has no pixel of class {name!r}"
+                )
             elif len(groups) == 1 and index:
-                yield Finding(
+                yield AuditFinding(
                     "class_in_one_group",
                     "info",
                     f"class {name!r} is shown in {split} by one group alone: its scores there say "
@@ -197,10 +199,10 @@ def _thin_classes(survey: Survey) -> Iterator[Finding]:
                 )
 
 
-def _empty_masks(survey: Survey) -> Iterator[Finding]:
+def _empty_masks(survey: Survey) -> Iterator[AuditFinding]:
     empty = np.flatnonzero((survey.pixels[:, 1:] == 0).all(axis=1))
     if len(empty):
-        yield Finding(
+        yield AuditFinding(
             "empty_mask",
             "info",
             f"{len(empty)} of {survey.count} masks hold background alone: right for pictures "
@@ -209,7 +211,7 @@ def _empty_masks(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _size_outliers(survey: Survey) -> Iterator[Finding]:
+def _size_outliers(survey: Survey) -> Iterator[AuditFinding]:
     sides = np.log(survey.sizes.astype(np.float64))
     odd = np.zeros(survey.count, np.bool_)
     for measure in (sides.sum(axis=1), sides[:, 0] - sides[:, 1]):  # area, aspect
@@ -217,7 +219,7 @@ def _size_outliers(survey: Survey) -> Iterator[Finding]:
         odd |= away > max(float(_OUTLIER), 4 * 1.4826 * float(np.median(away)))
     if odd.any():
         height, width = np.median(survey.sizes, axis=0)
-        yield Finding(
+        yield AuditFinding(
             "size_outlier",
             "info",
             f"{int(odd.sum())} pictures are of a size or aspect far from the median "
@@ -226,7 +228,7 @@ def _size_outliers(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _lost_classes(store: Store) -> Iterator[Finding]:
+def _lost_classes(store: Store) -> Iterator[AuditFinding]:
     """Classes with pixels in an image but none in its record: too small for the size chosen."""
     at = {name: row for row, name in enumerate(store.survey.names)}
     files = []
@@ -237,7 +239,7 @@ def _lost_classes(store: Store) -> Iterator[Finding]:
             files += [f"{split.name}/{stem} ({store.classes[i]})" for i in np.flatnonzero(lost)]
     if files:
         height, width, _ = store.image_shape
-        yield Finding(
+        yield AuditFinding(
             "class_lost_in_resizing",
             "warning",
             f"{len(files)} times a class shown in an image vanishes at {height} x {width} pixels",

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class MeasuredConfig:
     """A config, and how well it segments.
 
     Attributes:
@@ -50,7 +50,7 @@ class Standing:
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class BaselineComparison:
     """The best config and the baselines it is compared with, all measured alike.
 
     Attributes:
@@ -65,8 +65,8 @@ class Contest:
 
     study: StudyRecord
     source: Source
-    best: Standing | None
-    baselines: tuple[Standing, ...] = ()
+    best: MeasuredConfig | None
+    baselines: tuple[MeasuredConfig, ...] = ()
     missing: tuple[TrialRecord, ...] = ()
     ranking: pd.DataFrame | None = None
     problems: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ def contest(
     scored: Sequence[Evaluation] = (),
     confirmation: Confirmation | None = None,
     trial: TrialRecord | None = None,
-) -> Contest:
+) -> BaselineComparison:
     """Choose the best config and measure it and the baselines.
 
     Args:
@@ -98,7 +98,7 @@ def contest(
             return confirmed
     best = trial or study.incumbent
     if best is None:
-        return Contest(study, "search", None)
+        return BaselineComparison(study, "search", None)
     evaluation, problems = own_counts(study, scored, best)
     if evaluation is None:
         return _searched(study, best, problems)
@@ -110,7 +110,9 @@ def _rivals(study: StudyRecord, best: TrialRecord) -> list[TrialRecord]:
     return others[:MOST_BASELINES]
 
 
-def _confirmed(study: StudyRecord, confirmation: Confirmation, number: int) -> Contest | None:
+def _confirmed(
+    study: StudyRecord, confirmation: Confirmation, number: int
+) -> BaselineComparison | None:
     by_number = {trial.number: trial for trial in study.trials}
     best = by_number.get(number)
     if best is None:
@@ -118,7 +120,7 @@ def _confirmed(study: StudyRecord, confirmation: Confirmation, number: int) -> C
     complete = confirmation.ranking.loc[confirmation.ranking["complete"], "trial"].tolist()
     rivals = _rivals(study, best)
     measured = [trial for trial in rivals if trial.number in complete]
-    return Contest(
+    return BaselineComparison(
         study,
         "confirmed",
         _standing(best, confirmation.of_trial(number)),
@@ -129,9 +131,9 @@ def _confirmed(study: StudyRecord, confirmation: Confirmation, number: int) -> C
     )
 
 
-def _standing(trial: TrialRecord, evaluations: Sequence[Evaluation]) -> Standing:
+def _standing(trial: TrialRecord, evaluations: Sequence[Evaluation]) -> MeasuredConfig:
     found = seeded_bootstrap(evaluations, config=trial.number)
-    return Standing(trial, found.value[: len(found.classes)], tuple(evaluations), found)
+    return MeasuredConfig(trial, found.value[: len(found.classes)], tuple(evaluations), found)
 
 
 def own_counts(
@@ -168,7 +170,7 @@ def _scored(
     best: TrialRecord,
     evaluation: Evaluation,
     problems: list[str],
-) -> Contest:
+) -> BaselineComparison:
     counted = {best: evaluation}
     rivals = _rivals(study, best)
     for trial in rivals:
@@ -180,7 +182,7 @@ def _scored(
             except ValueError as error:
                 problems.append(str(error))
     standings = {trial: _standing(trial, [own]) for trial, own in counted.items()}
-    return Contest(
+    return BaselineComparison(
         study,
         "scored",
         standings[best],
@@ -191,7 +193,7 @@ def _scored(
     )
 
 
-def rank(study: StudyRecord, standings: Sequence[Standing]) -> pd.DataFrame:
+def rank(study: StudyRecord, standings: Sequence[MeasuredConfig]) -> pd.DataFrame:
     """Rank configs of a study by its objective; see ``results.analysis.ranking.ranking_table``."""
     search = study.config.get("search")
     weights = search.get("class_weights") if isinstance(search, Mapping) else None
@@ -210,11 +212,11 @@ def rank(study: StudyRecord, standings: Sequence[Standing]) -> pd.DataFrame:
     )
 
 
-def _searched(study: StudyRecord, best: TrialRecord, problems: Sequence[str]) -> Contest:
-    def standing(trial: TrialRecord) -> Standing:
+def _searched(study: StudyRecord, best: TrialRecord, problems: Sequence[str]) -> BaselineComparison:
+    def standing(trial: TrialRecord) -> MeasuredConfig:
         row = trial.best_row
         unknown = np.full(len(study.classes), np.nan)
-        return Standing(trial, unknown if row is None else trial.curve.dice[row])
+        return MeasuredConfig(trial, unknown if row is None else trial.curve.dice[row])
 
     rivals = tuple(standing(trial) for trial in _rivals(study, best))
-    return Contest(study, "search", standing(best), rivals, problems=tuple(problems))
+    return BaselineComparison(study, "search", standing(best), rivals, problems=tuple(problems))

@@ -50,7 +50,7 @@ class PlannedConfig(_Record):
     params: dict[str, ParameterValue] = {}
 
 
-class Plan(_Record):
+class ConfirmationPlan(_Record):
     """What is to be trained: every config over every seed, and over every fold where there are any.
 
     Attributes:
@@ -121,7 +121,7 @@ class Confirmation:
     """
 
     path: Path
-    plan: Plan
+    plan: ConfirmationPlan
     evaluations: Mapping[Run, Evaluation]
     failed: Mapping[Run, str]
     problems: tuple[str, ...]
@@ -178,7 +178,7 @@ def validation_value(folder: Path) -> float | None:
     return None if best is None else best.objective
 
 
-def load_plan(study_dir: Path) -> Plan | None:
+def load_plan(study_dir: Path) -> ConfirmationPlan | None:
     """Read a study's plan; None where it was never confirmed.
 
     Raises:
@@ -186,7 +186,7 @@ def load_plan(study_dir: Path) -> Plan | None:
     """
     path = study_dir / FOLDER / PLAN
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        return ConfirmationPlan.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -259,7 +259,9 @@ class _Failed(_Record):
     reason: str
 
 
-def _read_runs(path: Path, plan: Plan) -> tuple[dict[Run, Evaluation], dict[Run, str], list[str]]:
+def _read_runs(
+    path: Path, plan: ConfirmationPlan
+) -> tuple[dict[Run, Evaluation], dict[Run, str], list[str]]:
     evaluations: dict[Run, Evaluation] = {}
     failed: dict[Run, str] = {}
     problems: list[str] = []
@@ -277,7 +279,7 @@ def _read_runs(path: Path, plan: Plan) -> tuple[dict[Run, Evaluation], dict[Run,
     return evaluations, failed, problems
 
 
-def _drop_unlike(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
+def _drop_unlike(plan: ConfirmationPlan, evaluations: dict[Run, Evaluation]) -> list[str]:
     """Take out the counts of other images than their fold's others: they compare with none."""
     problems = _drop_prepared(plan, evaluations)
     for fold in {run.fold for run in evaluations}:
@@ -291,7 +293,7 @@ def _drop_unlike(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
     return problems
 
 
-def _drop_prepared(plan: Plan, evaluations: dict[Run, Evaluation]) -> list[str]:
+def _drop_prepared(plan: ConfirmationPlan, evaluations: dict[Run, Evaluation]) -> list[str]:
     """Take out the counts at the size of the prepared data where others have the images' own."""
     if all(each.resolution == "prepared" for each in evaluations.values()):
         return []
@@ -332,7 +334,7 @@ def _unlike(a: Evaluation, b: Evaluation) -> str | None:
 
 
 def _of_trial(
-    plan: Plan, evaluations: Mapping[Run, Evaluation], trial: int
+    plan: ConfirmationPlan, evaluations: Mapping[Run, Evaluation], trial: int
 ) -> tuple[Evaluation, ...]:
     by_seed = []
     for seed in range(plan.seeds):
@@ -386,7 +388,7 @@ PREPARED_CAVEAT = (
 )
 
 
-def where(plan: Plan) -> str:
+def where(plan: ConfirmationPlan) -> str:
     """Say what was scored: the test split, or all images by folds."""
     return f"{plan.split} split" if plan.folds is None else f"all images, {plan.folds} folds"
 

@@ -73,8 +73,8 @@ class Bootstrap:
     seeds: int = 1
 
     @property
-    def told(self) -> NDArray[np.bool_]:
-        """[C + 2] where an interval can be told: at least two groups show the class in truth."""
+    def has_interval(self) -> NDArray[np.bool_]:
+        """[C + 2] where there is an interval: at least two groups show the class in truth."""
         enough: NDArray[np.bool_] = self.true.sum(axis=1) >= _FEWEST_GROUPS
         return enough
 
@@ -286,7 +286,7 @@ def intervals_table(found: Bootstrap) -> pd.DataFrame:
         prediction; of the means: any foreground class), true_groups (in truth), images (in truth
         or prediction), few (bool: below 5 true groups, of the means: in any of their classes).
     """
-    low, high = _interval(found.replicates, found.told)
+    low, high = _interval(found.replicates, found.has_interval)
     return pd.DataFrame(
         {
             **_named_rows(found),
@@ -344,8 +344,8 @@ def difference_table(a: Bootstrap, b: Bootstrap) -> pd.DataFrame:
     ):
         raise ValueError("expected bootstraps of equal classes, score, groups and replicates")
     drawn = a.replicates - b.replicates
-    told = a.told & b.told
-    low, high = _interval(drawn, told)
+    defined = a.has_interval & b.has_interval
+    low, high = _interval(drawn, defined)
     defined = ~np.isnan(drawn)
     above = (drawn > 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
     return pd.DataFrame(
@@ -366,10 +366,10 @@ def _named_rows(found: Bootstrap) -> dict[str, list[str]]:
     return {"class": [*found.classes, MEAN, WORST], "kind": kinds}
 
 
-def _interval(replicates: Floats, told: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _interval(replicates: Floats, defined: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """[N] lower and upper percentile of [R, N], over the replicates that are defined."""
     ends = np.full((2, replicates.shape[1]), np.nan)
-    for column in np.flatnonzero(told):
+    for column in np.flatnonzero(defined):
         ends[:, column] = percentiles(replicates[:, column])
     return ends[0], ends[1]
 

@@ -61,7 +61,7 @@ class _Scored:
     seeds: int
     value: float
     replicates: Floats
-    told: bool
+    has_interval: bool
     few: bool
     dice: Floats
 
@@ -138,7 +138,7 @@ def _score(
         seeds=len(evaluations),
         value=value,
         replicates=drawn,
-        told=bool(found.told[column]),
+        has_interval=bool(found.has_interval[column]),
         few=bool(found.few[column]),
         dice=found.value[: len(classes)],
     )
@@ -171,7 +171,7 @@ def _row(
     baseline: _Scored | None,
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    low, high = percentiles(each.replicates) if each.told else (math.nan, math.nan)
+    low, high = percentiles(each.replicates) if each.has_interval else (math.nan, math.nan)
     difference = _difference(each, baseline if complete else None)
     gap = _difference(best, each) if best is not None and complete else (math.nan,) * 3
     return {
@@ -196,6 +196,6 @@ def _difference(a: _Scored, b: _Scored | None) -> tuple[float, float, float]:
     if b is None or a is b:
         return math.nan, math.nan, math.nan
     ends = (math.nan, math.nan)
-    if a.told and b.told:
+    if a.has_interval and b.has_interval:
         ends = percentiles(a.replicates - b.replicates)
     return a.value - b.value, *ends

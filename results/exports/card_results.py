@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from results.analysis import scores
-from results.analysis.baseline_comparison import Contest, Standing
+from results.analysis.baseline_comparison import BaselineComparison, MeasuredConfig
 from results.analysis.confirmation import (
     FOLDS_CAVEAT,
     PREPARED_CAVEAT,
@@ -27,14 +27,16 @@ from results.style.markdown import plain, table
 from results.style.words import NONE, count, listed, number, signed
 from results.tables.classes import class_scores
 from results.tables.verdict import Estimate, class_table, objective_estimate
-from results.warnings import Findings, cautions
+from results.warnings import Evidence, cautions
 
 # What minds the search alone, not the model that came of it.
 _OF_THE_SEARCH = {"failures", "running", "not converged"}
 _FEW = "\\*"
 
 
-def summary(found: Contest, choice: Choice, set_aside: Confirmation | None = None) -> Iterator[str]:
+def summary(
+    found: BaselineComparison, choice: Choice, set_aside: Confirmation | None = None
+) -> Iterator[str]:
     """What it is and how good, in a few lines of markdown.
 
     Args:
@@ -61,7 +63,7 @@ def _estimate(estimate: Estimate) -> str:
     return number(estimate.value) + (f" (95 % interval {ends})" if ends else " (no interval)")
 
 
-def _how_measured(found: Contest, choice: Choice) -> str:
+def _how_measured(found: BaselineComparison, choice: Choice) -> str:
     evaluation, confirmation = found.evaluation, choice.confirmation
     chose = "the epoch" if choice.asked else "it"
     if evaluation is None:
@@ -82,7 +84,7 @@ def _how_measured(found: Contest, choice: Choice) -> str:
     return f"the mean over {seeds} of training the config anew, on {images} ({what}) at {size}"
 
 
-def _why(found: Contest, choice: Choice, set_aside: Confirmation | None) -> str:
+def _why(found: BaselineComparison, choice: Choice, set_aside: Confirmation | None) -> str:
     study, trial = found.study, choice.trial
     if choice.asked:
         stopped = ", which the search stopped early" if trial.state == "PRUNED" else ""
@@ -130,7 +132,7 @@ def _higher(study: StudyRecord, trial: TrialRecord) -> str:
     )
 
 
-def results_section(found: Contest, choice: Choice) -> Iterator[str]:
+def results_section(found: BaselineComparison, choice: Choice) -> Iterator[str]:
     """The section of the scores, class by class."""
     yield "## Results"
     yield (
@@ -155,7 +157,7 @@ def results_section(found: Contest, choice: Choice) -> Iterator[str]:
 
 
 def _scores_table(
-    found: Contest, choice: Choice, told: pd.DataFrame, rival: Standing | None
+    found: BaselineComparison, choice: Choice, told: pd.DataFrame, rival: MeasuredConfig | None
 ) -> str:
     others, own = _other_scores(found), _own_dice(found, choice)
     counted = bool((told["groups"] > 0).any())
@@ -183,7 +185,7 @@ def _scores_table(
     return table(heads, rows)
 
 
-def _other_scores(found: Contest) -> Mapping[str, Mapping[str, float]]:
+def _other_scores(found: BaselineComparison) -> Mapping[str, Mapping[str, float]]:
     """IoU, precision and recall by class, the means over trainings; empty without counts."""
     parts = [
         class_scores(found.study.classes, {str(place): counts})
@@ -199,7 +201,7 @@ def _other_scores(found: Contest) -> Mapping[str, Mapping[str, float]]:
     }
 
 
-def _counts(found: Contest) -> list[scores.Scores]:
+def _counts(found: BaselineComparison) -> list[scores.Scores]:
     if found.best is None:
         return []
     if found.best.evaluations:
@@ -211,7 +213,7 @@ def _counts(found: Contest) -> list[scores.Scores]:
     return [counts] if not pd.isna(counts).any() else []
 
 
-def _own_dice(found: Contest, choice: Choice) -> dict[str, float]:
+def _own_dice(found: BaselineComparison, choice: Choice) -> dict[str, float]:
     """Dice of the exported model alone, where the scores are means over several trainings."""
     confirmation, run = choice.confirmation, choice.run
     if confirmation is None or run is None or run.fold is not None or confirmation.plan.seeds < 2:
@@ -221,7 +223,7 @@ def _own_dice(found: Contest, choice: Choice) -> dict[str, float]:
     return own | {"mean": scores.mean_foreground(dice), "worst": scores.worst_class(dice)}
 
 
-def _pooled(found: Contest) -> Iterator[str]:
+def _pooled(found: BaselineComparison) -> Iterator[str]:
     values = [each.pooled_dice for each in (found.best.evaluations if found.best else ())]
     if not values and found.best is not None and found.best.trial.best_row is not None:
         values = [float(found.best.trial.curve.pooled_dice[found.best.trial.best_row])]
@@ -240,7 +242,7 @@ def _pooled(found: Contest) -> Iterator[str]:
     )
 
 
-def _background(found: Contest) -> float | None:
+def _background(found: BaselineComparison) -> float | None:
     """What predicting background everywhere scores by the pooled metric."""
     counts = _counts(found)
     if not counts:
@@ -250,7 +252,7 @@ def _background(found: Contest) -> float | None:
 
 
 def limits(
-    found: Contest,
+    found: BaselineComparison,
     choice: Choice,
     scored: tuple[Sequence[Evaluation], Sequence[str]],
     set_aside: Confirmation | None = None,
@@ -264,7 +266,7 @@ def limits(
         set_aside: A confirmation of the study that it was chosen without.
     """
     aside = set_aside is not None and set_aside.incumbent is not None
-    findings = Findings(
+    findings = Evidence(
         contest=found,
         converged=convergence(found.study),
         confirmation=choice.confirmation if aside else choice.confirmation or set_aside,
@@ -294,7 +296,7 @@ def limits(
     return [*lines, *_undefined(found), *_few_in_mean(found), *_tied(choice), _always(found)]
 
 
-def _undefined(found: Contest) -> Iterator[str]:
+def _undefined(found: BaselineComparison) -> Iterator[str]:
     rows = class_table(found)
     rows = rows[(rows["kind"] == "class") & rows["dice"].isna()]
     if len(rows):
@@ -302,7 +304,7 @@ def _undefined(found: Contest) -> Iterator[str]:
         yield f"Dice is undefined for {names}: in neither truth nor prediction, and in no mean."
 
 
-def _few_in_mean(found: Contest) -> Iterator[str]:
+def _few_in_mean(found: BaselineComparison) -> Iterator[str]:
     rows = class_table(found)
     mean = rows[rows["kind"] == "mean"].iloc[0]
     if bool(mean["few"]):
@@ -324,7 +326,7 @@ def _tied(choice: Choice) -> Iterator[str]:
             )
 
 
-def _always(found: Contest) -> str:
+def _always(found: BaselineComparison) -> str:
     evaluation = found.evaluation
     groups = "" if evaluation is None else f" {count(len(set(evaluation.groups)), 'group')} of"
     return (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from results.analysis.baseline_comparison import Contest, contest
+from results.analysis.baseline_comparison import BaselineComparison, contest
 from results.analysis.confirmation import Confirmation, load_confirmation
 from results.exports.card_data import data_section, leaks_of
 from results.exports.card_origin import origin_section, training_section
@@ -101,7 +101,7 @@ class CardFacts:
             return None
 
     @cached_property
-    def contest(self) -> Contest:
+    def contest(self) -> BaselineComparison:
         """The config and the baselines, measured on the best images that there are."""
         choice = self.choice
         return contest(self.study, self.scored[0], choice.confirmation, choice.trial)

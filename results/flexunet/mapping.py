@@ -47,7 +47,7 @@ class FlexUNetExport:
     """A config for the reference's trainer.
 
     Attributes:
-        values: Section to key to value, every key that its trainer reads.
+        values: ReportSection to key to value, every key that its trainer reads.
         lost: What it cannot express.
         text: The file, with what is lost and the notes in its head.
         notes: What to mind, such as keys that that trainer ignores: no loss of the file.

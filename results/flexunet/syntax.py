@@ -182,7 +182,7 @@ class FlexUNetFile:
 
     Attributes:
         path: The file.
-        values: Section to key to value, only what the file names.
+        values: ReportSection to key to value, only what the file names.
         lines: (section, key) to line, counted from 1.
     """
 
@@ -341,7 +341,7 @@ def write_flexunet(
     parser to which % begins an interpolation.
 
     Args:
-        values: Section to key to value, as :class:`FlexUNetFile` has them.
+        values: ReportSection to key to value, as :class:`FlexUNetFile` has them.
         head_comments: Lines for its head.
 
     Raises:

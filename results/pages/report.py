@@ -14,7 +14,7 @@ import pandas as pd
 
 from results.pages.page import render, render_part, replace_file
 from results.records.study import StudyRecord, load_study
-from results.sections import SECTIONS, Material, Section
+from results.sections import SECTIONS, Material, ReportSection
 from results.style.words import NONE, time_text
 from results.warnings.data import leaks
 
@@ -130,7 +130,7 @@ def _rows(frame: pd.DataFrame) -> str:
     return text
 
 
-def _made(section: Section, material: Material) -> dict[str, Any]:
+def _made(section: ReportSection, material: Material) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": section.name, "title": section.title, "problem": None}
     try:
         values = {"s": section.build(material)}

@@ -28,7 +28,7 @@ __all__ = ["SECTIONS", "Material", "Section"]
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the page.
 
     Attributes:
@@ -45,11 +45,11 @@ class Section:
 
 
 SECTIONS = (
-    Section("verdict", "Verdict", verdict.build, verdict.frames),
-    Section("classes", "Dice per class", classes.build, classes.frames),
-    Section("search", "Search", search.build, search.frames),
-    Section("parameters", "Hyperparameters", parameters.build, parameters.frames),
-    Section("pictures", "Pictures", pictures.build, pictures.frames),
-    Section("data", "Data", data.build, data.frames),
-    Section("provenance", "How it was made", provenance.build, provenance.frames),
+    ReportSection("verdict", "Verdict", verdict.build, verdict.frames),
+    ReportSection("classes", "Dice per class", classes.build, classes.frames),
+    ReportSection("search", "Search", search.build, search.frames),
+    ReportSection("parameters", "Hyperparameters", parameters.build, parameters.frames),
+    ReportSection("pictures", "Pictures", pictures.build, pictures.frames),
+    ReportSection("data", "Data", data.build, data.frames),
+    ReportSection("provenance", "How it was made", provenance.build, provenance.frames),
 )

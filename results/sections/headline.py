@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.analysis.baseline_comparison import Contest, Standing
+from results.analysis.baseline_comparison import BaselineComparison, MeasuredConfig
 from results.analysis.baselines import shown_value
 from results.analysis.confirmation import FOLDS_CAVEAT, Confirmation, where
 from results.records.searched import searched_fields, short_names
@@ -19,7 +19,7 @@ _MOST_FIELDS = 8
 
 
 def headline(
-    found: Contest, table: pd.DataFrame | None, confirmation: Confirmation | None
+    found: BaselineComparison, table: pd.DataFrame | None, confirmation: Confirmation | None
 ) -> dict[str, Any]:
     """The study's result in a number and a sentence."""
     value = objective_estimate(found)
@@ -36,7 +36,7 @@ def headline(
     }
 
 
-def _label(found: Contest, confirmation: Confirmation | None) -> str:
+def _label(found: BaselineComparison, confirmation: Confirmation | None) -> str:
     words = verdict_text.objective_words(found)
     if found.source == "confirmed" and confirmation is not None:
         plan = confirmation.plan
@@ -45,7 +45,7 @@ def _label(found: Contest, confirmation: Confirmation | None) -> str:
     return f"Best {words}, validation{' split at the images’ own size' if native else ''}"
 
 
-def _against_line(found: Contest, baseline: Standing) -> str:
+def _against_line(found: BaselineComparison, baseline: MeasuredConfig) -> str:
     trial = baseline.trial
     value = shown_value(trial)
     if found.ranking is not None:
@@ -56,7 +56,7 @@ def _against_line(found: Contest, baseline: Standing) -> str:
 
 
 def _statement(
-    found: Contest, table: pd.DataFrame | None, confirmation: Confirmation | None
+    found: BaselineComparison, table: pd.DataFrame | None, confirmation: Confirmation | None
 ) -> str:
     if found.best is None or table is None:
         return _no_result(found.study)
@@ -73,7 +73,7 @@ def _statement(
     return " ".join(part for part in parts if part)
 
 
-def _measured(found: Contest, confirmation: Confirmation | None) -> str:
+def _measured(found: BaselineComparison, confirmation: Confirmation | None) -> str:
     trial = found.best.trial if found.best else None
     evaluation = found.evaluation
     if evaluation is None or trial is None:
@@ -87,7 +87,7 @@ def _measured(found: Contest, confirmation: Confirmation | None) -> str:
     return f"its config trained anew, on {images}{caveat}"
 
 
-def config_words(found: Contest) -> str:
+def config_words(found: BaselineComparison) -> str:
     """The best config's searched fields in a line: "num_layers 5, base_filters 16"."""
     fields = list(searched_fields(found.study.config))
     params = found.best.trial.params if found.best else {}
@@ -110,7 +110,7 @@ def _no_result(study: StudyRecord) -> str:
     return "No trial is complete with a value."
 
 
-def _also(found: Contest) -> str:
+def _also(found: BaselineComparison) -> str:
     """What the search itself said, where the number is of something better."""
     own = found.study.incumbent
     if found.best is None or own is None or found.source == "search":
@@ -125,7 +125,7 @@ def _also(found: Contest) -> str:
     return sentence + "."
 
 
-def _caution(found: Contest) -> str:
+def _caution(found: BaselineComparison) -> str:
     if found.best is None or found.source == "confirmed":
         return ""
     scored = sum(trial.value is not None for trial in found.study.trials)

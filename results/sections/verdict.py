@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.analysis.baseline_comparison import Contest, contest
+from results.analysis.baseline_comparison import BaselineComparison, contest
 from results.analysis.baselines import best_baseline
 from results.analysis.boundary_analysis import edges_table
 from results.analysis.confirmation import PREPARED_CAVEAT, Confirmation, where
@@ -25,7 +25,7 @@ from results.sections.headline import headline
 from results.sections.material import Material
 from results.style.words import NONE, count, duration, magnitude, number, value_text
 from results.tables import verdict as verdict_tables
-from results.warnings import Caution, Findings, cautions, cautions_table
+from results.warnings import Caution, Evidence, cautions, cautions_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Verdict:
             return None, list(error.problems)
 
     @cached_property
-    def contest(self) -> Contest:
+    def contest(self) -> BaselineComparison:
         """The best config against the baselines."""
         return contest(self.material.study, self.material.scored[0], self.confirmation[0])
 
@@ -57,7 +57,7 @@ class Verdict:
         """What to mind."""
         confirmation, unreadable = self.confirmation
         return cautions(
-            Findings(
+            Evidence(
                 contest=self.contest,
                 converged=self.converged,
                 confirmation=confirmation,
@@ -131,7 +131,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
     return found if confirmation is None else found | {"confirmation": confirmation.ranking}
 
 
-def against(material: Material, found: Contest) -> list[dict[str, Any]]:
+def against(material: Material, found: BaselineComparison) -> list[dict[str, Any]]:
     """The best config's classes against each baseline; one entry without a baseline."""
     if found.best is None:
         return []
@@ -151,7 +151,7 @@ def against(material: Material, found: Contest) -> list[dict[str, Any]]:
     return shown
 
 
-def ranking(found: Contest, confirmation: Confirmation | None) -> dict[str, Any] | None:
+def ranking(found: BaselineComparison, confirmation: Confirmation | None) -> dict[str, Any] | None:
     """The confirmed configs from best to worst; None without a confirmation."""
     if confirmation is None:
         return None
@@ -180,7 +180,7 @@ def ranking(found: Contest, confirmation: Confirmation | None) -> dict[str, Any]
     }
 
 
-def _ranking_says(found: Contest, confirmation: Confirmation) -> str:
+def _ranking_says(found: BaselineComparison, confirmation: Confirmation) -> str:
     lines = list(confirmation.verdict())
     if found.source == "confirmed" and found.best is not None:
         failed = [f"{run.name} failed: {why}" for run, why in confirmation.failed.items()]
@@ -220,7 +220,7 @@ def facts(verdict: Verdict) -> list[tuple[str, str, str]]:
     return rows
 
 
-def fields_of(study: StudyRecord, found: Contest) -> str:
+def fields_of(study: StudyRecord, found: BaselineComparison) -> str:
     """Heading of the searched fields."""
     return (
         f"Best configuration: trial {found.best.trial.number}"
@@ -229,7 +229,7 @@ def fields_of(study: StudyRecord, found: Contest) -> str:
     )
 
 
-def parameter_rows(study: StudyRecord, found: Contest) -> list[dict[str, str]]:
+def parameter_rows(study: StudyRecord, found: BaselineComparison) -> list[dict[str, str]]:
     """The searched fields of the best config and of the first baseline."""
     best = found.best.trial.params if found.best else {}
     rival = found.baselines[0].trial if found.baselines else best_baseline(study)

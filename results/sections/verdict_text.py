@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from results.analysis.baseline_comparison import Contest, Standing
+from results.analysis.baseline_comparison import BaselineComparison, MeasuredConfig
 from results.analysis.convergence import Convergence
 from results.figures.drawing import objective_name
 from results.sections.outlook import percent
@@ -33,18 +33,18 @@ def interval(low: float, high: float, sign: bool = False) -> str:
     return f"{text(low)} to {text(high)}"
 
 
-def objective_words(contest: Contest) -> str:
+def objective_words(contest: BaselineComparison) -> str:
     """The objective within a sentence: "mean foreground Dice"."""
     name = objective_name(contest.study)
     return name[:1].lower() + name[1:]
 
 
-def baseline_name(baseline: Standing) -> str:
+def baseline_name(baseline: MeasuredConfig) -> str:
     """ "baseline “reference”"."""
     return f"baseline “{baseline.trial.baseline}”"
 
 
-def gain_sentence(contest: Contest, baseline: Standing) -> str:
+def gain_sentence(contest: BaselineComparison, baseline: MeasuredConfig) -> str:
     """What the best config gains over a baseline, and what the interval leaves out.
 
     Real is a gain of configs that were confirmed over several seeds, on enough groups; of one
@@ -59,12 +59,12 @@ def gain_sentence(contest: Contest, baseline: Standing) -> str:
             f"Against the {name} it has {far} in the search; whether that is above chance is told "
             f"once both are scored ({SCORE})."
         )
-    if not gain.told:
+    if not gain.has_interval:
         return f"Against the {name} it has {far}; one group alone shows the classes: no interval."
     return _told(contest, gain, name, far) + _reserve(contest, gain)
 
 
-def _told(contest: Contest, gain: Estimate, name: str, far: str) -> str:
+def _told(contest: BaselineComparison, gain: Estimate, name: str, far: str) -> str:
     ends = f"95 % interval {interval(gain.low, gain.high, sign=True)}"
     if gain.outcome == "gains":
         return f"The gain over the {name} is {_how_sure(contest, gain)}: {far} ({ends})."
@@ -76,26 +76,26 @@ def _told(contest: Contest, gain: Estimate, name: str, far: str) -> str:
     )
 
 
-def _how_sure(contest: Contest, gain: Estimate) -> str:
+def _how_sure(contest: BaselineComparison, gain: Estimate) -> str:
     if _seeds(contest) == 1:
         return f"above chance for these two trained models on {_where(contest)}"
     return f"{'above chance' if gain.few else 'real'} on {_where(contest)}"
 
 
-def _seeds(contest: Contest) -> int:
+def _seeds(contest: BaselineComparison) -> int:
     """Trainings of the best config that differ in their seed alone."""
     found = contest.best.found if contest.best else None
     return found.seeds if found is not None and contest.source == "confirmed" else 1
 
 
-def _where(contest: Contest) -> str:
+def _where(contest: BaselineComparison) -> str:
     evaluation = contest.evaluation
     groups, seeds = len(set(evaluation.groups)) if evaluation else 0, _seeds(contest)
     words = "this one group" if groups == 1 else f"these {groups:,} groups"
     return f"{words} and {seeds} seeds" if seeds > 1 else words
 
 
-def _reserve(contest: Contest, gain: Estimate) -> str:
+def _reserve(contest: BaselineComparison, gain: Estimate) -> str:
     """What the interval does not know."""
     parts = []
     if contest.source == "scored":
@@ -138,7 +138,7 @@ def _without_intervals(rows: pd.DataFrame) -> str:
     return f"It beats the baseline in {better} of {len(compared)} foreground classes."
 
 
-def runner_up_sentence(contest: Contest) -> str:
+def runner_up_sentence(contest: BaselineComparison) -> str:
     """Which other confirmed configs are as good, as far as can be told."""
     if contest.source != "confirmed" or contest.ranking is None or contest.best is None:
         return ""
@@ -170,7 +170,7 @@ def not_shown(table: pd.DataFrame) -> list[str]:
 
 
 def short_path(
-    contest: Contest,
+    contest: BaselineComparison,
     table: pd.DataFrame | None,
     told: tuple[Caution, ...],
     converged: Convergence,
@@ -200,7 +200,7 @@ def _link(section: str) -> dict[str, str]:
     return {"href": f"#{section}", "link": _LINKS[section]}
 
 
-def trust(contest: Contest, told: tuple[Caution, ...]) -> str:
+def trust(contest: BaselineComparison, told: tuple[Caution, ...]) -> str:
     """Which config to trust, and how far."""
     if contest.best is None:
         return "No config yet."
@@ -221,7 +221,7 @@ def trust(contest: Contest, told: tuple[Caution, ...]) -> str:
     return f"{name}, for now: it is not confirmed ({CONFIRM})."
 
 
-def because(contest: Contest) -> str:
+def because(contest: BaselineComparison) -> str:
     """Why that config."""
     value = objective_estimate(contest)
     ends = interval(value.low, value.high)
@@ -254,7 +254,10 @@ def fails_on(table: pd.DataFrame) -> str:
 
 
 def _next(
-    contest: Contest, table: pd.DataFrame, told: tuple[Caution, ...], converged: Convergence
+    contest: BaselineComparison,
+    table: pd.DataFrame,
+    told: tuple[Caution, ...],
+    converged: Convergence,
 ) -> dict[str, str]:
     kinds = {caution.kind: caution for caution in told}
     if "edge of the range" in kinds:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from results.analysis import scores
-from results.analysis.baseline_comparison import Contest, Standing, rank
+from results.analysis.baseline_comparison import BaselineComparison, MeasuredConfig, rank
 from results.analysis.baselines import shown_value
 from results.analysis.intervals import MEAN, WORST, difference_table, intervals_table
 from results.analysis.timeline import seconds_of
@@ -36,7 +36,7 @@ class Estimate:
     few: bool = False
 
     @property
-    def told(self) -> bool:
+    def has_interval(self) -> bool:
         """Whether there is an interval."""
         return not math.isnan(self.low)
 
@@ -46,7 +46,7 @@ class Estimate:
         return outcome(self.low, self.high)
 
 
-def objective_estimate(contest: Contest) -> Estimate:
+def objective_estimate(contest: BaselineComparison) -> Estimate:
     """The best config's objective; NaN without one."""
     if contest.best is None:
         return Estimate(math.nan)
@@ -56,7 +56,7 @@ def objective_estimate(contest: Contest) -> Estimate:
     return Estimate(*_three(row, "mean", "low", "high"), bool(row["few"]))
 
 
-def objective_difference(contest: Contest, baseline: Standing) -> Estimate:
+def objective_difference(contest: BaselineComparison, baseline: MeasuredConfig) -> Estimate:
     """The best config's objective less a baseline's, paired by groups."""
     best = contest.best
     if best is None:
@@ -95,7 +95,9 @@ def outcome(low: float, high: float) -> Outcome:
     return "gains" if low > 0 else "loses" if high < 0 else "open"
 
 
-def class_table(contest: Contest, baseline: Standing | None = None) -> pd.DataFrame:
+def class_table(
+    contest: BaselineComparison, baseline: MeasuredConfig | None = None
+) -> pd.DataFrame:
     """Dice per class of the best config, and its difference to a baseline.
 
     Args:
@@ -116,7 +118,9 @@ def class_table(contest: Contest, baseline: Standing | None = None) -> pd.DataFr
     if contest.best is None:
         raise ValueError("expected a contest with a best config, received none")
     table = _measured(contest.study, contest.best)
-    other = baseline or Standing(contest.best.trial, np.full(len(contest.study.classes), np.nan))
+    other = baseline or MeasuredConfig(
+        contest.best.trial, np.full(len(contest.study.classes), np.nan)
+    )
     table["baseline"] = _measured(contest.study, other)["dice"]
     table["difference"] = table["dice"] - table["baseline"]
     table["difference_low"] = table["difference_high"] = math.nan
@@ -132,7 +136,7 @@ def class_table(contest: Contest, baseline: Standing | None = None) -> pd.DataFr
     return table[["class", "kind", *_INTERVAL_COLUMNS, *_DIFFERENCE_COLUMNS]]
 
 
-def _measured(study: StudyRecord, standing: Standing) -> pd.DataFrame:
+def _measured(study: StudyRecord, standing: MeasuredConfig) -> pd.DataFrame:
     if standing.found is not None:
         return intervals_table(standing.found)
     means = [scores.mean_foreground(standing.dice), scores.worst_class(standing.dice)]
@@ -146,7 +150,7 @@ def _measured(study: StudyRecord, standing: Standing) -> pd.DataFrame:
     )
 
 
-def against_table(contest: Contest) -> pd.DataFrame:
+def against_table(contest: BaselineComparison) -> pd.DataFrame:
     """``class_table`` against every baseline, below each other.
 
     Returns:

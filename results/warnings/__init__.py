@@ -8,12 +8,12 @@ import pandas as pd
 
 from results.analysis.caution import Caution
 from results.warnings import data, measuring, search
-from results.warnings.base import CONFIRM, SCORE, Findings
+from results.warnings.base import CONFIRM, SCORE, Evidence
 
-__all__ = ["CONFIRM", "SCORE", "Caution", "Findings", "cautions", "cautions_table"]
+__all__ = ["CONFIRM", "SCORE", "Caution", "Evidence", "cautions", "cautions_table"]
 
 
-def cautions(findings: Findings) -> tuple[Caution, ...]:
+def cautions(findings: Evidence) -> tuple[Caution, ...]:
     """Tell what to mind, worst first."""
     told = [
         *data.leak_cautions(findings.study),

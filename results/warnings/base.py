@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results.analysis.baseline_comparison import Contest
+from results.analysis.baseline_comparison import BaselineComparison
 from results.analysis.convergence import Convergence
 from results.records.evaluation import Evaluation
 from results.records.study import StudyRecord
@@ -19,7 +19,7 @@ CONFIRM = "flexunet-search confirm STUDY_DIR"
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class Evidence:
     """What cautions are told from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Findings:
             search next: "model.num_layers: 3 to 9".
     """
 
-    contest: Contest
+    contest: BaselineComparison
     converged: Convergence
     confirmation: Confirmation | None = None
     validation: Evaluation | None = None

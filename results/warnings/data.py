@@ -9,7 +9,7 @@ from results.analysis.intervals import FEW_GROUPS
 from results.records.evaluation import Evaluation
 from results.records.study import StudyRecord
 from results.style.words import listed
-from results.warnings.base import CONFIRM, SCORE, Findings
+from results.warnings.base import CONFIRM, SCORE, Evidence
 
 _SPLITS = {"valid": "validation", "test": "test"}
 _SCORE_AGAIN = f"Delete those files and run {SCORE} again."
@@ -40,7 +40,7 @@ def leaks(study: StudyRecord) -> list[str]:
     ]
 
 
-def unreadable(findings: Findings) -> list[Caution]:
+def unreadable(findings: Evidence) -> list[Caution]:
     """Scores that cannot be read or do not belong to this study."""
     scored, confirmed = list(findings.unreadable), list(findings.unconfirmed)
     (confirmed if findings.contest.source == "confirmed" else scored).extend(
@@ -64,7 +64,7 @@ def _first(problems: list[str], most: int = 3) -> str:
     return f"{'; '.join(problems[:most])}.{more}"
 
 
-def few_groups(findings: Findings) -> list[Caution]:
+def few_groups(findings: Evidence) -> list[Caution]:
     """Classes that too few groups show, in the splits that chose and that measured."""
     shown: dict[str, dict[str, int]] = {}
     if findings.validation is not None:
@@ -83,7 +83,7 @@ def few_groups(findings: Findings) -> list[Caution]:
 
 
 def _few_of(
-    split: str, groups: Mapping[str, int], choosing: bool, findings: Findings
+    split: str, groups: Mapping[str, int], choosing: bool, findings: Evidence
 ) -> list[Caution]:
     unit = "image" if choosing and findings.validation is None else "group"
     folded = findings.confirmation is not None and findings.confirmation.plan.folds is not None

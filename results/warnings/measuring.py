@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from results.analysis.caution import Caution
 from results.style.words import count, listed
-from results.warnings.base import CONFIRM, SCORE, Findings
+from results.warnings.base import CONFIRM, SCORE, Evidence
 
 
-def chosen_by_validation(findings: Findings) -> list[Caution]:
+def chosen_by_validation(findings: Evidence) -> list[Caution]:
     """A score that was measured where it was chosen."""
     confirmation, contest = findings.confirmation, findings.contest
     if contest.best is None or contest.source == "confirmed":
@@ -32,7 +32,7 @@ def chosen_by_validation(findings: Findings) -> list[Caution]:
     return [Caution("not confirmed", text, f"Mend what failed and run {CONFIRM} again.")]
 
 
-def resolution(findings: Findings) -> list[Caution]:
+def resolution(findings: Evidence) -> list[Caution]:
     """A model that was not scored, or not at the size of the images."""
     contest = findings.contest
     if contest.best is None or contest.source == "confirmed":
@@ -57,7 +57,7 @@ def resolution(findings: Findings) -> list[Caution]:
     return []
 
 
-def baseline(findings: Findings) -> list[Caution]:
+def baseline(findings: Evidence) -> list[Caution]:
     """A baseline that is not there, or was not measured."""
     contest = findings.contest
     if contest.best is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results.analysis.baseline_comparison import Contest
+from results.analysis.baseline_comparison import BaselineComparison
 from results.analysis.caution import Caution
 from results.analysis.convergence import Convergence
 from results.records.searched import searched_fields
@@ -73,7 +73,7 @@ def not_converged(converged: Convergence) -> list[Caution]:
     ]
 
 
-def still_rising(contest: Contest) -> list[Caution]:
+def still_rising(contest: BaselineComparison) -> list[Caution]:
     """A best trial that was best at its last epoch."""
     best = contest.best.trial if contest.best else None
     if best is None or not ended_rising(best):

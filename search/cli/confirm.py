@@ -88,9 +88,9 @@ def _directory(text: str) -> Path:
         search.config.errors.ConfigError: for a URL.
     """
     from search.config.errors import ConfigError
-    from search.config.locations import is_remote
+    from search.config.locations import is_url
 
-    if is_remote(text):
+    if is_url(text):
         problem = (
             "expected a folder that every node sees, received a URL: copy the study into one (its "
             "study.yaml, data.json and trials/ are enough), confirm it there, copy confirm/ back "

@@ -50,13 +50,13 @@ def evaluate(
     classes.csv and gallery.html.
     """
     from search.inference import evaluation, evaluation_folder
-    from search.inference.evaluation_dataset import find_held_out
+    from search.inference.evaluation_dataset import find_evaluation_dataset
     from search.inference.model_opening import open_model
     from search.terminal.progress import image_progress
 
     console, workers = Console(), threads or os.cpu_count() or 1
     opened, facts = open_model(model, config, workers)
-    held = find_held_out(data, facts, split, believed=config is not None, workers=workers)
+    held = find_evaluation_dataset(data, facts, split, believed=config is not None, workers=workers)
     folder = out or evaluation_folder.default_folder(facts, held)
     evaluation_folder.check_folder(folder)
     with image_progress(console, "evaluating") as show:

@@ -115,11 +115,11 @@ def doctor(
     from search.config.loading import load_config
     from search.data.preparing import prepare_study
     from search.terminal import progress
-    from search.tuning.remote import examine_remotely, is_remote
+    from search.tuning.remote import examine_remotely, is_ray_client
 
     console = Console()
     study = load_config(config, _with_address(set_, address), around=True)
-    if is_remote(study):
+    if is_ray_client(study):
         findings = examine_remotely(study, timeout)
     else:
         with progress.preparation(console) as show:

@@ -60,7 +60,7 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """What one check found on one node.
 
     Attributes:
@@ -106,7 +106,7 @@ def _slots(resources: ResourceSettings, node: Mapping[str, Any]) -> int:
     return slots_on(known, smallest_bundle(resources, (known,)))
 
 
-def examine_here(config: StudyConfig, store: Store) -> list[Finding]:
+def examine_here(config: StudyConfig, store: Store) -> list[DoctorFinding]:
     """Return what can be found in milliseconds, without a process on the node."""
     check = _Check(config, store)
     with check.folder() as folder:
@@ -117,7 +117,9 @@ def examine_here(config: StudyConfig, store: Store) -> list[Finding]:
     return check.findings
 
 
-def examine(config: StudyConfig, store: Store, seconds: float = ANSWER_SECONDS) -> list[Finding]:
+def examine(
+    config: StudyConfig, store: Store, seconds: float = ANSWER_SECONDS
+) -> list[DoctorFinding]:
     """Look at every node of the cluster, at once.
 
     Args:
@@ -131,7 +133,7 @@ def examine(config: StudyConfig, store: Store, seconds: float = ANSWER_SECONDS) 
     check = _Check(config, store)
     nodes = {_label(node, alive_nodes()): node for node in alive_nodes()}
     check.slots = {name: _slots(config.resources, node) for name, node in nodes.items()}
-    with contextlib.closing(Party(nodes, seconds)) as party:
+    with contextlib.closing(InspectorPool(nodes, seconds)) as party:
         check.note_looks(party.ask("look", str(store.path), check.places))
         check.note_clocks(party.clocks())
         if config.origin is None:
@@ -144,7 +146,7 @@ def examine(config: StudyConfig, store: Store, seconds: float = ANSWER_SECONDS) 
     return check.findings
 
 
-def _share(check: _Check, party: Party, folder: Path) -> None:
+def _share(check: _Check, party: InspectorPool, folder: Path) -> None:
     """Have every node write a file, and then every node read all the others'."""
     written = party.ask_each("write", {n: (str(folder), f"node-{i}") for i, n in party.numbered()})
     check.note_storage(written)
@@ -153,7 +155,7 @@ def _share(check: _Check, party: Party, folder: Path) -> None:
     check.note_shared(party.ask("read", str(folder), there), names)
 
 
-def _connect(check: _Check, party: Party, nodes: Mapping[str, Any]) -> None:
+def _connect(check: _Check, party: InspectorPool, nodes: Mapping[str, Any]) -> None:
     """Have every node listen on a free port, and every other node open a connection to it."""
     address = {name: str(node["NodeManagerAddress"]) for name, node in nodes.items()}
     ports = party.ask_each("listen", {name: (address[name],) for name in party.members})
@@ -166,7 +168,7 @@ def _connect(check: _Check, party: Party, nodes: Mapping[str, Any]) -> None:
     check.note_ports(party.ask_each("reach", others))
 
 
-class Party:
+class InspectorPool:
     """An inspector on every node, asked at once; who is silent once is not asked again.
 
     Args:
@@ -277,7 +279,7 @@ class _Check:
 
     config: StudyConfig
     store: Store
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DoctorFinding] = field(default_factory=list)
     slots: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -301,7 +303,9 @@ class _Check:
             folder.mkdir(parents=True)
             (folder / "driver").write_text("driver", encoding="utf-8")
         except OSError as error:
-            finding = Finding("storage", "this process", "fail", f"{type(error).__name__}: {error}")
+            finding = DoctorFinding(
+                "storage", "this process", "fail", f"{type(error).__name__}: {error}"
+            )
             raise RunError(str(finding)) from error
         try:
             yield folder
@@ -309,7 +313,7 @@ class _Check:
             shutil.rmtree(folder, ignore_errors=True)
 
     def note(self, check: str, node: str, level: Level, detail: str) -> None:
-        self.findings.append(Finding(check, node, level, detail))
+        self.findings.append(DoctorFinding(check, node, level, detail))
 
     def note_answers(self, nodes: Mapping[str, Any], silent: Mapping[str, str]) -> None:
         for name in nodes:
@@ -429,7 +433,7 @@ class _Check:
                 self.note("GPUs", name, "ok", f"{len(gpus)} seen of 1 granted")
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[DoctorFinding]) -> Table:
     """Return checks as rows, nodes as columns; of many nodes, how many are well or of a kind."""
     nodes = sorted({finding.node for finding in findings})
     checks = [check for check in REMEDIES if any(f.check == check for f in findings)]
@@ -449,7 +453,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _kinds(found: Sequence[Finding]) -> str:
+def _kinds(found: Sequence[DoctorFinding]) -> str:
     """Say what was found on how many nodes, such as their processors, where it is of few kinds."""
     kinds = Counter(finding.detail for finding in found if finding.detail)
     if not kinds or len(kinds) > KINDS:
@@ -457,7 +461,7 @@ def _kinds(found: Sequence[Finding]) -> str:
     return "".join(f"\n{count} x {detail}" for detail, count in kinds.most_common())
 
 
-def _cell(finding: Finding | None) -> Text:
+def _cell(finding: DoctorFinding | None) -> Text:
     if finding is None:
         return Text("–", style="dim")
     prefix = "" if finding.level == "ok" else f"{finding.level.upper()} "

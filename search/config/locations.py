@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 
-def is_remote(path: str | os.PathLike[str]) -> bool:
+def is_url(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a URL of a store, such as ``s3://bucket/prefix``."""
     return re.match(r"[a-z][a-z0-9+.-]+://", os.fspath(path)) is not None
 

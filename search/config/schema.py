@@ -20,12 +20,12 @@ from data_pipeline.config import DataConfig
 from model.config import ModelConfig, TrainConfig
 from search.config.errors import ConfigError, described
 from search.config.limits import needs_latency
-from search.config.locations import copy_of, is_remote, joined
+from search.config.locations import copy_of, is_url, joined
 from search.config.settings import (
+    ConfigSection,
     PipelineSettings,
     ResourceSettings,
     SearchSettings,
-    Section,
     StudySettings,
     redacted,
 )
@@ -72,7 +72,7 @@ def _open(given: Mapping[str, Any], named: Mapping[str, Any]) -> list[str]:
     return [name for name in FILLED if given[name] is None or name in named]
 
 
-class StudyConfig(Section):
+class StudyConfig(ConfigSection):
     """A whole study; :mod:`search.config.loading` makes one and reports every problem at once."""
 
     study: StudySettings = Field(default_factory=StudySettings)
@@ -131,7 +131,7 @@ class StudyConfig(Section):
     def directory(self) -> Path:
         """The study directory, absolute; of a study in an object store, this machine's copy."""
         study = self.study
-        if is_remote(study.storage_path):
+        if is_url(study.storage_path):
             return copy_of(study.storage_path, study.name, study.cache_path)
         return (Path(study.storage_path) / study.name).absolute()
 
@@ -139,7 +139,7 @@ class StudyConfig(Section):
     def origin(self) -> str | None:
         """The URL of a study in an object store; None of one in a folder."""
         path = self.study.storage_path
-        return joined(path, self.study.name) if is_remote(path) else None
+        return joined(path, self.study.name) if is_url(path) else None
 
     def at(self, params: Mapping[str, Scalar], seed: int | None = None) -> TrialConfig:
         """Return the constants of one trial.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from search.config.locations import is_remote, url_problem
+from search.config.locations import is_url, url_problem
 from search.config.space import Scalar
 
 
@@ -20,13 +20,13 @@ def redacted(url: str) -> str:
     return re.sub(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*)=[^&]*", r"\1=***", hidden)
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """What all sections share: frozen, unknown keys refused, no infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class StudySettings(Section):
+class StudySettings(ConfigSection):
     """The study's name, place and seed."""
 
     name: str = Field("flexunet", description="Letters, digits, '.', '_' and '-'.")
@@ -61,7 +61,7 @@ class StudySettings(Section):
     @classmethod
     def _path_or_url(cls, value: Any) -> Any:
         value = str(value) if isinstance(value, Path) else value
-        problem = url_problem(value) if isinstance(value, str) and is_remote(value) else None
+        problem = url_problem(value) if isinstance(value, str) and is_url(value) else None
         if problem:
             raise ValueError(problem)
         return value
@@ -74,7 +74,7 @@ class StudySettings(Section):
         return value
 
 
-class Baseline(Section):
+class Baseline(ConfigSection):
     """A known config that is tried before the sampler proposes, such as a hand-tuned recipe."""
 
     name: str = Field(description="How tables and report call it.")
@@ -97,7 +97,7 @@ class Baseline(Section):
         return self
 
 
-class SearchSettings(Section):
+class SearchSettings(ConfigSection):
     """What is sought, by which sampler, pruner and budget."""
 
     sampler: Literal["tpe", "random", "gp", "cma-es", "nsga2", "grid", "qmc"] = Field(
@@ -175,7 +175,7 @@ class SearchSettings(Section):
     )
 
 
-class PipelineSettings(Section):
+class PipelineSettings(ConfigSection):
     """How trials get their training images: a pipeline each, or one for all."""
 
     sharing: Literal["auto", "service", "local"] = Field(
@@ -211,7 +211,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class ResourceSettings(Section):
+class ResourceSettings(ConfigSection):
     """What one trial gets, and where Ray is."""
 
     cpus_per_trial: float = Field(1, gt=0, description="CPU cores; TensorFlow's threads follow.")

@@ -7,10 +7,10 @@ from pydantic import Field
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.config import DataConfig
 from model.config import ModelConfig, TrainConfig
-from search.config.settings import Section
+from search.config.settings import ConfigSection
 
 
-class TrialConfig(Section):
+class TrialConfig(ConfigSection):
     """Constants only: no field is searched."""
 
     data: DataConfig

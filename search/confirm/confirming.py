@@ -18,7 +18,7 @@ from data_pipeline.stores.store import Store
 from results.analysis.confirmation import (
     FOLDER,
     Confirmation,
-    Plan,
+    ConfirmationPlan,
     load_confirmation,
     load_plan,
 )
@@ -36,7 +36,7 @@ from search.confirm.plan import (
     training_config,
     write_plan,
 )
-from search.confirm.tasks import ConfirmObserver, Crew, Place, Work
+from search.confirm.tasks import ConfirmObserver, Place, TrainingQueue, Work
 from search.confirm.worker import train_and_score
 from search.data.preflight import check_data
 from search.data.preparing import prepare_study
@@ -129,8 +129,8 @@ def confirm_study(
             crew = _confirm(study_dir, study, config, plan, stores, observer, stop, work)
     if crew.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; {CONTINUE}", TRY_AGAIN)
-    if crew.hopeless:
-        raise RunError(crew.hopeless)
+    if crew.no_progress:
+        raise RunError(crew.no_progress)
     found = _known(study_dir, study)
     return ConfirmationSummary(
         found, time.monotonic() - started, stop.reason, _exit_code(found, stop)
@@ -153,7 +153,7 @@ def _refuse_client(config: StudyConfig) -> None:
         )
 
 
-def _plan(study: StudyRecord, study_dir: Path, options: Options) -> Plan:
+def _plan(study: StudyRecord, study_dir: Path, options: Options) -> ConfirmationPlan:
     return make_plan(
         study,
         load_plan(study_dir),
@@ -175,7 +175,7 @@ def _check_data_are_the_studys(study: StudyRecord, store: Store) -> None:
         )
 
 
-def _stores(config: StudyConfig, plan: Plan, store: Store) -> dict[int | None, Store]:
+def _stores(config: StudyConfig, plan: ConfirmationPlan, store: Store) -> dict[int | None, Store]:
     """Return what is trained on by fold; None is the study's own data.
 
     Raises:
@@ -214,7 +214,7 @@ def _rare_classes(store: Store) -> str:
 
 
 def _warnings(
-    config: StudyConfig, plan: Plan, store: Store, stores: Mapping[int | None, Store]
+    config: StudyConfig, plan: ConfirmationPlan, store: Store, stores: Mapping[int | None, Store]
 ) -> Iterator[str]:
     yield from check_test_split(config, plan, store)
     findings = [finding for each in stores.values() for finding in audit_store(each).findings]
@@ -244,12 +244,12 @@ def _confirm(
     study_dir: Path,
     study: StudyRecord,
     config: StudyConfig,
-    plan: Plan,
+    plan: ConfirmationPlan,
     stores: Mapping[int | None, Store],
     observer: ConfirmObserver,
     stop: Stop,
     work: Work,
-) -> Crew:
+) -> TrainingQueue:
     known = _known(study_dir, study)
     planned = {each.trial: each for each in plan.configs}
     configs = {run: training_config(config, planned[run.trial], run) for run in plan.runs}
@@ -268,6 +268,8 @@ def _confirm(
                 stack.enter_context(serving(each))
             check_cluster(config, store, observer.warn)
         capacity = Capacity(config.resources, MemoryForecast(store.image_shape, len(store.classes)))
-        crew = Crew(place, configs, capacity, observer, stop, work, bool(known.evaluations))
+        crew = TrainingQueue(
+            place, configs, capacity, observer, stop, work, bool(known.evaluations)
+        )
         crew.run(known.missing)
     return crew

@@ -12,7 +12,15 @@ from data_pipeline.config import SYNTHETIC
 from data_pipeline.stores.cross_validation import FEWEST_FOLDS
 from data_pipeline.stores.store import Store
 from results.analysis.baselines import baselines_by_rank
-from results.analysis.confirmation import FOLDER, PLAN, RUNS, Plan, PlannedConfig, Run, run_folder
+from results.analysis.confirmation import (
+    FOLDER,
+    PLAN,
+    RUNS,
+    ConfirmationPlan,
+    PlannedConfig,
+    Run,
+    run_folder,
+)
 from results.records.study import StudyRecord, TrialRecord
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record, config_from_tree
@@ -36,12 +44,12 @@ _OVERRIDABLE = ("resources", "data.source", "data.store_path")
 
 def make_plan(
     study: StudyRecord,
-    before: Plan | None = None,
+    before: ConfirmationPlan | None = None,
     *,
     top: int | None = None,
     seeds: int | None = None,
     folds: int | None = None,
-) -> Plan:
+) -> ConfirmationPlan:
     """Plan the study's top configs and its best baseline; what was planned before stays.
 
     Args:
@@ -60,7 +68,7 @@ def make_plan(
     if problems:
         raise ConfigError(str(study.path), problems)
     top = max(top or 0, before.top if before else 0) or TOP
-    return Plan(
+    return ConfirmationPlan(
         created=before.created if before else datetime.now(UTC).isoformat(timespec="seconds"),
         top=top,
         seeds=max(seeds or 0, before.seeds if before else 0) or SEEDS,
@@ -72,7 +80,11 @@ def make_plan(
 
 
 def _problems(
-    study: StudyRecord, before: Plan | None, top: int | None, seeds: int | None, folds: int | None
+    study: StudyRecord,
+    before: ConfirmationPlan | None,
+    top: int | None,
+    seeds: int | None,
+    folds: int | None,
 ) -> Iterator[str]:
     for name, value, least in (
         ("top", top, 1),
@@ -137,7 +149,7 @@ def _value(config: PlannedConfig) -> float:
     return float("-inf") if config.value is None else config.value
 
 
-def write_plan(study_dir: Path, plan: Plan) -> None:
+def write_plan(study_dir: Path, plan: ConfirmationPlan) -> None:
     """Write the plan, in one step, and make the folder of the trainings."""
     (study_dir / FOLDER / RUNS).mkdir(parents=True, exist_ok=True)
     write_text(study_dir / FOLDER / PLAN, plan.model_dump_json(indent=1) + "\n")
@@ -185,7 +197,7 @@ def training_config(config: StudyConfig, planned: PlannedConfig, run: Run) -> Tr
     return config.at(planned.params, derive_seed(config.study.seed, run.seed, _CONFIRMING))
 
 
-def check_test_split(config: StudyConfig, plan: Plan, store: Store) -> list[str]:
+def check_test_split(config: StudyConfig, plan: ConfirmationPlan, store: Store) -> list[str]:
     """Return what is to be told of the images that confirm.
 
     Raises:

@@ -20,8 +20,9 @@ import ray
 from results.analysis.confirmation import FAILED, Run
 from results.records.epochs import Epoch, epochs_in
 from search.cluster.capacity import Capacity
+from search.cluster.liveness import Liveness
 from search.cluster.placement import Bundle
-from search.cluster.timeouts import SilenceLimit
+from search.cluster.retry_policy import LARGER_SHARE, MOST_FAILURES_WITHOUT_EPOCH, RetryPolicy
 from search.cluster.worker_errors import why_lost
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
@@ -32,8 +33,6 @@ from search.process.stop import Stop
 from search.storage.files import write_json
 
 POLL_SECONDS = 0.5
-HOPELESS_FAILURES = 3
-LARGER_SHARE = 2.0
 # A process grows with each training; Ray ends it after so many, on a GPU after one.
 MOST_CALLS = 8
 
@@ -76,7 +75,6 @@ class _Live:
     Attributes:
         owner: Name under which its process claims its folder.
         epoch: The last one that it is known to have written.
-        heard: Time (``time.monotonic()``) of the last sign of life; None before it has begun.
         scored: When its scoring last gave a sign of life, by the clock of its files.
         lost: Why it was cancelled.
     """
@@ -84,7 +82,6 @@ class _Live:
     run: Run
     owner: str
     epoch: int
-    heard: float | None = None
     scored: float | None = None
     lost: str | None = None
 
@@ -105,7 +102,7 @@ class _Past:
     scored: bool = False
 
 
-class Crew:
+class TrainingQueue:
     """Hands trainings to Ray, hears of them and decides what becomes of those that fail.
 
     Args:
@@ -115,11 +112,11 @@ class Crew:
         observer: Told of every start, epoch and end.
         stop: The early end.
         work: What trains and scores, in a process of Ray.
-        fertile: Whether any training has come to its end before.
+        any_epoch: Whether any training has come to its end before.
 
     Attributes:
         trouble: Why nothing can be written; then the run ends.
-        hopeless: Why going on is no use: nothing trains at all.
+        no_progress: Why going on is no use: nothing trains at all.
     """
 
     def __init__(
@@ -130,24 +127,25 @@ class Crew:
         observer: ConfirmObserver,
         stop: Stop,
         work: Work,
-        fertile: bool = False,
+        any_epoch: bool = False,
     ) -> None:
         self.trouble: str | None = None
-        self.hopeless: str | None = None
+        self.no_progress: str | None = None
         self._place = place
         self._configs = configs
         self._capacity = capacity
         minutes = place.config.resources.trial_timeout_minutes
-        self._silence = SilenceLimit(minutes, capacity.processors)
+        self._liveness = Liveness(minutes, capacity.processors)
+        self._policy = RetryPolicy(place.config.resources.max_failures)
         self._observer = observer
         self._stop = stop
         self._work = work
-        self._fertile = fertile
+        self._any_epoch = any_epoch
         self._waiting: deque[Run] = deque()
         self._live: dict[Any, _Live] = {}
         self._past: dict[Run, _Past] = {}
         # Failures before anything has trained are not written down: the cause may be the cluster.
-        self._barren: dict[Run, str] = {}
+        self._failed_without_epoch: dict[Run, str] = {}
         self._tasks: dict[tuple[tuple[str, float], ...], Any] = {}
         self._epochs_when_asked: dict[str, int] | None = None
 
@@ -155,7 +153,7 @@ class Crew:
         """Train and score these, in order, or until the end is asked for."""
         self._waiting.extend(runs)
         try:
-            while (self._waiting or self._live) and not self.hopeless:
+            while (self._waiting or self._live) and not self.no_progress:
                 if self._stop.asked and self._stop.now(self._in_flight()):
                     break
                 self._hand_out()
@@ -171,7 +169,7 @@ class Crew:
                 for reference in ended:
                     self._end(reference, self._live.pop(reference))
             if not self._stop.asked:
-                self._give_up_if_barren()
+                self._give_up_without_progress()
         finally:
             for reference in self._live:
                 ray.cancel(reference, force=True)
@@ -182,7 +180,7 @@ class Crew:
             self._epochs_when_asked = {live.owner: live.epoch for live in self._live.values()}
         asked = self._epochs_when_asked
         return sum(
-            live.heard is not None and live.epoch <= asked.get(live.owner, live.epoch)
+            self._liveness.has_begun(live.owner) and live.epoch <= asked.get(live.owner, live.epoch)
             for live in self._live.values()
         )
 
@@ -229,26 +227,26 @@ class Crew:
     def _look(self, live: _Live) -> None:
         """Hear of the epochs that a training has written, and of its scoring after the last."""
         folder = folder_of(self._place.study, live.run)
-        if live.heard is None and _owner_of(folder) == live.owner:
-            live.heard = time.monotonic()
+        begun = self._liveness.has_begun(live.owner)
+        if not begun and _owner_of(folder) == live.owner:
+            self._liveness.seen(live.owner)
         epochs = epochs_in(folder)
         if epochs and epochs[-1].epoch > live.epoch:
             for epoch in epochs[live.epoch :]:
                 self._observer.epoch_ended(live.run, epoch)
                 self._capacity.learn(self._configs[live.run], epoch)
-                self._silence.count(live.run, epoch)
-            live.epoch, live.heard = epochs[-1].epoch, time.monotonic()
+                self._liveness.count(live.owner, epoch)
+            live.epoch = epochs[-1].epoch
             self._trains()
         scored = _time_of(folder / SCORING)
-        if live.heard is not None and scored != live.scored:
-            live.scored, live.heard = scored, time.monotonic()
+        if self._liveness.has_begun(live.owner) and scored != live.scored:
+            live.scored = scored
+            self._liveness.seen(live.owner)
 
     def _end_if_it_hangs(self, reference: Any, live: _Live) -> None:
         if live.lost:
             return
-        live.lost = self._silence.problem(
-            live.run, live.heard, folder_of(self._place.study, live.run)
-        )
+        live.lost = self._liveness.problem(live.owner, folder_of(self._place.study, live.run))
         if live.lost:
             ray.cancel(reference, force=True)
 
@@ -274,26 +272,21 @@ class Crew:
 
     def _retry(self, live: _Live, reason: str) -> None:
         """Let a training that lost its worker go on from its last epoch, or give it up."""
-        past, most = self._of(live.run), self._place.config.resources.max_failures
+        past = self._of(live.run)
         past.losses = past.losses + 1 if past.epoch == live.epoch else 1
         past.epoch = live.epoch
-        if past.losses > most:
-            self._fail(
-                live.run, f"{reason}; failure {past.losses} in a row after epoch {live.epoch}"
-            )
+        goes_on, said = self._policy.after_loss(reason, live.epoch, past.losses)
+        if not goes_on:
+            self._fail(live.run, said)
             return
-        self._observer.warn(
-            f"{live.run.name}: {reason}; it goes on after epoch {live.epoch} "
-            f"(failure {past.losses}, {most} are allowed in a row)"
-        )
+        self._observer.warn(f"{live.run.name}: {said}")
         self._waiting.appendleft(live.run)
 
     def _grows(self, run: Run, reason: str) -> bool:
         """Let a training that ran out of memory try once more with a larger share."""
         past = self._of(run)
-        if not reason.startswith(OUT_OF_MEMORY) or past.factor > 1:
-            return False
-        if not self._capacity.can_grow(self._configs[run]):
+        may_grow = self._policy.may_grow(reason, past.factor > 1)
+        if not may_grow or not self._capacity.can_grow(self._configs[run]):
             return False
         past.factor = LARGER_SHARE
         self._observer.warn(f"{run.name}: {reason}; once more with a larger share")
@@ -311,34 +304,36 @@ class Crew:
         return True
 
     def _fail(self, run: Run, reason: str) -> None:
-        if self._fertile or _epoch_of(folder_of(self._place.study, run)):
+        if self._any_epoch or _epoch_of(folder_of(self._place.study, run)):
             write_json(folder_of(self._place.study, run) / FAILED, {"reason": reason})
         else:
-            self._barren[run] = reason
+            self._failed_without_epoch[run] = reason
         self._observer.ended(run, reason)
-        if not self._stop.asked and self._looks_hopeless():
-            self._give_up_if_barren()
+        if not self._stop.asked and self._makes_no_progress():
+            self._give_up_without_progress()
 
-    def _looks_hopeless(self) -> bool:
+    def _makes_no_progress(self) -> bool:
         """Whether several configs have failed; one bad one fails by folds and seeds, too."""
-        if len(self._barren) < HOPELESS_FAILURES:
+        if len(self._failed_without_epoch) < MOST_FAILURES_WITHOUT_EPOCH:
             return False
-        failed = {run.trial for run in self._barren}
+        failed = {run.trial for run in self._failed_without_epoch}
         if any(live.run.trial not in failed for live in self._live.values()):
             return False
-        return len(failed) >= min(HOPELESS_FAILURES, len({run.trial for run in self._configs}))
+        return len(failed) >= min(
+            MOST_FAILURES_WITHOUT_EPOCH, len({run.trial for run in self._configs})
+        )
 
     def _trains(self) -> None:
         """Note that trainings do train here: those that failed, failed by themselves."""
-        self._fertile = True
-        for run, reason in self._barren.items():
+        self._any_epoch = True
+        for run, reason in self._failed_without_epoch.items():
             write_json(folder_of(self._place.study, run) / FAILED, {"reason": reason})
-        self._barren = {}
+        self._failed_without_epoch = {}
 
-    def _give_up_if_barren(self) -> None:
-        if self._barren:
-            run, reason = list(self._barren.items())[-1]
-            self.hopeless = (
+    def _give_up_without_progress(self) -> None:
+        if self._failed_without_epoch:
+            run, reason = list(self._failed_without_epoch.items())[-1]
+            self.no_progress = (
                 f"stopped: every training fails before its first epoch, {run.name} with: {reason}; "
                 f"see error.txt and worker.log in {folder_of(self._place.study, run)}"
             )

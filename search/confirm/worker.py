@@ -22,7 +22,7 @@ from search.process.memory import give_back_free_memory
 from search.process.setup import reason_of, set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
 from search.storage.files import write_json
-from search.storage.retry import Patience, StorageTroubleError, check_present, storage_trouble
+from search.storage.retry import StorageRetry, StorageTroubleError, check_present, storage_trouble
 
 if TYPE_CHECKING:
     from data_pipeline.stores.store import Store
@@ -115,7 +115,7 @@ def _work(job: ConfirmationJob, study: Path, folder: Path) -> Ended:
     from search.training.trial_run import TrialRun
 
     seconds = 60 * job.resources["storage_patience_minutes"]
-    patient = Patience(study, seconds, _say, lambda: None, lambda: False)
+    patient = StorageRetry(study, seconds, _say, lambda: None, lambda: False)
     store = Store.open(store_here(job.store))
     threads = threads_of(job.resources)
     run = TrialRun(job.config, store, folder, threads=threads, owner=job.owner)

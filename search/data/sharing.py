@@ -28,7 +28,7 @@ from results.records.epochs import Epoch
 from search.cluster.nodes import Nodes, alive_nodes, has_own_ray
 from search.cluster.placement import Node
 from search.config.schema import StudyConfig
-from search.data.sharing_plan import NoRoomError, Plan, held_cpus, plan
+from search.data.sharing_plan import NoRoomError, SharingPlan, held_cpus, plan
 from search.data.store_transfer import store_here
 from search.errors import RunError, last_line
 from search.interfaces.messages import SharedInput
@@ -36,13 +36,13 @@ from search.interfaces.observers import Observer, Pipeline
 
 START_SECONDS = 60.0
 REGISTER_SECONDS = 30.0
-TEND_SECONDS = 5.0
+POLL_SECONDS = 5.0
 TROUBLES = 2
 REST_SECONDS = 300.0
 _TROUBLE = (ray.exceptions.RayError, TimeoutError)
 
 
-def decide(config: StudyConfig) -> Plan:
+def decide(config: StudyConfig) -> SharingPlan:
     """Return whether trials share a pipeline on the cluster that Ray is connected to.
 
     Raises:
@@ -96,7 +96,7 @@ class SharedPipeline:
         self._troubles = 0
         self._rests_until = float("-inf")
         self._warned: set[str] = set()
-        self._tended = time.monotonic()
+        self._polled = time.monotonic()
 
     @property
     def workers(self) -> dict[str, list[Any]]:
@@ -158,7 +158,7 @@ class SharedPipeline:
             settings.patience_seconds,
         )
 
-    def heard(self, epoch: Epoch) -> None:
+    def epoch_ended(self, epoch: Epoch) -> None:
         """Hear of an epoch; of trials that have left the stream one after another, too.
 
         Each of them has waited for it in vain, and so would the next ones.
@@ -195,10 +195,10 @@ class SharedPipeline:
         stream: SharedStream = ray.get(asked, timeout=REGISTER_SECONDS)
         return stream
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Give nodes that have joined their workers, forget those that are gone."""
-        if time.monotonic() - self._tended > TEND_SECONDS and not self._given_up:
-            self._tended = time.monotonic()
+        if time.monotonic() - self._polled > POLL_SECONDS and not self._given_up:
+            self._polled = time.monotonic()
             self._add_workers()
             self._see_started(timeout=0)
 

@@ -20,7 +20,7 @@ class NoRoomError(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SharingPlan:
     """What was decided.
 
     Attributes:
@@ -53,7 +53,7 @@ def _has_workers(node: Node, bundle: Bundle, needed: float) -> bool:
     return slots_on(without(node, needed), bundle) > 0 or slots_on(node, bundle) == 0
 
 
-def plan(config: StudyConfig, nodes: Sequence[Node], *, own: bool, token: bool) -> Plan:
+def plan(config: StudyConfig, nodes: Sequence[Node], *, own: bool, token: bool) -> SharingPlan:
     """Decide whether trials share a pipeline.
 
     Args:
@@ -67,7 +67,7 @@ def plan(config: StudyConfig, nodes: Sequence[Node], *, own: bool, token: bool) 
     """
     pipeline = config.pipeline
     if pipeline.sharing == "local":
-        return Plan(False, "pipeline.sharing is local")
+        return SharingPlan(False, "pipeline.sharing is local")
     held = held_cpus(pipeline, config.resources, nodes)
     alone = _trials_at_once(config, nodes, [0.0] * len(nodes))
     trials = _trials_at_once(config, nodes, held)
@@ -78,7 +78,7 @@ def plan(config: StudyConfig, nodes: Sequence[Node], *, own: bool, token: bool) 
             raise NoRoomError(_no_room(pipeline, nodes))
         costs = f"the shared pipeline's workers leave room for {trials} of {alone} trials at once"
         warnings = [f"pipeline.sharing is service: {exposed}"] if exposed else []
-        return Plan(
+        return SharingPlan(
             True,
             "pipeline.sharing is service",
             (*warnings, *([costs] if trials < alone else ())),
@@ -90,7 +90,7 @@ def plan(config: StudyConfig, nodes: Sequence[Node], *, own: bool, token: bool) 
         problem = f"its workers would leave room for {trials} of {alone} trials at once"
     if problem is None and trials < AUTO_TRIALS:
         problem = f"{trials} trials run at once, and it pays from {AUTO_TRIALS}"
-    return Plan(problem is None, problem or f"{trials} trials run at once")
+    return SharingPlan(problem is None, problem or f"{trials} trials run at once")
 
 
 def _trials_at_once(config: StudyConfig, nodes: Sequence[Node], held: Sequence[float]) -> int:

@@ -22,8 +22,8 @@ from results.analysis.intervals import REPLICATES
 from results.analysis.model_scores import ReferenceScores, scores_table, table_cautions
 from results.records.evaluation import Evaluation
 from results.style.words import listed
-from search.inference.evaluation_dataset import WHOLE, HeldOut
-from search.inference.model_metadata import ModelFacts
+from search.inference.evaluation_dataset import WHOLE, EvaluationDataset
+from search.inference.model_metadata import ModelMetadata
 from search.scoring.counting import ImageCounts, count_image, decide
 from search.scoring.model import arrays_of
 
@@ -33,7 +33,7 @@ Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
-class Model(Protocol):
+class Predicts(Protocol):
     """A model that is asked, as ``model.runtimes.open_predictor`` returns it."""
 
     def predict(self, images: Pixels) -> Probabilities:
@@ -55,8 +55,8 @@ class Evaluated:
         replicates: Of the bootstrap.
     """
 
-    held: HeldOut
-    facts: ModelFacts
+    held: EvaluationDataset
+    facts: ModelMetadata
     evaluation: Evaluation
     reference: ReferenceScores
     items: tuple[Item, ...]
@@ -66,9 +66,9 @@ class Evaluated:
 
 
 def evaluate(
-    model: Model,
-    facts: ModelFacts,
-    held: HeldOut,
+    model: Predicts,
+    facts: ModelMetadata,
+    held: EvaluationDataset,
     *,
     batch_size: int = 8,
     threads: int = 1,
@@ -140,7 +140,7 @@ class Reader:
         strict: Whether one bad file spoils all.
     """
 
-    def __init__(self, held: HeldOut, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, held: EvaluationDataset, image_shape: tuple[int, int, int]) -> None:
         self._size = image_shape[:2]
         self._channels = image_shape[2]
         self._mode = held.config.resize
@@ -199,7 +199,7 @@ def pixel_means(probabilities: Probabilities, truth: Pixels) -> tuple[float, flo
 
 def predicted(
     reader: Reader,
-    model: Model,
+    model: Predicts,
     items: Sequence[Item],
     batch_size: int,
     pool: ThreadPoolExecutor,
@@ -233,7 +233,7 @@ def predicted(
 
 
 def _asked(
-    model: Model, waiting: Sequence[tuple[int, Decoded]]
+    model: Predicts, waiting: Sequence[tuple[int, Decoded]]
 ) -> Iterator[tuple[int, Decoded, Probabilities]]:
     if waiting:
         found = model.predict(np.stack([shown.record for _, shown in waiting]))
@@ -242,7 +242,10 @@ def _asked(
 
 
 def _evaluation(
-    facts: ModelFacts, held: HeldOut, items: Sequence[Item], counts: Sequence[ImageCounts]
+    facts: ModelMetadata,
+    held: EvaluationDataset,
+    items: Sequence[Item],
+    counts: Sequence[ImageCounts],
 ) -> Evaluation:
     return Evaluation(
         # Many a model is called best.keras: its folder tells it from others.
@@ -261,7 +264,7 @@ def _evaluation(
 # What to mind
 
 
-def _seen(held: HeldOut, facts: ModelFacts) -> Iterator[Caution]:
+def _seen(held: EvaluationDataset, facts: ModelMetadata) -> Iterator[Caution]:
     """How far the model may know these images from its training."""
     action = "Evaluate on images that it has never seen, such as the test split."
     if held.own and held.split in (*facts.trained_on, WHOLE):

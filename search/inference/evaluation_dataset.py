@@ -16,7 +16,7 @@ from data_pipeline.datasets.splits import group_names
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.fingerprint import fingerprint_of
 from data_pipeline.stores.prepare import find_prepared, prepare, store_root
-from search.inference.model_metadata import ModelFacts
+from search.inference.model_metadata import ModelMetadata
 
 WHOLE = "all"
 
@@ -24,7 +24,7 @@ _DISAGREE = "the model and the data do not agree"
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class EvaluationDataset:
     """Images with their masks, nothing decoded yet.
 
     Attributes:
@@ -58,14 +58,14 @@ class HeldOut:
         return self.root.resolve().name
 
 
-def find_held_out(
+def find_evaluation_dataset(
     source: str,
-    facts: ModelFacts,
+    facts: ModelMetadata,
     split: str | None = None,
     *,
     believed: bool = False,
     workers: int | None = None,
-) -> HeldOut:
+) -> EvaluationDataset:
     """Find the images of a split that a model can be evaluated on.
 
     A folder with splits need not have all of them: ``test/`` alone will do. A folder that is not
@@ -95,7 +95,7 @@ def find_held_out(
     if not items or (problems and config.on_bad == "error"):
         empty = Problem(str(dataset.root), f"expected images in {named!r}, found none")
         raise DataError(problems or [empty])
-    return HeldOut(
+    return EvaluationDataset(
         dataset.root,
         dataset.source,
         named,
@@ -109,7 +109,7 @@ def find_held_out(
     )
 
 
-def _config(source: str, facts: ModelFacts) -> DataConfig:
+def _config(source: str, facts: ModelMetadata) -> DataConfig:
     """How the model's own data were read, of another folder."""
     height, width, channels = facts.image_shape
     update = {"source": source, "image_size": (height, width), "channels": channels}
@@ -120,7 +120,7 @@ def _config(source: str, facts: ModelFacts) -> DataConfig:
 
 
 def _agreed(
-    root: Path, info: DatasetInfo | None, facts: ModelFacts, believed: bool
+    root: Path, info: DatasetInfo | None, facts: ModelMetadata, believed: bool
 ) -> dict[str, Color]:
     """The classes of model and data, where they are the same."""
     of_model = dict(zip(facts.classes, facts.colors, strict=True))
@@ -140,7 +140,7 @@ def _agreed(
     return dict(info.classes)
 
 
-def _differences(found: Mapping[str, Color], facts: ModelFacts) -> Iterator[str]:
+def _differences(found: Mapping[str, Color], facts: ModelMetadata) -> Iterator[str]:
     if len(found) != facts.num_classes:
         yield (
             f"expected {facts.num_classes} classes, which the model tells apart, received "
@@ -157,7 +157,7 @@ def _differences(found: Mapping[str, Color], facts: ModelFacts) -> Iterator[str]
             )
 
 
-def _model_says(facts: ModelFacts) -> str:
+def _model_says(facts: ModelMetadata) -> str:
     by = f"as {facts.source} says" if facts.source else "by itself"
     return f"a model of {facts.num_classes} classes, {by}: {', '.join(facts.classes)}"
 
@@ -235,7 +235,7 @@ def _problems_of(dataset: Dataset, split: str) -> tuple[Problem, ...]:
     return tuple(problem for problem in dataset.problems if problem.path.startswith(within))
 
 
-def _copies(items: Sequence[Item], facts: ModelFacts) -> tuple[str, ...] | None:
+def _copies(items: Sequence[Item], facts: ModelMetadata) -> tuple[str, ...] | None:
     """Which of the images are, byte by byte, files of the data that the model was trained on."""
     if facts.data is None or facts.data.source == SYNTHETIC:
         return None

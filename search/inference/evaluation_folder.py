@@ -13,9 +13,9 @@ from results.exports.folder import EVALUATION
 from results.pages.gallery import Gallery, write_gallery
 from results.records.pictures import Picture
 from results.staging import check_movable, check_replaceable, staged
-from search.inference.evaluation import Evaluated, Model, Reader, predicted
-from search.inference.evaluation_dataset import HeldOut
-from search.inference.model_metadata import ModelFacts, digest_of
+from search.inference.evaluation import Evaluated, Predicts, Reader, predicted
+from search.inference.evaluation_dataset import EvaluationDataset
+from search.inference.model_metadata import ModelMetadata, digest_of
 from search.process.hardware import git_revision, versions
 from search.scoring.pictures import picks, write_labels, write_photograph
 
@@ -24,7 +24,7 @@ PLAIN = "best.keras"
 NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html")
 
 
-def default_folder(facts: ModelFacts, held: HeldOut) -> Path:
+def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
     """Where an evaluation goes unless told otherwise: beside the model.
 
     Each file of a model has a folder of its own: a best_int8.tflite must not replace what
@@ -67,7 +67,7 @@ def check_folder(out: Path) -> None:
 
 
 def write_evaluation(
-    done: Evaluated, model: Model, out: Path, *, command: str = "", threads: int = 1
+    done: Evaluated, model: Predicts, out: Path, *, command: str = "", threads: int = 1
 ) -> Path:
     """Write an evaluation's folder, whole or not at all; an earlier one there is replaced.
 
@@ -142,7 +142,7 @@ def _facts(done: Evaluated, command: str) -> dict[str, Any]:
 
 
 def _write_gallery(
-    done: Evaluated, model: Model, path: Path, facts: dict[str, Any], threads: int
+    done: Evaluated, model: Predicts, path: Path, facts: dict[str, Any], threads: int
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="flexunet-pictures-") as folder:
         listing = draw(done, model, Path(folder), threads)
@@ -158,7 +158,7 @@ def _write_gallery(
         write_gallery(gallery, path)
 
 
-def draw(done: Evaluated, model: Model, folder: Path, threads: int) -> dict[str, Picture]:
+def draw(done: Evaluated, model: Predicts, folder: Path, threads: int) -> dict[str, Picture]:
     """Predict the worst, median and best images of each class again and write them small.
 
     Args:

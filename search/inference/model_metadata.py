@@ -45,7 +45,7 @@ class Opened(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class ModelMetadata:
     """What is known of a model.
 
     Attributes:
@@ -79,7 +79,7 @@ class ModelFacts:
 
 def facts_of(
     model_path: Path, config: Path | None = None, opened: Opened | None = None
-) -> ModelFacts:
+) -> ModelMetadata:
     """Find out what a model is for.
 
     Args:
@@ -102,13 +102,13 @@ def facts_of(
     source = config or find_record(model_path)
     if source is None:
         names = ("background", *(f"class {number}" for number in range(1, count)))
-        return ModelFacts(model_path, shape, count, names, distinct_colors(count))
+        return ModelMetadata(model_path, shape, count, names, distinct_colors(count))
     record = _read(source)
     classes, colored = _classes(record, source)
     problems = list(_conflicts(record.data, classes, opened))
     if problems:
         raise ConfigError(str(source), [*problems, f"the model is {model_path}"])
-    return ModelFacts(
+    return ModelMetadata(
         path=model_path,
         image_shape=shape,
         num_classes=count,

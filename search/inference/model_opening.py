@@ -11,12 +11,12 @@ from search.process.stderr_redirect import quiet_tensorflow, start_tensorflow
 
 if TYPE_CHECKING:
     from model.runtimes import Runtime
-    from search.inference.model_metadata import ModelFacts
+    from search.inference.model_metadata import ModelMetadata
 
 
 def open_model(
     path: Path, config: Path | None, threads: int, device: str = "auto"
-) -> tuple[Runtime, ModelFacts]:
+) -> tuple[Runtime, ModelMetadata]:
     """Open a model of any exported format; for the first use of TensorFlow in a process.
 
     Args:

@@ -20,8 +20,8 @@ from data_pipeline.datasets.resize import resize_image, restore
 from data_pipeline.datasets.tiling import Tiling, blended, flipped
 from data_pipeline.problems import BadFileError
 from data_pipeline.stores.facts import decoding_threads, in_order
-from search.inference.model_metadata import ModelFacts
-from search.inference.prediction_folder import Folder, Outcome
+from search.inference.model_metadata import ModelMetadata
+from search.inference.prediction_folder import Folder, PredictedImage
 from search.inference.prediction_inputs import Input
 from search.scoring.counting import decide
 
@@ -70,12 +70,12 @@ def is_tiled(shape: tuple[int, int], size: tuple[int, int], tiles: str) -> bool:
 
 def predict(
     ask: Ask,
-    facts: ModelFacts,
+    facts: ModelMetadata,
     folder: Folder,
     inputs: Sequence[Input],
     options: Options,
     advance: Callable[[float], None] = lambda share: None,
-) -> Iterator[Outcome]:
+) -> Iterator[PredictedImage]:
     """Predict images one after the other and write what is asked for; a bad file ends nothing.
 
     Args:
@@ -99,7 +99,7 @@ def predict(
         yield from work.outcomes(groups, pool)
 
 
-def _measured_ahead(each: Input) -> Input | Outcome:
+def _measured_ahead(each: Input) -> Input | PredictedImage:
     """Measure an image, but a large file, which is read when its turn comes: one at a time."""
     try:
         large = each.path.stat().st_size > LARGE
@@ -108,11 +108,11 @@ def _measured_ahead(each: Input) -> Input | Outcome:
     return each if large else _measured(each)
 
 
-def _measured(each: Input) -> Input | Outcome:
+def _measured(each: Input) -> Input | PredictedImage:
     try:
         return replace(each, shape=read_size(each.path))
     except BadFileError as error:
-        return Outcome(each.path, error=str(error))
+        return PredictedImage(each.path, error=str(error))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class _Decoded:
     seconds: float
 
 
-_Decoding = list[tuple[Input, Future[_Decoded | Outcome]]]
+_Decoding = list[tuple[Input, Future[_Decoded | PredictedImage]]]
 
 
 class _Work:
@@ -133,7 +133,7 @@ class _Work:
     def __init__(
         self,
         ask: Ask,
-        facts: ModelFacts,
+        facts: ModelMetadata,
         folder: Folder,
         options: Options,
         advance: Callable[[float], None],
@@ -150,21 +150,21 @@ class _Work:
         return is_tiled(each.shape, self._size, self._options.tiles)
 
     def groups(
-        self, measured: Iterator[Input | Outcome]
-    ) -> Iterator[list[Input] | Input | Outcome]:
+        self, measured: Iterator[Input | PredictedImage]
+    ) -> Iterator[list[Input] | Input | PredictedImage]:
         """Yield what is predicted together: a batch of small images, or one that is large."""
         waiting: list[Input] = []
         pixels = 0
         for each in measured:
             if isinstance(each, Input) and not each.shape[0]:
                 each = _measured(each)
-            area = 0 if isinstance(each, Outcome) else each.shape[0] * each.shape[1]
-            alone = isinstance(each, Outcome) or self._is_tiled(each) or area > _SMALL
+            area = 0 if isinstance(each, PredictedImage) else each.shape[0] * each.shape[1]
+            alone = isinstance(each, PredictedImage) or self._is_tiled(each) or area > _SMALL
             full = len(waiting) == self._options.batch_size or pixels + area > _SMALL
             if waiting and (alone or full):
                 yield waiting
                 waiting, pixels = [], 0
-            if alone or isinstance(each, Outcome):
+            if alone or isinstance(each, PredictedImage):
                 yield each
             else:
                 waiting.append(each)
@@ -173,10 +173,10 @@ class _Work:
             yield waiting
 
     def outcomes(
-        self, groups: Iterator[list[Input] | Input | Outcome], pool: ThreadPoolExecutor
-    ) -> Iterator[Outcome]:
+        self, groups: Iterator[list[Input] | Input | PredictedImage], pool: ThreadPoolExecutor
+    ) -> Iterator[PredictedImage]:
         """Yield what came of each: a group is decoded ahead of the model, one written behind."""
-        behind: list[Future[Outcome] | Outcome] = []
+        behind: list[Future[PredictedImage] | PredictedImage] = []
         for step in self._decoding(groups, pool):
             if isinstance(step, list):
                 asked = self._asked(step, pool)
@@ -185,16 +185,16 @@ class _Work:
                 continue
             yield from _results(behind)
             behind = []
-            yield step if isinstance(step, Outcome) else self._alone(step)
+            yield step if isinstance(step, PredictedImage) else self._alone(step)
         yield from _results(behind)
 
     def _decoding(
-        self, groups: Iterator[list[Input] | Input | Outcome], pool: ThreadPoolExecutor
-    ) -> Iterator[_Decoding | Input | Outcome]:
+        self, groups: Iterator[list[Input] | Input | PredictedImage], pool: ThreadPoolExecutor
+    ) -> Iterator[_Decoding | Input | PredictedImage]:
         """Yield the groups, the one behind it being decoded already."""
-        before: _Decoding | Input | Outcome | None = None
+        before: _Decoding | Input | PredictedImage | None = None
         for group in groups:
-            step: _Decoding | Input | Outcome = (
+            step: _Decoding | Input | PredictedImage = (
                 [(each, pool.submit(self._decode, each)) for each in group]
                 if isinstance(group, list)
                 else group
@@ -205,7 +205,9 @@ class _Work:
         if before is not None:
             yield before
 
-    def _asked(self, group: _Decoding, pool: ThreadPoolExecutor) -> list[Future[Outcome] | Outcome]:
+    def _asked(
+        self, group: _Decoding, pool: ThreadPoolExecutor
+    ) -> list[Future[PredictedImage] | PredictedImage]:
         """Predict images as they were seen in training: resized to the model's size."""
         decoded = [(each, future.result()) for each, future in group]
         records = [image.record for _, image in decoded if isinstance(image, _Decoded)]
@@ -219,18 +221,18 @@ class _Work:
             for each, image in decoded
         ]
 
-    def _decode(self, each: Input) -> _Decoded | Outcome:
+    def _decode(self, each: Input) -> _Decoded | PredictedImage:
         started = time.perf_counter()
         try:
             image = read_image(each.path, self._channels)
         except BadFileError as error:
-            return Outcome(each.path, each.shape, error=str(error))
+            return PredictedImage(each.path, each.shape, error=str(error))
         record = resize_image(image, self._size, self._mode)
         return _Decoded(image, record, time.perf_counter() - started)
 
     def _finish(
         self, each: Input, decoded: _Decoded, probabilities: Probabilities, seconds: float
-    ) -> Outcome:
+    ) -> PredictedImage:
         """Write what the model said of an image, after so many seconds of it."""
         started = time.perf_counter()
         shape = (decoded.image.shape[0], decoded.image.shape[1])
@@ -244,25 +246,25 @@ class _Work:
         outcome.seconds = decoded.seconds + seconds + time.perf_counter() - started
         return outcome
 
-    def _alone(self, each: Input) -> Outcome:
+    def _alone(self, each: Input) -> PredictedImage:
         """Predict a large image, with no other one in memory."""
         if self._is_tiled(each):
             return self._tiled(each)
         decoded = self._decode(each)
-        if isinstance(decoded, Outcome):
+        if isinstance(decoded, PredictedImage):
             return decoded
         started = time.perf_counter()
         found = self._ask(decoded.record[np.newaxis])[0]
         return self._finish(each, decoded, found, time.perf_counter() - started)
 
-    def _tiled(self, each: Input) -> Outcome:
+    def _tiled(self, each: Input) -> PredictedImage:
         """Predict an image at its own scale, tile by tile."""
         started = time.perf_counter()
         options = self._options
         try:
             image = read_image(each.path, self._channels)
         except BadFileError as error:
-            return Outcome(each.path, each.shape, error=str(error))
+            return PredictedImage(each.path, each.shape, error=str(error))
         shape = (image.shape[0], image.shape[1])
         tiling = Tiling.plan(shape, self._size, options.overlap, options.scale)
         seen = 0
@@ -280,11 +282,13 @@ class _Work:
         outcome.seconds = time.perf_counter() - started
         return outcome
 
-    def _write(self, each: Input, image: Pixels, bands: Iterator[Pixels], how: str) -> Outcome:
+    def _write(
+        self, each: Input, image: Pixels, bands: Iterator[Pixels], how: str
+    ) -> PredictedImage:
         pixels = self._folder.write_mask(each.name, image, bands, self._options.overlays)
-        return Outcome(each.path, (image.shape[0], image.shape[1]), how, pixels)
+        return PredictedImage(each.path, (image.shape[0], image.shape[1]), how, pixels)
 
 
-def _results(tasks: Sequence[Future[Outcome] | Outcome]) -> Iterator[Outcome]:
+def _results(tasks: Sequence[Future[PredictedImage] | PredictedImage]) -> Iterator[PredictedImage]:
     for task in tasks:
-        yield task if isinstance(task, Outcome) else task.result()
+        yield task if isinstance(task, PredictedImage) else task.result()

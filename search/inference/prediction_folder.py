@@ -30,7 +30,7 @@ Probabilities = NDArray[np.float32]
 
 
 @dataclass
-class Outcome:
+class PredictedImage:
     """What came of one image.
 
     Attributes:
@@ -79,7 +79,7 @@ class Folder:
             classes = [f"{name} (class)" if name in _COLUMNS else name for name in self._classes]
             csv.writer(file).writerow([*_COLUMNS, *classes])
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: PredictedImage) -> None:
         """Add a line to predictions.csv."""
         pixels = [outcome.pixels.get(name, "") for name in self._classes]
         row = (str(outcome.image), *outcome.shape, outcome.how, f"{outcome.seconds:.3f}")

@@ -73,10 +73,10 @@ class Pipeline(Protocol):
     def held(self, nodes: Sequence[Node]) -> list[float]:
         """Return how many CPUs of each node it takes from trials."""
 
-    def heard(self, epoch: Epoch) -> None:
+    def epoch_ended(self, epoch: Epoch) -> None:
         """Hear of an epoch that a trial has read."""
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Look after the stream's processes; called often."""
 
 
@@ -90,8 +90,8 @@ class OwnPipelines:
         """Return 0 of each."""
         return [0.0] * len(nodes)
 
-    def heard(self, epoch: Epoch) -> None:
+    def epoch_ended(self, epoch: Epoch) -> None:
         """Do nothing."""
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Do nothing."""

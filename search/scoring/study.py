@@ -41,7 +41,7 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class ScoredModel:
     """A trial's best model.
 
     Attributes:
@@ -71,7 +71,7 @@ def models_of(
     study: StudyRecord,
     trials: Sequence[int] = (),
     has_model: Callable[[TrialRecord], bool] = lambda trial: (trial.path / MODEL).is_file(),
-) -> list[Model]:
+) -> list[ScoredModel]:
     """Choose whose models are scored: the incumbent, its baselines, and those asked for.
 
     Args:
@@ -92,7 +92,7 @@ def models_of(
     chosen = [best] if best is not None and has_model(best) else []
     chosen += [t for t in baselines_by_rank(study)[:MOST_BASELINES] if has_model(t)]
     chosen += [known[number] for number in trials]
-    return [Model(trial, _epoch(trial)) for trial in {t.number: t for t in chosen}.values()]
+    return [ScoredModel(trial, _epoch(trial)) for trial in {t.number: t for t in chosen}.values()]
 
 
 def _epoch(trial: TrialRecord) -> int | None:
@@ -101,7 +101,7 @@ def _epoch(trial: TrialRecord) -> int | None:
 
 
 def scored_before(
-    directory: Path, model: Model, split: str, fingerprint: str | None
+    directory: Path, model: ScoredModel, split: str, fingerprint: str | None
 ) -> Evaluation | None:
     """Return a model's evaluation from an earlier time; None where it has none of this epoch."""
     try:
@@ -116,7 +116,7 @@ def scored_models(
     study: StudyRecord,
     fingerprint: str | None,
     has_model: Callable[[TrialRecord], bool] = lambda trial: (trial.path / MODEL).is_file(),
-) -> list[tuple[Model, Evaluation]]:
+) -> list[tuple[ScoredModel, Evaluation]]:
     """List the models that have an evaluation for the pictures, of whichever run or command.
 
     Args:
@@ -124,7 +124,7 @@ def scored_models(
         fingerprint: Of its data; an evaluation of others, or of another epoch, does not count.
         has_model: Whether a trial's model can be had.
     """
-    models = [Model(trial, _epoch(trial)) for trial in study.trials if has_model(trial)]
+    models = [ScoredModel(trial, _epoch(trial)) for trial in study.trials if has_model(trial)]
     found = [(m, scored_before(study.path, m, SPLIT, fingerprint)) for m in models]
     return [(model, evaluation) for model, evaluation in found if evaluation is not None]
 
@@ -197,11 +197,11 @@ class _Scores:
         self.evaluations: dict[str, Evaluation] = {}
         self.new: list[str] = []
         self.files: list[str] = []
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, ScoredModel] = {}
         self._directory, self._config, self._images = directory, config, images
         self._threads, self._tell, self._warn, self._beat = threads, tell, warn, beat
 
-    def take(self, model: Model) -> None:
+    def take(self, model: ScoredModel) -> None:
         """Score a model, unless that was done before; of one that cannot be, say why."""
         images, store = self._images, self._images.store
         found = scored_before(self._directory, model, images.split, store.fingerprint)
@@ -211,7 +211,7 @@ class _Scores:
             self.evaluations[model.name] = found
             self._models[model.name] = model
 
-    def _score(self, model: Model) -> Evaluation | None:
+    def _score(self, model: ScoredModel) -> Evaluation | None:
         from model.inference import ModelError
 
         images = self._images
@@ -240,7 +240,7 @@ class _Scores:
         self._tell(f"{model.name} scored on {len(found.images)} images, {found.resolution} size")
         return found
 
-    def draw(self, others: Sequence[tuple[Model, Evaluation]] = ()) -> None:
+    def draw(self, others: Sequence[tuple[ScoredModel, Evaluation]] = ()) -> None:
         """Write the pictures and the augmentation's, where there is a model and they are not.
 
         Args:
@@ -282,7 +282,7 @@ class _Scores:
         if used is not self._images:
             self._warn(f"pictures are of the prepared data's size: {_first_problem(used.why)}")
 
-    def _constants(self, model: Model) -> TrialConfig:
+    def _constants(self, model: ScoredModel) -> TrialConfig:
         return self._config.at(dict(model.trial.params))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from search.config.locations import copy_of, is_remote, joined
+from search.config.locations import copy_of, is_url, joined
 from search.errors import first_line
 
 MOST_READS = 10
@@ -217,7 +217,7 @@ def study_path(text: str) -> Path:
     Raises:
         RemoteTroubleError: where the store cannot be read.
     """
-    if not is_remote(text):
+    if not is_url(text):
         return Path(text)
     base, mark, query = text.partition("?")
     parent, _, name = base.rstrip("/").rpartition("/")

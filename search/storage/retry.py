@@ -79,7 +79,7 @@ def _present(directory: Path) -> bool:
     return (directory / "study.yaml").exists()
 
 
-class Patience:
+class StorageRetry:
     """Does again what a storage refuses, until it works or patience runs out.
 
     Args:

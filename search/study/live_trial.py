@@ -17,7 +17,6 @@ class LiveTrial:
     Attributes:
         trial: The study's side of it.
         config: What it trains.
-        heard: Time (``time.monotonic()``) of the last sign of life; None before its worker runs.
         waiting: Time since when its worker cannot write; None while it can.
         waits_for: Why it cannot.
         lost: Why its worker ended without the trial's end.
@@ -32,7 +31,6 @@ class LiveTrial:
     broken: str = ""
     lost: str | None = None
     recycled: bool = False
-    heard: float | None = None
     waiting: float | None = None
     waits_for: str | None = None
     best_value: float | None = None

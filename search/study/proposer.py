@@ -36,7 +36,7 @@ from search.study.attributes import (
     derive_seed,
     is_own,
 )
-from search.study.screening import Judge, limit_name, measured_excess
+from search.study.screening import ConstraintScreen, limit_name, measured_excess
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Proposer:
         self.refused: Counter[str] = Counter()
         self.duplicates = 0
         num_classes = num_classes or len(config.data.classes or ()) or 2
-        self._judge = Judge(config, num_classes, placer)
+        self._judge = ConstraintScreen(config, num_classes, placer)
         self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
         self._size = math.prod(map(points, self._distributions.values()))
         self._originals: dict[str, tuple[int, int]] = {}  # parameters: trial number and id

@@ -32,7 +32,7 @@ LATENCIES_TO_PREDICT = 3
 _LEAST_EXCESS = 0.01
 
 
-class Judge:
+class ConstraintScreen:
     """Predicts what a config needs, and says what speaks against training it.
 
     Args:

@@ -1,24 +1,23 @@
-"""The study's side of every trial that is running: proposed, reported, pruned, told.
+"""The trials that Ray runs, as the study sees them: proposed, reported, pruned, ended.
 
-Proposing, finishing and resuming act on the Optuna study alone, which survives the driver; what
-is kept here is what can be lost with it.
+Proposing, ending and resuming act on the Optuna study alone, which survives the driver; what is
+kept here is what can be lost with it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from results.records.epochs import best_of, epochs_in
+from search.cluster.liveness import Liveness
 from search.cluster.placement import NOTHING, Bundle, trial_bundle
-from search.cluster.timeouts import SilenceLimit
-from search.config.objectives import values_of
+from search.cluster.retry_policy import LARGER_SHARE, MOST_FAILURES_WITHOUT_EPOCH, RetryPolicy
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.interfaces.messages import TrialJob, TrialReport
@@ -29,39 +28,32 @@ from search.storage.database import study_trouble
 from search.storage.files import trial_folder
 from search.storage.journal import together
 from search.storage.mirror import place_in_store
-from search.storage.retry import Patience, StorageTroubleError, check_present
+from search.storage.retry import StorageRetry, StorageTroubleError, check_present
 from search.study.attributes import (
     BASELINE,
-    BEST_EPOCH,
-    BEST_VALUE,
     COST,
-    DUPLICATE_OF,
-    EPOCHS,
     FAILURES,
     LIMIT,
-    REASON,
     RESERVED,
     SEED,
     SHARE,
     STOPPED,
-    VALUES,
     derive_seed,
 )
+from search.study.endings import Endings, known_of, note
 from search.study.live_trial import LiveTrial
-from search.study.opening import free_journal, mend_journal, mirror_trial, started_trials
+from search.study.opening import free_journal, mend_journal
 from search.study.proposer import Proposer
+from search.study.queue import TrialQueue
 from search.study.screening import share_of
 
 T = TypeVar("T")
 
-HOPELESS_FAILURES = 3
-LARGER_SHARE = 2.0
 
-
-class TrialBook:
+class TrialManager:
     """The study's side of every trial that Ray runs.
 
-    What the storage refuses is tried again for ``storage_patience_minutes``; after that the book
+    What the storage refuses is tried again for ``storage_patience_minutes``; after that the manager
     asks for the run's end and :attr:`trouble` says why.
 
     Args:
@@ -100,15 +92,14 @@ class TrialBook:
         self.pipeline = pipeline or OwnPipelines()
         self._capacity = capacity
         self._placer = placer
-        self._silence = SilenceLimit(
+        self._liveness = Liveness(
             config.resources.trial_timeout_minutes,
             placer.processors if placer is not None else frozenset,
         )
+        self._policy = RetryPolicy(config.resources.max_failures)
         self._keep = keep
         self._live: dict[str, LiveTrial] = {}
-        self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
-        self._adoptable: list[int] = []
-        self._patient = Patience(
+        self._storage_retry = StorageRetry(
             config.directory,
             60 * config.resources.storage_patience_minutes,
             observer.warn,
@@ -117,30 +108,24 @@ class TrialBook:
             study_trouble,
         )
         self.proposer = Proposer(study, config, num_classes, placer)
-        # The study is ours alone, so a trial found RUNNING has lost its worker with its driver.
-        self._started = 0
-        self._adopt_orphans()
-        self._barren = 0
-        self._fertile = False
+        self._endings = Endings(study, config)
+        self._queue = TrialQueue(study, config, self.proposer, self._settle)
+        self._queue.adopt(held=())
+        self._failed_without_epoch = 0
+        self._any_epoch = False
         # Whether the first trials of this run all failed without a single epoch: then it is not
         # their parameters, and the budget is better kept.
-        self.hopeless = False
+        self.no_progress = False
 
     @property
     def exhausted(self) -> bool:
         """Whether no further trial will be proposed."""
-        if self.hopeless or self.stop.asked:
+        if self.no_progress or self.stop.asked:
             return True
         # A trial that runs may lose its worker, and has to be handed out again.
-        if self._adoptable or self._live:
+        if self._queue.waiting or self._live:
             return False
-        return self._all_begun
-
-    @property
-    def _all_begun(self) -> bool:
-        limit = self.config.search.num_trials
-        enough = limit is not None and self._started >= limit
-        return enough or bool(self.proposer.stuck or self.proposer.exhausted)
+        return self._queue.all_begun
 
     @property
     def live(self) -> int:
@@ -161,12 +146,12 @@ class TrialBook:
         return self._try(lambda: self._propose(ray_id), durable=True)
 
     def _propose(self, ray_id: str) -> TrialJob | None:
-        trial = self._next_trial()
+        trial = self._queue.next()
         if trial is None:
             return None
         seed = derive_seed(self.config.study.seed, trial.number)
-        _note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
-        self._mirror(trial)
+        note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
+        self._endings.mirror(trial)
         constants = self.config.at(trial.params, seed)
         self._live[ray_id] = LiveTrial(trial, constants)
         self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
@@ -190,36 +175,19 @@ class TrialBook:
             return trial_bundle(self.config.resources, NOTHING, (), factor)
         return self._placer.place(ray_id, constants, factor)
 
-    def _next_trial(self) -> Trial | None:
-        while self._adoptable:
-            trial = Trial(self.study, self._adoptable[0])
-            begun = SEED in trial.user_attrs
-            # A driver killed while it asked has left some of the parameters to be drawn.
-            for name, distribution in self._distributions.items():
-                trial._suggest(name, distribution)
-            admitted = begun or self.proposer.admit(trial)
-            del self._adoptable[0]
-            if admitted:
-                return trial
-            self._started -= 1
-        if self._all_begun:
-            return None
-        proposed = self.proposer.next()
-        self._started += proposed is not None
-        return proposed
-
-    def heard(self, ray_id: str) -> None:
+    def seen(self, ray_id: str) -> None:
         """Note a sign of life of a trial's worker."""
         if ray_id in self._live:
-            self._live[ray_id].heard = time.monotonic()
+            self._liveness.seen(ray_id)
 
     def overdue(self) -> list[str]:
         """Note and return the trials (Ray's names) whose workers hang: these are to be killed."""
         found = []
         for ray_id, live in self._live.items():
             folder = trial_folder(self.config.directory, live.trial.number)
-            if problem := self._silence.problem(live.trial.number, live.heard, folder):
-                live.lost, live.heard = problem, None
+            if problem := self._liveness.problem(ray_id, folder):
+                live.lost = problem
+                self._liveness.forget(ray_id)
                 found.append(ray_id)
         return found
 
@@ -236,30 +204,30 @@ class TrialBook:
         live = self._live.get(ray_id)
         if live is None:
             return False
-        self.heard(ray_id)
+        self.seen(ray_id)
         if report.waiting is not None:
             return self._wait(live, report.waiting)
         if not report.epochs:
             return False
-        self._hear(live, report)
+        self._hear(ray_id, live, report)
         pruned = self._try(lambda: self._report(live, report), urgent=False)
         if pruned:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
             # told must not let the trial train on to the next one.
-            self._try(lambda: _note(live.trial, {**_known_of(live), STOPPED: True}))
+            self._try(lambda: note(live.trial, {**known_of(live), STOPPED: True}))
         return bool(pruned or live.broken) or self.stop.asked
 
-    def _hear(self, live: LiveTrial, report: TrialReport) -> None:
+    def _hear(self, ray_id: str, live: LiveTrial, report: TrialReport) -> None:
         """Tell of a trial's last epoch to all that want to know."""
         epoch, best = report.epochs[-1], report.best
         live.waiting = live.waits_for = None
-        self._fertile = True
+        self._any_epoch = True
         live.epochs = epoch.epoch
         live.best_value, live.best_epoch = best and best.objective, best and best.epoch
         self.observer.epoch_ended(live.trial.number, epoch)
-        self.pipeline.heard(epoch)
-        self._silence.count(live.trial.number, epoch)
+        self.pipeline.epoch_ended(epoch)
+        self._liveness.count(ray_id, epoch)
         if self._placer is not None:
             self._placer.learn(live.config, epoch)
 
@@ -286,7 +254,7 @@ class TrialBook:
         if report.costs is not None and COST not in live.trial.user_attrs:
             live.trial.set_user_attr(COST, dict(report.costs))
         live.broken = self.proposer.measured(live.trial)
-        _note(live.trial, {LIMIT: live.broken or None})
+        note(live.trial, {LIMIT: live.broken or None})
 
     def _wait(self, live: LiveTrial, trouble: str) -> bool:
         """Take note of a worker that cannot write; give it up when patience has run out."""
@@ -296,7 +264,7 @@ class TrialBook:
             live.waits_for = trouble
             self.observer.warn(f"trial {live.trial.number} waits: {trouble}")
         # Where the storage ails, the run waits here; where only that node does, it may go on.
-        self._try(lambda: self._mirror(live.trial), urgent=False)
+        self._try(lambda: self._endings.mirror(live.trial), urgent=False)
         if now - live.waiting > 60 * self.config.resources.storage_patience_minutes:
             live.lost = trouble
             return True
@@ -334,6 +302,7 @@ class TrialBook:
         # What follows an end is a proposal, which waits for the disk; nothing follows the last.
         self._try(lambda: self._end(live, report, error), durable=len(self._live) == 1)
         del self._live[ray_id]
+        self._liveness.forget(ray_id)
         if self._placer is not None:
             self._placer.free(ray_id)
 
@@ -342,29 +311,27 @@ class TrialBook:
         if error and not live.reason:
             live.lost = live.lost or "its worker ended"
         if live.recycled or self._goes_on(live) or self._grows(live):
-            self._adoptable.append(live.trial._trial_id)
+            self._queue.again(live.trial)
             return
-        state = self._final_state(live, report)
-        if state is None:
+        ended = self._endings.end(live, report.done)
+        if ended is None:
             return
-        if not live.epochs:
-            self._recall(live)
-        _note(live.trial, _known_of(live))
-        if live.reason and live.reason.startswith(OUT_OF_MEMORY):
-            live.trial.set_constraint("memory", 1.0)
-        self._tell(live.trial, live.best_value, state)
-        self._barren += state is TrialState.FAIL and not live.epochs
-        enough = max(HOPELESS_FAILURES, self._capacity())
-        self.hopeless = not self._fertile and self._barren >= enough
+        frozen, state = ended
+        self._ended(frozen)
+        self._failed_without_epoch += state is TrialState.FAIL and not live.epochs
+        enough = max(MOST_FAILURES_WITHOUT_EPOCH, self._capacity())
+        self.no_progress = not self._any_epoch and self._failed_without_epoch >= enough
 
-    def _recall(self, live: LiveTrial) -> None:
-        """Take what a trial's earlier workers have left, where its last one told nothing."""
-        epochs = epochs_in(trial_folder(self.config.directory, live.trial.number))
-        if epochs:
-            live.epochs = epochs[-1].epoch
-        best = best_of(epochs)
-        if best is not None and best.objective is not None and math.isfinite(best.objective):
-            live.best_value, live.best_epoch = best.objective, best.epoch
+    def _ended(self, frozen: FrozenTrial) -> None:
+        self.proposer.ended(frozen)
+        self.observer.trial_ended(frozen)
+
+    def _settle(self, frozen: FrozenTrial) -> bool:
+        """Tell the end of a trial that its driver had decided and was killed before telling."""
+        settled = self._endings.settle(frozen)
+        if settled is not None:
+            self._ended(settled)
+        return settled is not None
 
     def _goes_on(self, live: LiveTrial) -> bool:
         """Count a lost worker in the study; return whether the trial may have another one."""
@@ -376,71 +343,25 @@ class TrialBook:
             before = live.trial.user_attrs.get(FAILURES, [])
             live.failures = [*before, {"epoch": epoch, "reason": live.lost}]
         live.trial.set_user_attr(FAILURES, live.failures)
-        self._mirror(live.trial)
+        self._endings.mirror(live.trial)
         in_a_row = sum(1 for failure in live.failures if failure["epoch"] == epoch)
-        most = self.config.resources.max_failures
-        if in_a_row > most:
-            live.reason = f"{live.lost}; failure {in_a_row} in a row after epoch {epoch}"
-            return False
-        self.observer.warn(
-            f"trial {live.trial.number}: {live.lost}; it goes on after epoch {epoch} "
-            f"(failure {in_a_row}, {most} are allowed in a row)"
-        )
-        return True
+        goes_on, said = self._policy.after_loss(live.lost, epoch, in_a_row)
+        if goes_on:
+            self.observer.warn(f"trial {live.trial.number}: {said}")
+        else:
+            live.reason = said
+        return goes_on
 
     def _grows(self, live: LiveTrial) -> bool:
         """Let a trial that ran out of memory try once more with a larger share, if it may help."""
-        if not (live.reason or "").startswith(OUT_OF_MEMORY):
-            return False
         can_grow = self._placer is not None and self._placer.can_grow(live.config)
-        if SHARE in live.trial.user_attrs or not can_grow:
+        if not can_grow or not self._policy.may_grow(live.reason, SHARE in live.trial.user_attrs):
             return False
         live.trial.set_user_attr(SHARE, LARGER_SHARE)
         self.observer.warn(
             f"trial {live.trial.number}: {live.reason}; once more with a larger share"
         )
         return True
-
-    def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> None:
-        values: dict[str, float] = {}
-        if state is TrialState.COMPLETE and best_value is not None:
-            search, cost = self.config.search, trial.user_attrs.get(COST) or {}
-            values = values_of(search.objective, best_value, search.minimize, cost)
-            _note(trial, {VALUES: values if search.minimize else None})
-        frozen = self.study._storage.get_trial(trial._trial_id)
-        if not frozen.state.is_finished():  # it is, where its telling was only half acknowledged
-            frozen = self.study.tell(trial, list(values.values()) or None, state=state)
-        mirror_trial(self.config.directory, frozen)
-        self.proposer.ended(frozen)
-        self.observer.trial_ended(frozen)
-
-    def _settle(self, frozen: FrozenTrial) -> bool:
-        """Tell the end of a trial that its driver had decided and was killed before telling."""
-        if REASON in frozen.user_attrs:
-            state = TrialState.FAIL
-        elif STOPPED in frozen.user_attrs or LIMIT in frozen.user_attrs:
-            state = TrialState.PRUNED
-        else:
-            return False
-        self._tell(Trial(self.study, frozen._trial_id), None, state)
-        return True
-
-    def _final_state(self, live: LiveTrial, report: TrialReport) -> TrialState | None:
-        if live.reason:
-            return TrialState.FAIL
-        if live.pruned or live.broken:
-            return TrialState.PRUNED
-        if not report.done:
-            return None
-        if live.best_value is None or not math.isfinite(live.best_value):
-            how = "undefined" if live.best_value is None else str(live.best_value)
-            live.reason = f"{self.config.search.objective} was {how} in every epoch"
-            live.best_value = None
-            return TrialState.FAIL
-        return TrialState.COMPLETE
-
-    def _mirror(self, trial: Trial) -> None:
-        mirror_trial(self.config.directory, self.study._storage.get_trial(trial._trial_id))
 
     def _try(self, action: Callable[[], T], durable: bool = False, urgent: bool = True) -> T | None:
         """Do what writes to the storage, patiently; None where that ends the run."""
@@ -453,10 +374,10 @@ class TrialBook:
                 return action()
 
         try:
-            result = self._patient(checked)
+            result = self._storage_retry(checked)
             keep = self._keep
             if keep is not None:
-                self._patient(lambda: keep(urgent))
+                self._storage_retry(lambda: keep(urgent))
             return result
         except StorageTroubleError as error:
             self.trouble = str(error)
@@ -469,33 +390,4 @@ class TrialBook:
         if self.config.study.storage is None:
             free_journal(self.config.directory)
             mend_journal(self.config.directory / "optuna.journal")
-        self._adopt_orphans()
-
-    def _adopt_orphans(self) -> None:
-        """Take up the RUNNING trials that nobody holds; tell those whose end was decided."""
-        held = {live.trial._trial_id for live in self._live.values()} | set(self._adoptable)
-        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            # Duplicates wait for their originals, without a worker.
-            if frozen._trial_id in held or frozen.user_attrs.get(DUPLICATE_OF) is not None:
-                continue
-            if not self._settle(frozen):
-                self._adoptable.append(frozen._trial_id)
-        self._started = len(started_trials(self.study))
-
-
-def _known_of(live: LiveTrial) -> dict[str, Any]:
-    """Return what is known of a trial, as the study's attributes; None where it is not."""
-    return {
-        EPOCHS: live.epochs or None,
-        BEST_VALUE: live.best_value,
-        BEST_EPOCH: live.best_epoch,
-        REASON: live.reason,
-    }
-
-
-def _note(trial: Trial, attributes: Mapping[str, Any]) -> None:
-    """Write a trial's attributes to the study, before its end is told."""
-    known = trial.user_attrs
-    for key, value in attributes.items():
-        if value is not None and known.get(key) != value:
-            trial.set_user_attr(key, value)
+        self._queue.adopt({live.trial._trial_id for live in self._live.values()})

@@ -21,7 +21,7 @@ LINE_EVERY_SECONDS = 20.0
 
 
 @dataclass
-class _Row:
+class _RunRow:
     """A training that runs: its last epoch and the best so far."""
 
     epoch: int = 0
@@ -29,11 +29,11 @@ class _Row:
     dice: Mapping[str, float | None] | None = None
 
 
-class Board:
+class ConfirmationBoard:
     """How far the trainings are; counted by epochs, of which a training may need fewer."""
 
     def __init__(self) -> None:
-        self.running: dict[Run, _Row] = {}
+        self.running: dict[Run, _RunRow] = {}
         self.failed = 0
         self._epochs: dict[Run, int] = {}
         self._ended: set[Run] = set()
@@ -48,11 +48,11 @@ class Board:
 
     def start(self, run: Run) -> None:
         """Add a training."""
-        self.running.setdefault(run, _Row())
+        self.running.setdefault(run, _RunRow())
 
-    def epoch(self, run: Run, epoch: Epoch) -> _Row:
+    def epoch(self, run: Run, epoch: Epoch) -> _RunRow:
         """Take an epoch; a training shows its best one."""
-        row = self.running.setdefault(run, _Row())
+        row = self.running.setdefault(run, _RunRow())
         row.epoch = epoch.epoch
         self._trained += 1
         value = epoch.objective
@@ -68,7 +68,7 @@ class Board:
 
     def progress_of(self, run: Run) -> str:
         """Return "epoch 3/20"."""
-        row = self.running.get(run, _Row())
+        row = self.running.get(run, _RunRow())
         return f"epoch {row.epoch}/{self._epochs.get(run, 0)}"
 
     def headline(self) -> str:
@@ -97,7 +97,7 @@ class PlainLines:
     """A line for each start and end, and one now and then for the epochs of a training."""
 
     def __init__(self, console: Console) -> None:
-        self._board = Board()
+        self._board = ConfirmationBoard()
         self._console = console
         self._last: dict[Run, float] = {}
 
@@ -121,7 +121,7 @@ class PlainLines:
 
     def ended(self, run: Run, failed: str | None) -> None:
         """Print an end and how far everything is."""
-        row = self._board.running.get(run, _Row())
+        row = self._board.running.get(run, _RunRow())
         best = f"best {score(row.value)} on validation, scored"
         self._board.end(run, failed)
         self._print(f"{run.name} {best if failed is None else f'failed: {failed}'}")
@@ -139,7 +139,7 @@ class LiveTable:
     """The trainings that run, redrawn twice a second; warnings are printed above."""
 
     def __init__(self, console: Console) -> None:
-        self.board = Board()
+        self.board = ConfirmationBoard()
         self.live = Live(_Drawn(self.board), console=console, refresh_per_second=2)
 
     def opened(self, epochs: Mapping[Run, int], ended: Sequence[Run]) -> None:
@@ -170,7 +170,7 @@ class LiveTable:
 class _Drawn:
     """The board as rich draws it, no more rows than the terminal has."""
 
-    board: Board
+    board: ConfirmationBoard
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.board.headline())

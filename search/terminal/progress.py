@@ -25,8 +25,8 @@ from search.study.attributes import BASELINE, BEST_VALUE, EPOCHS, REASON
 from search.study.throughput import Throughput
 from search.terminal.table import (
     FINISHED_ROWS,
-    Picture,
-    Row,
+    TableContent,
+    TrialRow,
     describe_dice,
     describe_input,
     describe_params,
@@ -47,11 +47,11 @@ class Board:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
-        self.running: dict[int, Row] = {}
+        self.running: dict[int, TrialRow] = {}
         self.states: Counter[str] = Counter()
         self.notes: deque[str] = deque(maxlen=NOTES)
         # Kept in order as trials end: a draw at 10,000 trials must not sort them.
-        self._leaders: list[tuple[tuple[str, float, int], Row]] = []
+        self._leaders: list[tuple[tuple[str, float, int], TrialRow]] = []
         self._throughput = Throughput()
         self._paces = Paces()
         self._ended: deque[Stint] = deque(maxlen=_PACE_TRIALS)
@@ -67,15 +67,15 @@ class Board:
         for _, row in self._leaders:
             row.dice = self._dice_of(row)
 
-    def _dice_of(self, row: Row) -> Mapping[str, float | None]:
+    def _dice_of(self, row: TrialRow) -> Mapping[str, float | None]:
         """Return Dice per class of a trial of an earlier run, from its records."""
         best = best_of(epochs_in(trial_folder(self.config.directory, row.number)))
         return {} if best is None else best.dice
 
-    def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> Row:
+    def start(self, number: int, params: Mapping[str, Any], baseline: str | None) -> TrialRow:
         """Add a trial, or begin an adopted one again."""
         epochs = params.get("train.epochs", self.config.train.epochs)
-        row = Row(
+        row = TrialRow(
             number,
             params,
             baseline,
@@ -85,7 +85,7 @@ class Board:
         self.running[number] = row
         return row
 
-    def epoch(self, number: int, epoch: Epoch) -> Row:
+    def epoch(self, number: int, epoch: Epoch) -> TrialRow:
         """Take an epoch; a trial shows its best one."""
         row = self.running[number]
         row.epoch = epoch.epoch
@@ -99,7 +99,7 @@ class Board:
             row.value, row.dice = value, epoch.dice
         return row
 
-    def end(self, trial: FrozenTrial) -> Row:
+    def end(self, trial: FrozenTrial) -> TrialRow:
         """Take a trial's final state."""
         row = _ended_row(trial)
         seen = self.running.pop(trial.number, None)
@@ -113,7 +113,7 @@ class Board:
             self.notes.append(f"trial {row.number} FAIL: {row.reason}")
         return row
 
-    def _take(self, row: Row) -> None:
+    def _take(self, row: TrialRow) -> None:
         self.states[row.state] += 1
         if row.value is None or row.state == "FAIL":
             return
@@ -126,18 +126,18 @@ class Board:
         return self.states.total()
 
     @property
-    def leaders(self) -> list[Row]:
+    def leaders(self) -> list[TrialRow]:
         """The best trials that have ended: COMPLETE ones before PRUNED ones, then by value."""
         return [row for _, row in self._leaders]
 
     @property
-    def incumbent(self) -> Row | None:
+    def incumbent(self) -> TrialRow | None:
         """The best COMPLETE trial; a value may still fall to no use while its trial runs."""
         row = next(iter(self.leaders), None)
         return row if row is not None and row.state == "COMPLETE" else None
 
     @property
-    def ahead(self) -> Row | None:
+    def ahead(self) -> TrialRow | None:
         """The best trial that is not COMPLETE, where it is better than the incumbent.
 
         Beside an incumbent only a running one can still take its place.
@@ -189,7 +189,7 @@ class Board:
             estimates.append(elapsed / done * todo if by_node is None else by_node)
         return min(estimates, default=None)
 
-    def picture(self) -> Picture:
+    def picture(self) -> TableContent:
         """Return what the live table shows now."""
         running = [self.running[number] for number in sorted(self.running)]
         states = {"RUNNING": len(running), **dict(sorted(self.states.items()))}
@@ -202,7 +202,7 @@ class Board:
             titled("input", describe_input(self._throughput.summary(time.monotonic()))),
         ]
         leaders = self.leaders
-        return Picture(
+        return TableContent(
             header,
             running,
             leaders,
@@ -212,14 +212,14 @@ class Board:
         )
 
 
-def _stint(row: Row) -> Stint:
+def _stint(row: TrialRow) -> Stint:
     now = time.monotonic()
     return Stint(row.node, now - (row.started or now))
 
 
-def _ended_row(trial: FrozenTrial) -> Row:
+def _ended_row(trial: FrozenTrial) -> TrialRow:
     attributes = trial.user_attrs
-    return Row(
+    return TrialRow(
         trial.number,
         trial.params,
         attributes.get(BASELINE),
@@ -345,7 +345,7 @@ def _title(number: int, baseline: str | None) -> str:
     return f"trial {number}{f' ({baseline})' if baseline else ''}"
 
 
-def _score(row: Row) -> str:
+def _score(row: TrialRow) -> str:
     return "–" if row.value is None else f"{row.value:.4f} ({describe_dice(row.dice)})"
 
 

@@ -21,8 +21,8 @@ from results.records.proposals import load_untrained
 from results.records.status import Driver, Status, TrialStatus
 from results.records.status_reader import StudyWatch
 from search.terminal.table import (
-    Picture,
-    Row,
+    TableContent,
+    TrialRow,
     clip,
     describe_input,
     dice_parts,
@@ -100,7 +100,7 @@ class _Drawn:
         yield draw(picture, options.max_width, console.height - 1)
 
 
-def picture_of(status: Status, failures: int = FAILURES) -> Picture:
+def picture_of(status: Status, failures: int = FAILURES) -> TableContent:
     """Return what is drawn of a status.
 
     Args:
@@ -115,7 +115,7 @@ def picture_of(status: Status, failures: int = FAILURES) -> Picture:
         titled("input", _input(status)),
     ]
     hidden = status.states.get("COMPLETE", 0) + status.states.get("PRUNED", 0)
-    return Picture(
+    return TableContent(
         header,
         [_row(trial) for trial in status.running],
         [_row(trial) for trial in status.leaders],
@@ -176,9 +176,9 @@ def _best(status: Status) -> list[list[str]]:
     return [*parts, titled("Dice", dice_parts(best.dice)), param_parts(best.params)]
 
 
-def _row(trial: TrialStatus) -> Row:
+def _row(trial: TrialStatus) -> TrialRow:
     place = None if trial.host is None else f"{trial.host}:{trial.pid}"
-    return Row(
+    return TrialRow(
         trial.number,
         trial.params,
         trial.baseline,

@@ -27,7 +27,7 @@ FEWEST_FINISHED = 3
 
 
 @dataclass
-class Row:
+class TrialRow:
     """What is known of one trial.
 
     Attributes:
@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Picture:
+class TableContent:
     """What is to be drawn.
 
     Attributes:
@@ -71,14 +71,14 @@ class Picture:
     """
 
     header: Sequence[Sequence[str]]
-    running: Sequence[Row]
-    finished: Sequence[Row]
+    running: Sequence[TrialRow]
+    finished: Sequence[TrialRow]
     hidden: int = 0
     notes: Sequence[str] = ()
     best: int | None = None
 
 
-def draw(picture: Picture, width: int, height: int | None = None) -> Text:
+def draw(picture: TableContent, width: int, height: int | None = None) -> Text:
     """Return the picture as text whose lines are at most ``width`` cells wide.
 
     Args:
@@ -116,7 +116,7 @@ def _share(running: int, finished: int, hidden: int, free: int | None) -> tuple[
     return kept, few
 
 
-def _summary(rows: Sequence[Row], width: int) -> list[Text]:
+def _summary(rows: Sequence[TrialRow], width: int) -> list[Text]:
     """Say in a line what the running trials do that are not shown."""
     if not rows:
         return []
@@ -135,12 +135,12 @@ def _summary(rows: Sequence[Row], width: int) -> list[Text]:
 class _Column:
     heading: str
     width: int
-    cell: Callable[[Row], str]
+    cell: Callable[[TrialRow], str]
     right: bool = False
-    style: Callable[[Row], str] = lambda row: ""
+    style: Callable[[TrialRow], str] = lambda row: ""
 
 
-def _fitting(rows: Sequence[Row], width: int) -> list[_Column]:
+def _fitting(rows: Sequence[TrialRow], width: int) -> list[_Column]:
     """Return the columns for a width: parameters go first where it is narrow, then Dice."""
     columns = [
         _column("Trial", _name, rows),
@@ -162,9 +162,9 @@ def _fitting(rows: Sequence[Row], width: int) -> list[_Column]:
     return columns
 
 
-def _measured(rows: Sequence[Row]) -> list[_Column]:
+def _measured(rows: Sequence[TrialRow]) -> list[_Column]:
     """Return the columns of what workers are measured by, where anything is known."""
-    cells: dict[str, Callable[[Row], str]] = {
+    cells: dict[str, Callable[[TrialRow], str]] = {
         "img/s": lambda r: "" if r.images_per_second is None else f"{r.images_per_second:,.0f}",
         "Wait": lambda row: "" if row.waits is None else f"{row.waits:.0%}",
         "Seen": lambda row: "" if row.silent is None else duration(row.silent),
@@ -177,7 +177,7 @@ def _measured(rows: Sequence[Row]) -> list[_Column]:
     ]
 
 
-def _dice_columns(rows: Sequence[Row], left: int) -> list[_Column]:
+def _dice_columns(rows: Sequence[TrialRow], left: int) -> list[_Column]:
     """Return a column a class, with names as whole as fits; none where not even digits fit."""
     names = list(next((row.dice for row in rows if row.dice), {}))[1:]
     longest = max(map(cell_len, names), default=0)
@@ -193,34 +193,34 @@ def _dice_column(name: str, most: int) -> _Column:
     return _Column(_cut(name, most), width, _dice_of(name), right=True)
 
 
-def _dice_of(name: str) -> Callable[[Row], str]:
+def _dice_of(name: str) -> Callable[[TrialRow], str]:
     return lambda row: score(row.dice[name]) if name in row.dice else ""
 
 
 def _column(
     heading: str,
-    cell: Callable[[Row], str],
-    rows: Iterable[Row],
+    cell: Callable[[TrialRow], str],
+    rows: Iterable[TrialRow],
     right: bool = False,
-    style: Callable[[Row], str] = lambda row: "",
+    style: Callable[[TrialRow], str] = lambda row: "",
 ) -> _Column:
     width = max(cell_len(heading), *(cell_len(cell(row)) for row in rows))
     return _Column(heading, width, cell, right, style)
 
 
-def _name(row: Row) -> str:
+def _name(row: TrialRow) -> str:
     return clip(f"{row.number}{f' {row.baseline}' if row.baseline else ''}", NAME_WIDTH)
 
 
-def _epoch(row: Row) -> str:
+def _epoch(row: TrialRow) -> str:
     return str(row.epoch) if row.epochs is None else f"{row.epoch}/{row.epochs}"
 
 
-def _value(row: Row) -> str:
+def _value(row: TrialRow) -> str:
     return "" if row.value is None else f"{row.value:.4f}"
 
 
-def _line(row: Row, columns: Sequence[_Column], width: int, emphasised: bool) -> Text:
+def _line(row: TrialRow, columns: Sequence[_Column], width: int, emphasised: bool) -> Text:
     text = Text(style="bold" if emphasised else "")
     for index, column in enumerate(columns):
         text.append(" " * GAP if index else "")

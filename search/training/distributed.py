@@ -86,14 +86,14 @@ def train_on_workers(
         bundle = _bundle(resources, options.gpus)
         _check_shares(training.config.train.batch_size, workers, int(bundle.get("GPU", 0)))
         with _placed(bundle, workers, note) as group:
-            crew = Crew(job, group, bundle, workers)
+            crew = WorkerGroup(job, group, bundle, workers)
             try:
                 return crew.train(on_epoch, note)
             finally:
                 crew.end()
 
 
-class Crew:
+class WorkerGroup:
     """The workers of one training.
 
     Args:

@@ -33,7 +33,7 @@ from model.distribution import scope_of, worker_of
 from model.flexunet import build_flexunet
 from model.inference import Predictor
 from model.latency import measure_latency
-from model.training import CheckpointError, Evaluation, Trainer, TrainResult
+from model.training import CheckpointError, Trainer, TrainResult, ValidationResult
 from results.analysis import scores
 from results.records.epochs import METRICS, Epoch, Input, Memory, Seconds, best_of
 from search.config.objectives import objective_value
@@ -294,11 +294,12 @@ class TrialRun:
     def _epoch(
         self,
         trained: TrainResult,
-        evaluation: Evaluation | None,
+        evaluation: ValidationResult | None,
         reading: Reading,
         seconds: Seconds,
     ) -> Epoch:
         done = self.cost.training_flops * trained.images
+        now = datetime.now(UTC)
         # Origins as strings: JSON has no other keys.
         streams = {str(origin): made for origin, made in reading.streams.items()}
         return Epoch(
@@ -313,7 +314,7 @@ class TrialRun:
             # allows for.
             gflops_per_second=round(done / trained.seconds / 1e9, 6),
             memory=self._memory_held(),
-            time=datetime.now(UTC),
+            time=now.replace(microsecond=now.microsecond // 1000 * 1000),  # as a line has it
             worker=self._worker,
         )
 
@@ -325,7 +326,7 @@ class TrialRun:
         on_gpu = bool(tf.config.get_visible_devices("GPU"))
         return Memory(self._memory.before, None if on_gpu else self._memory.peak())
 
-    def _scores(self, evaluation: Evaluation) -> dict[str, Any]:
+    def _scores(self, evaluation: ValidationResult) -> dict[str, Any]:
         """Return what an epoch says of the validation."""
         classes = self._store.classes
         statistics = evaluation.statistics

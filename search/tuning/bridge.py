@@ -2,7 +2,7 @@
 
 Ray's own ``OptunaSearch`` tells every trial that a scheduler stopped as COMPLETE and keeps its
 own copy of the study; Tune's schedulers keep their rungs in memory. Here both adapters act on one
-:class:`search.study.trials.TrialBook` over the study, so that proposing, pruning, finishing and
+:class:`search.study.trials.TrialManager` over the study, so that proposing, pruning, finishing and
 resuming have one source of truth, which survives the driver.
 """
 
@@ -21,39 +21,39 @@ from ray.tune.search import Searcher
 
 from search.cluster.worker_errors import why_lost
 from search.interfaces.messages import TrialReport
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 
 _log = logging.getLogger(__name__)
 
 
-class _OverBook:
+class _OverTrials:
     """What all adapters share: Tune pickles them, and their state is the study's alone."""
 
-    _book: TrialBook
+    _manager: TrialManager
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class StudySearcher(_OverBook, Searcher):  # type: ignore[misc]
-    """Tune's searcher: proposes what the book proposes, tells what the book tells."""
+class StudySearcher(_OverTrials, Searcher):  # type: ignore[misc]
+    """Tune's searcher: proposes what the manager proposes, tells what the manager tells."""
 
-    def __init__(self, book: TrialBook) -> None:
+    def __init__(self, manager: TrialManager) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._book = book
+        self._manager = manager
 
     def suggest(self, trial_id: str) -> Any:
         """Return a trial's settings, None for later, or FINISHED."""
-        if self._book.exhausted:
+        if self._manager.exhausted:
             return Searcher.FINISHED
-        proposal = self._book.propose(trial_id)
+        proposal = self._manager.propose(trial_id)
         return None if proposal is None else {"trial": proposal}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the end of a trial."""
-        self._book.finish(trial_id, report_in(result), error)
+        self._manager.finish(trial_id, report_in(result), error)
 
     # The study keeps the state; Tune's own snapshots of it would only go stale.
 
@@ -67,47 +67,47 @@ class StudySearcher(_OverBook, Searcher):  # type: ignore[misc]
         """Do nothing."""
 
 
-class PrunerScheduler(_OverBook, FIFOScheduler):  # type: ignore[misc]
+class PrunerScheduler(_OverTrials, FIFOScheduler):  # type: ignore[misc]
     """Tune's scheduler: runs in order of proposal, stops what the study's pruner stops."""
 
     # Each epoch is a decision: results must not wait in a buffer.
     _supports_buffered_results = False
 
-    def __init__(self, book: TrialBook) -> None:
+    def __init__(self, manager: TrialManager) -> None:
         super().__init__()
-        self._book = book
+        self._manager = manager
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Report an epoch; return STOP where the pruner says so."""
         report = report_in(result)
-        stops = report is not None and self._book.report(trial.trial_id, report)
+        stops = report is not None and self._manager.report(trial.trial_id, report)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Note why Ray has lost a worker."""
         error = error_text(trial)
         _log.warning("trial %s lost its worker:\n%s", trial, error)
-        self._book.note_lost(trial.trial_id, why_lost(error), "WorkerRecycledError" in error)
+        self._manager.note_lost(trial.trial_id, why_lost(error), "WorkerRecycledError" in error)
 
     def debug_string(self) -> str:
         """Return a line for Tune's own log."""
         return "pruning by the Optuna study"
 
 
-class Watch(_OverBook, Callback):  # type: ignore[misc]
+class Watch(_OverTrials, Callback):  # type: ignore[misc]
     """Tune's callback: hears when a worker begins, and kills those that hang."""
 
-    def __init__(self, book: TrialBook) -> None:
-        self._book = book
+    def __init__(self, manager: TrialManager) -> None:
+        self._manager = manager
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a trial's worker runs."""
-        self._book.heard(trial.trial_id)
+        self._manager.seen(trial.trial_id)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look after the pipeline; kill the workers that have not been heard of for too long."""
-        self._book.pipeline.tend()
-        late = self._book.overdue()
+        self._manager.pipeline.poll()
+        late = self._manager.overdue()
         if not late:
             return
         for trial in trials:
@@ -116,11 +116,11 @@ class Watch(_OverBook, Callback):  # type: ignore[misc]
                 ray.kill(actor)
 
 
-class EarlyEnd(_OverBook, tune.Stopper):  # type: ignore[misc]
+class EarlyEnd(_OverTrials, tune.Stopper):  # type: ignore[misc]
     """End the whole run when the book's :class:`search.process.stop.Stop` asks for it."""
 
-    def __init__(self, book: TrialBook) -> None:
-        self._book = book
+    def __init__(self, manager: TrialManager) -> None:
+        self._manager = manager
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return False: no single trial is stopped by it."""
@@ -128,7 +128,7 @@ class EarlyEnd(_OverBook, tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Return whether to leave now."""
-        return self._book.stop.now(self._book.live)
+        return self._manager.stop.now(self._manager.live)
 
 
 def error_text(trial: Any) -> str:

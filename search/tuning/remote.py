@@ -17,18 +17,18 @@ from typing import Any, cast
 import ray
 
 from search.cluster.connection import CLIENT, connect, ray_address
-from search.cluster.doctor import Finding
+from search.cluster.doctor import DoctorFinding
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
 from search.interfaces.observers import Observer
-from search.tuning.runner import RunSummary, run_study
+from search.tuning.runner import RunSummary, run_and_describe
 
 POLL_SECONDS = 0.3
 HEAD = {"node:__internal_head__": 0.001}
 
 
-def is_remote(config: StudyConfig) -> bool:
+def is_ray_client(config: StudyConfig) -> bool:
     """Return whether the study is to run through Ray Client."""
     return (ray_address(config.resources) or "").startswith(CLIENT)
 
@@ -58,13 +58,13 @@ def run_remotely(
     return cast(RunSummary, _on_head(config, _run, hear, take_over))
 
 
-def examine_remotely(config: StudyConfig, seconds: float) -> list[Finding]:
+def examine_remotely(config: StudyConfig, seconds: float) -> list[DoctorFinding]:
     """Return :func:`search.cluster.doctor.examine`'s findings, asked from the cluster's head."""
 
     def ignore(name: str, arguments: tuple[Any, ...]) -> None:
         """Progress of the preparation is not shown."""
 
-    return cast("list[Finding]", _on_head(config, _examine, ignore, seconds))
+    return cast("list[DoctorFinding]", _on_head(config, _examine, ignore, seconds))
 
 
 def _on_head(
@@ -202,7 +202,7 @@ def _run(tree: dict[str, Any], mailbox: Any, take_over: bool) -> RunSummary:
     sender = _Sender(mailbox)
     threading.Thread(target=_interrupt_when_asked, args=(mailbox,), daemon=True).start()
     config = config_from_tree(tree)
-    return run_study(config, cast(Observer, sender), sender.progress, take_over)
+    return run_and_describe(config, cast(Observer, sender), sender.progress, take_over)
 
 
 def _interrupt_when_asked(mailbox: Any) -> None:
@@ -215,7 +215,7 @@ def _interrupt_when_asked(mailbox: Any) -> None:
     _thread.interrupt_main()
 
 
-def _examine(tree: dict[str, Any], mailbox: Any, seconds: float) -> list[Finding]:
+def _examine(tree: dict[str, Any], mailbox: Any, seconds: float) -> list[DoctorFinding]:
     """Look at the cluster from here, its head."""
     from search.cluster.doctor import examine
     from search.data.preparing import prepare_study

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from search.study.opening import free_journal, mirror_study, open_study, started
 from search.study.record import record_study
 from search.study.samplers import check_installed
 from search.study.throughput import InputLog
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 from search.study.warm_start import Earlier, bring_in, read_earlier
 from search.terminal.progress import describe_best
 from search.tuning.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
@@ -64,7 +64,7 @@ class RunSummary:
             time budget's.
         exit_code: What a command is to end with.
         notes: Why the search ended, and what was proposed and not trained.
-        best: The best trial so far, in lines.
+        best: The best trial so far, in lines; of :func:`run_and_describe` alone.
     """
 
     directory: Path
@@ -121,9 +121,17 @@ def run_study(
                 study = open_study(config, recorded.identity)
                 brought = _bring_in(study, earlier, observer)
             with logged(config, observer, recorded.identity) as told:
-                book = _run_trials(config, study, store, told, stop, worker, copy)
-    _check_end(config, book)
-    return _summary(config, book, brought, time.time() - started)
+                manager = _run_trials(config, study, store, told, stop, worker, copy)
+    _check_end(config, manager)
+    return _summary(config, manager, brought, time.time() - started)
+
+
+def run_and_describe(
+    config: StudyConfig, observer: Observer, progress: Any, take_over: bool
+) -> RunSummary:
+    """Run as :func:`run_study`, and describe the best trial."""
+    summary = run_study(config, observer, progress, take_over)
+    return replace(summary, best=describe_best(load_study(summary.directory)))
 
 
 @contextlib.contextmanager
@@ -138,36 +146,35 @@ def _trouble_ends_the_run(directory: Path) -> Iterator[None]:
         raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error
 
 
-def _check_end(config: StudyConfig, book: TrialBook) -> None:
+def _check_end(config: StudyConfig, manager: TrialManager) -> None:
     """Raise RunError where the run came to no end of its own."""
-    if book.trouble or book.stop.superseded:
-        raise RunError(f"stopped: {book.stop.reason}; {CONTINUE}", TRY_AGAIN)
-    if book.hopeless:
-        reasons = [t.user_attrs.get(REASON) for t in started_trials(book.study)]
+    if manager.trouble or manager.stop.superseded:
+        raise RunError(f"stopped: {manager.stop.reason}; {CONTINUE}", TRY_AGAIN)
+    if manager.no_progress:
+        reasons = [t.user_attrs.get(REASON) for t in started_trials(manager.study)]
         raise RunError(
             f"stopped: every trial fails before its first epoch, the last one with: {reasons[-1]}; "
             f"see {config.directory / 'trials'}/*/error.txt and worker.log"
         )
-    if book.proposer.stuck:
-        raise RunError(book.proposer.stuck)
+    if manager.proposer.stuck:
+        raise RunError(manager.proposer.stuck)
 
 
 def _summary(
-    config: StudyConfig, book: TrialBook, brought: list[str], seconds: float
+    config: StudyConfig, manager: TrialManager, brought: list[str], seconds: float
 ) -> RunSummary:
-    states = Counter(trial.state.name for trial in started_trials(book.study))
+    states = Counter(trial.state.name for trial in started_trials(manager.study))
     limit = config.search.num_trials
-    enough = limit is None or states.total() >= limit or book.proposer.exhausted is not None
+    enough = limit is None or states.total() >= limit or manager.proposer.exhausted is not None
     finished = not states["RUNNING"] and enough
     return RunSummary(
         config.directory,
         dict(sorted(states.items())),
         finished,
         seconds,
-        book.stop.reason,
-        0 if finished else book.stop.exit_code,
-        (*brought, *book.proposer.sentences(), *load_untrained(config.directory).sentences()),
-        describe_best(load_study(config.directory)),
+        manager.stop.reason,
+        0 if finished else manager.stop.exit_code,
+        (*brought, *manager.proposer.sentences(), *load_untrained(config.directory).sentences()),
     )
 
 
@@ -190,7 +197,7 @@ def _run_trials(
     stop: Stop,
     worker: type[TrialWorker],
     copy: StudyCopy | None = None,
-) -> TrialBook:
+) -> TrialManager:
     mirror_study(config.directory, study)
     if copy is not None:
         copy.push()
@@ -212,7 +219,7 @@ def _run_trials(
             MemoryForecast(store.image_shape, len(store.classes)),
             pipeline.held,
         )
-        book = TrialBook(
+        manager = TrialManager(
             study,
             config,
             store.path,
@@ -224,21 +231,21 @@ def _run_trials(
             keep=copy.push if copy is not None else None,
             pipeline=pipeline,
         )
-        if not book.exhausted:
-            _fit(config, book, worker)
-        score_at_end(config, book, store, capacity, observer, copy)
-    return book
+        if not manager.exhausted:
+            _fit(config, manager, worker)
+        score_at_end(config, manager, store, capacity, observer, copy)
+    return manager
 
 
-def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> None:
+def _fit(config: StudyConfig, manager: TrialManager, worker: type[TrialWorker]) -> None:
     # Tune's own bookkeeping: the study and the trials' folders hold all that is needed.
     own = tempfile.TemporaryDirectory(prefix="flexunet-search-", ignore_cleanup_errors=True)
     with own as folder, tune_survives_out_of_memory():
         tune.Tuner(
             tune.with_resources(worker, placement),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(book),
-                scheduler=PrunerScheduler(book),
+                search_alg=StudySearcher(manager),
+                scheduler=PrunerScheduler(manager),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -247,8 +254,8 @@ def _fit(config: StudyConfig, book: TrialBook, worker: type[TrialWorker]) -> Non
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=folder,
-                stop=EarlyEnd(book),
-                callbacks=[Watch(book)],
+                stop=EarlyEnd(manager),
+                callbacks=[Watch(manager)],
                 # The trial keeps its own checkpoints, in its folder, where a later run finds them.
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False

@@ -25,13 +25,13 @@ from search.scoring.pictures import are_drawn, facts_of
 from search.scoring.study import (
     MODEL,
     SPLIT,
-    Model,
+    ScoredModel,
     models_of,
     scored_before,
 )
 from search.storage.mirror import StudyCopy
 from search.storage.object_store import RemoteFolder
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 from search.tuning.scoring_worker import score_here
 
 START_SECONDS = 120.0
@@ -46,7 +46,7 @@ class NotScoredError(RuntimeError):
 
 def score_at_end(
     config: StudyConfig,
-    book: TrialBook,
+    manager: TrialManager,
     store: Store,
     capacity: Capacity,
     observer: Observer,
@@ -56,13 +56,18 @@ def score_at_end(
 
     Args:
         config: The study.
-        book: Its trials, none of them running.
+        manager: Its trials, none of them running.
         store: The prepared data.
         capacity: Gives the task its share.
         observer: Warned where something is not scored, or not at the images' own size.
         copy: The driver's copy of a study that is kept in an object store.
     """
-    if not config.search.score_at_end or book.stop.reason or book.hopeless or book.proposer.stuck:
+    if (
+        not config.search.score_at_end
+        or manager.stop.reason
+        or manager.no_progress
+        or manager.proposer.stuck
+    ):
         return
     try:
         if copy is not None:
@@ -71,7 +76,7 @@ def score_at_end(
         models = _to_score(config, store)
         if models:
             observer.note("scoring the best trial and the baselines, image by image")
-            for note in _scored(config, models, store, capacity, book.stop):
+            for note in _scored(config, models, store, capacity, manager.stop):
                 observer.warn(note)
     except Exception as error:  # Ray's, the storage's, the records': none is worth a finished run
         why = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
@@ -81,7 +86,7 @@ def score_at_end(
         )
 
 
-def _to_score(config: StudyConfig, store: Store) -> list[Model]:
+def _to_score(config: StudyConfig, store: Store) -> list[ScoredModel]:
     """Return the models that a report shows, the incumbent first; none where all are scored."""
     study = load_study(config.directory)
     if study.incumbent is None:
@@ -101,7 +106,7 @@ def _to_score(config: StudyConfig, store: Store) -> list[Model]:
 
 
 def _scored(
-    config: StudyConfig, models: Sequence[Model], store: Store, capacity: Capacity, stop: Stop
+    config: StudyConfig, models: Sequence[ScoredModel], store: Store, capacity: Capacity, stop: Stop
 ) -> list[str]:
     """Run the task; return what there is to warn of."""
     bundle = capacity.place(_NAME, _largest(config, models, capacity))
@@ -122,7 +127,7 @@ def _scored(
         capacity.free(_NAME)
 
 
-def _largest(config: StudyConfig, models: Sequence[Model], capacity: Capacity) -> TrialConfig:
+def _largest(config: StudyConfig, models: Sequence[ScoredModel], capacity: Capacity) -> TrialConfig:
     """Return the model whose trial reserves most: the task has room for each of them."""
 
     def size(constants: TrialConfig) -> tuple[float, ...]:

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from search.config.schema import StudyConfig
 from search.terminal.progress import Board, display, preparation
-from search.tuning.remote import is_remote, run_remotely
-from search.tuning.runner import RunSummary, run_study
+from search.tuning.remote import is_ray_client, run_remotely
+from search.tuning.runner import RunSummary, run_and_describe
 
 
 def run(
@@ -32,6 +32,6 @@ def run(
     """
     console = console or Console()
     with display(Board(config), console) as observer, preparation(console) as show:
-        if is_remote(config):
+        if is_ray_client(config):
             return run_remotely(config, observer, show, take_over)
-        return run_study(config, observer, show, take_over)
+        return run_and_describe(config, observer, show, take_over)

@@ -13,7 +13,7 @@ from results.analysis.confirmation import (
     FOLDER,
     MODEL,
     PLAN,
-    Plan,
+    ConfirmationPlan,
     Run,
     run_folder,
 )
@@ -44,7 +44,7 @@ def holes(images: Counts, groups: Sequence[str] | None = None, **facts: Any) -> 
     return counted(cells, of, facts.pop("classes", CLASSES), **{"split": "test", **facts})
 
 
-def write_plan(study: Path, plan: Plan) -> None:
+def write_plan(study: Path, plan: ConfirmationPlan) -> None:
     """Write a study's plan."""
     (study / FOLDER).mkdir(exist_ok=True)
     (study / FOLDER / PLAN).write_text(plan.model_dump_json(), encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 from results.analysis.baseline_comparison import contest
 from results.analysis.convergence import Convergence, convergence
 from results.records.study import StudyRecord
-from results.warnings import Caution, Findings, cautions, cautions_table
+from results.warnings import Caution, Evidence, cautions, cautions_table
 from tests.results.conftest import MakeStudy
 from tests.results.verdicts import (
     BETTER,
@@ -23,14 +23,14 @@ from tests.results.verdicts import (
 )
 
 
-def told(findings: Findings) -> Mapping[str, Caution]:
+def told(findings: Evidence) -> Mapping[str, Caution]:
     return {caution.kind: caution for caution in cautions(findings)}
 
 
 def of(study: StudyRecord, **changes: object) -> Mapping[str, Caution]:
     return told(
         replace(
-            Findings(contest(study), convergence(study)),
+            Evidence(contest(study), convergence(study)),
             **changes,  # type: ignore[arg-type]
         )
     )
@@ -48,7 +48,7 @@ def test_an_unscored_short_search_is_told_as_such(make_study: MakeStudy) -> None
 
 def test_a_leak_comes_first(make_study: MakeStudy) -> None:
     study = studied(make_study, leak=True)
-    found = cautions(Findings(contest(study), convergence(study)))
+    found = cautions(Evidence(contest(study), convergence(study)))
 
     assert found[0].kind == "leak"
     assert found[0].bad
@@ -60,7 +60,7 @@ def test_a_leak_comes_first(make_study: MakeStudy) -> None:
 def test_classes_that_few_groups_show(make_study: MakeStudy) -> None:
     study = studied(make_study)
     model = scored(best_of(study), BETTER, groups=4)
-    findings = Findings(contest(study, [model]), convergence(study), validation=model)
+    findings = Evidence(contest(study, [model]), convergence(study), validation=model)
     texts = [caution for caution in cautions(findings) if caution.kind == "few groups"]
 
     assert [caution.text for caution in texts] == [
@@ -82,7 +82,7 @@ def test_unscored_the_images_are_counted_instead(make_study: MakeStudy) -> None:
 def test_five_groups_are_enough(make_study: MakeStudy) -> None:
     study = studied(make_study)
     model = scored(best_of(study), BETTER, groups=5)
-    found = told(Findings(contest(study, [model]), convergence(study), validation=model))
+    found = told(Evidence(contest(study, [model]), convergence(study), validation=model))
 
     assert "Crack" not in found["few groups"].text
 
@@ -90,9 +90,9 @@ def test_five_groups_are_enough(make_study: MakeStudy) -> None:
 def test_a_confirmation_ends_the_optimism(make_study: MakeStudy) -> None:
     study = studied(make_study)
     whole = confirmed(study, {best_of(study).number: BETTER, 0: WORSE})
-    finished = told(Findings(contest(study, [], whole), convergence(study), confirmation=whole))
+    finished = told(Evidence(contest(study, [], whole), convergence(study), confirmation=whole))
     part = unfinished(whole)
-    begun = told(Findings(contest(study, [], part), convergence(study), confirmation=part))
+    begun = told(Evidence(contest(study, [], part), convergence(study), confirmation=part))
 
     assert not {"not confirmed", "not scored"} & finished.keys()
     assert "test split shows Fray" in finished["few groups"].text
@@ -104,7 +104,7 @@ def test_a_confirmation_without_a_result_is_told(make_study: MakeStudy) -> None:
     whole = confirmed(study, {best_of(study).number: BETTER, 0: WORSE})
     failed = dict.fromkeys(whole.evaluations, "out of memory")
     none = replace(whole, evaluations={}, failed=failed, incumbent=None)
-    found = told(Findings(contest(study, [], none), convergence(study), confirmation=none))
+    found = told(Evidence(contest(study, [], none), convergence(study), confirmation=none))
 
     assert "4 trainings failed" in found["not confirmed"].text
 
@@ -112,7 +112,7 @@ def test_a_confirmation_without_a_result_is_told(make_study: MakeStudy) -> None:
 def test_prepared_resolution_is_told(make_study: MakeStudy) -> None:
     study = studied(make_study)
     model = scored(best_of(study), BETTER, 6, resolution="prepared")
-    found = told(Findings(contest(study, [model]), convergence(study), validation=model))
+    found = told(Evidence(contest(study, [model]), convergence(study), validation=model))
 
     assert "out of reach" in found["resolution"].text
     assert "not scored" not in found
@@ -185,7 +185,7 @@ def test_what_still_runs_cannot_be_read_or_crowds_an_edge(make_study: MakeStudy)
 def test_a_study_with_nothing_in_it_has_nothing_to_warn_of(make_study: MakeStudy) -> None:
     study = replace(studied(make_study, trials=0, states={}), data={})
 
-    assert cautions(Findings(contest(study), convergence(study))) == ()
+    assert cautions(Evidence(contest(study), convergence(study))) == ()
     assert cautions_table(()).columns.tolist() == ["kind", "bad", "text", "action"]
 
 
@@ -195,5 +195,5 @@ def test_the_objective_of_two_scored_models_needs_no_caution(make_study: MakeStu
 
     assert (
         not {"not scored", "resolution", "baseline", "no baseline"}
-        & told(Findings(found, convergence(study), validation=found.evaluation)).keys()
+        & told(Evidence(found, convergence(study), validation=found.evaluation)).keys()
     )

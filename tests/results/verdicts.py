@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from results.analysis.baseline_comparison import Contest, contest
-from results.analysis.confirmation import Confirmation, Plan, PlannedConfig, Run
+from results.analysis.baseline_comparison import BaselineComparison, contest
+from results.analysis.confirmation import Confirmation, ConfirmationPlan, PlannedConfig, Run
 from results.analysis.ranking import ranking_table
 from results.records.evaluation import Evaluation
 from results.records.study import StudyRecord, TrialRecord, load_study
@@ -52,7 +52,9 @@ def scored(trial: TrialRecord, crack: Cells, groups: int = 6, **facts: object) -
     return counted(images, of_group, **(given | facts))  # type: ignore[arg-type]
 
 
-def scored_contest(study: StudyRecord, best: Cells = BETTER, baseline: Cells = WORSE) -> Contest:
+def scored_contest(
+    study: StudyRecord, best: Cells = BETTER, baseline: Cells = WORSE
+) -> BaselineComparison:
     """The incumbent against the baseline, both scored."""
     models = [scored(best_of(study), best), scored(study.trials[0], baseline)]
     return contest(study, models)
@@ -67,7 +69,7 @@ def confirmed(
         PlannedConfig(trial=n, baseline=by_number[n].baseline, value=by_number[n].value)
         for n in cells
     )
-    plan = Plan(top=len(cells), seeds=seeds, folds=folds, configs=configs)
+    plan = ConfirmationPlan(top=len(cells), seeds=seeds, folds=folds, configs=configs)
     evaluations = {
         run: scored(by_number[run.trial], cells[run.trial], split="test", seed=run.seed)
         for run in replace_folds(plan).runs
@@ -78,7 +80,7 @@ def confirmed(
     return Confirmation(study.path, plan, evaluations, {}, (), ranking, incumbent)
 
 
-def replace_folds(plan: Plan) -> Plan:
+def replace_folds(plan: ConfirmationPlan) -> ConfirmationPlan:
     """The plan without folds."""
     return plan.model_copy(update={"folds": None})
 

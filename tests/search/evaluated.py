@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import DataConfig
-from search.inference.model_metadata import ModelFacts
+from search.inference.model_metadata import ModelMetadata
 from tests.data_pipeline.files import CLASSES, encode, rgb_mask, write_yaml
 from tests.model.lookup import SHARPNESS
 
@@ -32,9 +32,9 @@ class Lookup:
         return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def facts(path: Path, **changed: Any) -> ModelFacts:
+def facts(path: Path, **changed: Any) -> ModelMetadata:
     """What is known of a model of the tiny classes, as a record would tell it."""
-    known = ModelFacts(
+    known = ModelMetadata(
         path=path,
         image_shape=(SIDE, SIDE, 1),
         num_classes=3,

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def epoch_of(number: int, value: float) -> Epoch:
         pooled_dice=value,
         seconds=Seconds(train=0.01, validate=0.01, total=0.02),
         images_per_second=100.0,
-        time=datetime.now(UTC),
+        time=datetime.now(UTC).replace(microsecond=0),
     )
 
 
@@ -141,9 +142,10 @@ class SimulatedWorker(TrialWorker):
 def main() -> None:
     from rich.console import Console
 
+    from results.records.study import load_study
     from search.cli.main import _print_run_summary
     from search.errors import RunError
-    from search.terminal.progress import Board, PlainLines
+    from search.terminal.progress import Board, PlainLines, describe_best
     from search.tuning.runner import run_study
 
     path, *rest = sys.argv[1:]
@@ -154,6 +156,7 @@ def main() -> None:
         summary = run_study(
             config, observer, take_over="--take-over" in rest, worker=SimulatedWorker
         )
+        summary = replace(summary, best=describe_best(load_study(summary.directory)))
     except RunError as error:
         console.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)

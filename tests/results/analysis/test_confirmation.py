@@ -9,7 +9,7 @@ from results.analysis.confirmation import (
     EVALUATION,
     FOLDER,
     PLAN,
-    Plan,
+    ConfirmationPlan,
     PlannedConfig,
     Run,
     load_confirmation,
@@ -30,7 +30,7 @@ CONFIGS = (
     PlannedConfig(trial=4, value=0.5),
     PlannedConfig(trial=0, value=0.1, baseline="recipe"),
 )
-PLAN_OF_TWO = Plan(top=2, seeds=2, configs=CONFIGS)
+PLAN_OF_TWO = ConfirmationPlan(top=2, seeds=2, configs=CONFIGS)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def study(make_study: MakeStudy, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "study"))
 
 
-def fill(study: Path, plan: Plan = PLAN_OF_TWO) -> None:
+def fill(study: Path, plan: ConfirmationPlan = PLAN_OF_TWO) -> None:
     """All trainings done: trial 4 is the best, 7 is close to it, 0 far."""
     write_plan(study, plan)
     for run in plan.runs:
@@ -110,7 +110,7 @@ def test_the_model_to_use_is_chosen_by_validation_never_by_the_test(study: Path)
 
 
 def test_folds_of_a_seed_are_joined_and_a_seed_counts_when_it_has_all(study: Path) -> None:
-    plan = Plan(top=1, seeds=2, folds=3, configs=CONFIGS[:1])
+    plan = ConfirmationPlan(top=1, seeds=2, folds=3, configs=CONFIGS[:1])
     write_plan(study, plan)
     counts = [(9, 0, 1), (5, 0, 5), (1, 0, 9)]
     for run in plan.runs:
@@ -158,7 +158,7 @@ def test_counts_at_the_images_own_size_stand_against_others(study: Path) -> None
 
 
 def test_folds_at_another_size_than_the_others_are_not_joined_with_them(study: Path) -> None:
-    plan = Plan(top=1, seeds=1, folds=3, configs=CONFIGS[:1])
+    plan = ConfirmationPlan(top=1, seeds=1, folds=3, configs=CONFIGS[:1])
     write_plan(study, plan)
     for run in plan.runs:
         size = "prepared" if run.fold == 1 else "native"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from results.analysis.confirmation import Plan, PlannedConfig, Run
+from results.analysis.confirmation import ConfirmationPlan, PlannedConfig, Run
 from results.exports.export import (
     ExportError,
     ExportOptions,
@@ -350,7 +350,7 @@ def confirmed(make_study: MakeStudy, tmp_path: Path) -> Path:
     best = load_study(study).incumbent
     assert best is not None
     configs = [PlannedConfig(trial=number) for number in (best.number, second_of(study))]
-    plan = Plan(top=2, seeds=2, configs=tuple(configs))
+    plan = ConfirmationPlan(top=2, seeds=2, configs=tuple(configs))
     write_plan(study, plan)
     for run in plan.runs:
         found = 4 if run.trial == best.number else 8
@@ -443,7 +443,7 @@ def test_a_tie_and_a_cross_validation_are_said(confirmed: Path, tmp_path: Path) 
     assert best is not None
     number = second_of(confirmed)
     configs = [PlannedConfig(trial=best.number), PlannedConfig(trial=number)]
-    plan = Plan(top=2, seeds=1, folds=3, configs=tuple(configs))
+    plan = ConfirmationPlan(top=2, seeds=1, folds=3, configs=tuple(configs))
     write_plan(confirmed, plan)
     found = {best.number: (9, 4, 4), number: (6, 6, 6)}  # better in one fold, worse in two
     for run in plan.runs:

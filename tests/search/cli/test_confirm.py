@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from results.analysis.confirmation import Confirmation, Plan, PlannedConfig, Run, load_confirmation
+from results.analysis.confirmation import (
+    Confirmation,
+    ConfirmationPlan,
+    PlannedConfig,
+    Run,
+    load_confirmation,
+)
 from search.cli.main import app
 from search.confirm.confirming import ConfirmationSummary, Options
 from tests.results.confirmed import holes, write_plan, write_run
@@ -19,7 +25,7 @@ CONFIGS = (PlannedConfig(trial=4, value=0.5), PlannedConfig(trial=0, value=0.1, 
 def study(make_study: MakeStudy) -> Path:  # noqa: F811
     """A confirmation in which trial 4 is the best; one of its trainings is missing."""
     path = make_study(trials=6, classes=("background", "hole"))
-    plan = Plan(top=1, seeds=2, configs=CONFIGS)
+    plan = ConfirmationPlan(top=1, seeds=2, configs=CONFIGS)
     write_plan(path, plan)
     for run in plan.runs:
         found = 9 if run.trial == 4 else 2

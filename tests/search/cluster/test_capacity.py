@@ -21,9 +21,9 @@ from search.config.settings import ResourceSettings
 from search.config.trial import TrialConfig
 from search.process.hardware import Processor
 from search.study.opening import open_study
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 from tests.epochs import epoch_of
-from tests.search.books import Heard, config_in, result
+from tests.search.managers import Heard, config_in, result
 
 pytestmark = pytest.mark.cluster
 
@@ -89,9 +89,9 @@ def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
     (config.directory / "study.yaml").touch()
     capacity = Capacity(resources, InTurn())
     study = open_study(config)
-    book = TrialBook(study, config, tmp_path, capacity, Heard(), placer=capacity)
+    manager = TrialManager(study, config, tmp_path, capacity, Heard(), placer=capacity)
 
-    search.tuning.runner._fit(config, book, Worker)
+    search.tuning.runner._fit(config, manager, Worker)
 
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * len(SIZES)
     notes = [path.read_text().split() for path in config.directory.glob("trials/*/note")]
@@ -104,7 +104,7 @@ def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
 
 
 def place_all(capacity: Callable[[], int], place: Callable[[str], object]) -> int:
-    """Propose while there is room, as the book does; return how many that were."""
+    """Propose while there is room, as the manager does; return how many that were."""
     running = 0
     while running < capacity():
         place(str(running))

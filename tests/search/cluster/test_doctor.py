@@ -15,7 +15,7 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
-from search.cluster.doctor import Finding, check_cluster, examine, findings_table
+from search.cluster.doctor import DoctorFinding, check_cluster, examine, findings_table
 from search.cluster.inspector import PACKAGES, Inspector
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
@@ -174,7 +174,7 @@ def store(study: StudyConfig) -> Store:
     return prepare(study.data)
 
 
-def failures(findings: list[Finding]) -> dict[str, str]:
+def failures(findings: list[DoctorFinding]) -> dict[str, str]:
     return {finding.check: finding.detail for finding in findings if finding.level == "fail"}
 
 
@@ -240,7 +240,9 @@ def test_a_port_that_is_closed_is_named() -> None:
 
 
 def test_many_nodes_are_counted_not_listed() -> None:
-    findings = [Finding("data", f"10.0.0.{n}", "fail" if n == 7 else "ok", "") for n in range(90)]
+    findings = [
+        DoctorFinding("data", f"10.0.0.{n}", "fail" if n == 7 else "ok", "") for n in range(90)
+    ]
     table = findings_table(findings)
 
     assert [str(column.header) for column in table.columns] == ["Check", "90 nodes"]
@@ -249,7 +251,9 @@ def test_many_nodes_are_counted_not_listed() -> None:
 
 def test_of_many_nodes_the_kinds_are_named_where_they_are_few() -> None:
     def cell(*details: str) -> str:
-        findings = [Finding("processor", f"10.0.0.{n}", "ok", d) for n, d in enumerate(details)]
+        findings = [
+            DoctorFinding("processor", f"10.0.0.{n}", "ok", d) for n, d in enumerate(details)
+        ]
         return str(next(iter(findings_table(findings).columns[1].cells)))
 
     fast, slow = "AVX-512, oneDNN kernels", "AVX2, no oneDNN kernels"

@@ -10,7 +10,7 @@ from model.cost import PROCESS_OWN, MemoryEstimate, training_memory
 from search.cluster.forecast import MemoryForecast, MemoryUse
 from search.config.trial import TrialConfig
 from tests.epochs import epoch_of
-from tests.search.books import config_in
+from tests.search.managers import config_in
 
 SHAPE = (64, 64, 1)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from data_pipeline.stores.store import Store
-from results.analysis.confirmation import Plan, Run, load_plan
+from results.analysis.confirmation import ConfirmationPlan, Run, load_plan
 from results.records.study import StudyRecord, load_study
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
@@ -58,7 +58,7 @@ def study_of(folder: Path, trials: Trials) -> StudyRecord:
     return load_study(directory)
 
 
-def chosen(plan: Plan) -> list[int]:
+def chosen(plan: ConfirmationPlan) -> list[int]:
     return [config.trial for config in plan.configs]
 
 
@@ -196,18 +196,18 @@ def with_test_split(folder: Path) -> Store:
 def test_classes_of_few_groups_are_told_and_folds_suggested(tmp_path: Path) -> None:
     config, store = StudyConfig(), with_test_split(tmp_path / "store")
     assert groups_with(store, "test") == {"hole": 4, "crack": 2}
-    (said,) = check_test_split(config, Plan(top=1, seeds=1), store)
+    (said,) = check_test_split(config, ConfirmationPlan(top=1, seeds=1), store)
     assert "crack in 2;" in said
     assert "hole" not in said
     assert "--folds 5" in said
-    assert check_test_split(config, Plan(top=1, seeds=1, folds=5), store) == []
+    assert check_test_split(config, ConfirmationPlan(top=1, seeds=1, folds=5), store) == []
 
 
 def test_without_a_test_split_folds_are_named(tmp_path: Path) -> None:
     store = numbered_store(tmp_path / "store")
     with pytest.raises(ConfigError, match=r"expected a test split.*--folds 5"):
-        check_test_split(StudyConfig(), Plan(top=1, seeds=1), store)
-    assert check_test_split(StudyConfig(), Plan(top=1, seeds=1, folds=5), store) == []
+        check_test_split(StudyConfig(), ConfirmationPlan(top=1, seeds=1), store)
+    assert check_test_split(StudyConfig(), ConfirmationPlan(top=1, seeds=1, folds=5), store) == []
 
 
 def test_a_study_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:

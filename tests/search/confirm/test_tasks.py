@@ -1,4 +1,4 @@
-"""The crew's decisions, on a Ray that runs each task where it is handed out."""
+"""The queue's decisions, on a Ray that runs each task where it is handed out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.analysis.confirmation import FAILED, RUNS, Run, failure_of, run_fol
 from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
 from search.config.trial import TrialConfig
-from search.confirm.tasks import Crew, Place, _Live
+from search.confirm.tasks import Place, TrainingQueue, _Live
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.hardware import Processor
 from search.process.stop import Stop
@@ -88,7 +88,7 @@ class Room:
 
 
 class InPlace:
-    """Ray as far as a crew uses it: a task runs as it is handed out, and has ended at once."""
+    """Ray as far as a queue uses it: a task runs as it is handed out, and has ended at once."""
 
     exceptions = ray.exceptions
 
@@ -131,14 +131,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> InPlace:
 RUNS_OF_TWO = (Run(3, 0), Run(7, 0), Run(3, 1))
 
 
-def crew_of(folder: Path, work: Any, **options: Any) -> tuple[Crew, Calls, Room]:
+def queue_of(folder: Path, work: Any, **options: Any) -> tuple[TrainingQueue, Calls, Room]:
     (folder / "confirm" / RUNS).mkdir(parents=True, exist_ok=True)
     config = options.pop("config", CONFIG)
     place = Place(folder, config, "test", {None: folder / "store"})
     configs = {run: config.at(PARAMS, run.seed) for run in RUNS_OF_TWO}
     calls, room = Calls(), options.pop("room", Room())
     stop = options.pop("stop", Stop())
-    return Crew(place, configs, room, calls, stop, work, **options), calls, room
+    return TrainingQueue(place, configs, room, calls, stop, work, **options), calls, room
 
 
 def write_epochs(job: ConfirmationJob, count: int) -> None:
@@ -154,8 +154,8 @@ def test_trainings_are_handed_out_in_order_and_told(tmp_path: Path, cluster: InP
         write_epochs(job, 2)
         return Ended()
 
-    crew, calls, room = crew_of(tmp_path, work)
-    crew.run(RUNS_OF_TWO)
+    queue, calls, room = queue_of(tmp_path, work)
+    queue.run(RUNS_OF_TWO)
     assert [job.name for job in jobs] == [run.name for run in RUNS_OF_TWO]
     assert [(job.trial, job.seed, job.fold, job.split) for job in jobs][1] == (7, 0, None, "test")
     assert jobs[2].config.seed == 1
@@ -164,7 +164,7 @@ def test_trainings_are_handed_out_in_order_and_told(tmp_path: Path, cluster: InP
     assert calls.of("ended") == [(run.name, None) for run in RUNS_OF_TWO]
     assert [epoch for _, epoch in room.learned] == [1, 2] * 3
     assert room.running == set()
-    assert crew.hopeless is None
+    assert queue.no_progress is None
 
 
 def test_a_lost_worker_is_tried_again_under_another_name_and_given_up_in_the_end(
@@ -180,8 +180,8 @@ def test_a_lost_worker_is_tried_again_under_another_name_and_given_up_in_the_end
         write_epochs(job, min(len(owners), 3))
         return ray.exceptions.WorkerCrashedError()
 
-    crew, calls, _ = crew_of(tmp_path, work)
-    crew.run(RUNS_OF_TWO)
+    queue, calls, _ = queue_of(tmp_path, work)
+    queue.run(RUNS_OF_TWO)
     assert len(owners) == len(set(owners)) == 4
     (failed,) = [end for end in calls.of("ended") if end[1]]
     assert failed[0] == Run(7, 0).name
@@ -198,8 +198,8 @@ def test_out_of_memory_is_tried_once_with_a_larger_share(tmp_path: Path, cluster
             "Task was killed due to the node running low on memory"
         )
 
-    crew, calls, room = crew_of(tmp_path, work, room=Room(grows=True))
-    crew.run(RUNS_OF_TWO)
+    queue, calls, room = queue_of(tmp_path, work, room=Room(grows=True))
+    queue.run(RUNS_OF_TWO)
     assert sorted(room.factors) == [1.0, 1.0, 1.0, 2.0]
     (failed,) = [end for end in calls.of("ended") if end[1]]
     assert failed[1].startswith("out of memory")
@@ -210,13 +210,13 @@ def test_a_failure_is_written_down_and_the_rest_goes_on(tmp_path: Path, cluster:
     def work(job: ConfirmationJob) -> Ended:
         return Ended(failed="NonFiniteLoss: nan") if job.seed == 0 else Ended()
 
-    crew, calls, _ = crew_of(tmp_path, work)
-    crew.run(RUNS_OF_TWO)
+    queue, calls, _ = queue_of(tmp_path, work)
+    queue.run(RUNS_OF_TWO)
     # Not known to be theirs until the last one trains, they are not lost for that.
     assert failure_of(run_folder(tmp_path, Run(3, 0))) == "NonFiniteLoss: nan"
     assert failure_of(run_folder(tmp_path, Run(7, 0))) == "NonFiniteLoss: nan"
     assert failure_of(run_folder(tmp_path, Run(3, 1))) is None
-    assert crew.hopeless is None
+    assert queue.no_progress is None
     assert len(calls.of("ended")) == 3
 
 
@@ -226,16 +226,16 @@ def test_where_nothing_trains_at_all_nothing_is_written_off(
     def work(job: ConfirmationJob) -> Ended:
         return Ended(failed="ImportError: no tensorflow")
 
-    crew, _, _ = crew_of(tmp_path, work)
-    crew.run(RUNS_OF_TWO)
-    assert crew.hopeless is not None
-    assert "ImportError: no tensorflow" in crew.hopeless
+    queue, _, _ = queue_of(tmp_path, work)
+    queue.run(RUNS_OF_TWO)
+    assert queue.no_progress is not None
+    assert "ImportError: no tensorflow" in queue.no_progress
     assert [run for run in RUNS_OF_TWO if failure_of(run_folder(tmp_path, run))] == []
 
     # Where others have trained before, it is the training's own failure.
-    crew, _, _ = crew_of(tmp_path, work, fertile=True)
-    crew.run(RUNS_OF_TWO[:1])
-    assert crew.hopeless is None
+    queue, _, _ = queue_of(tmp_path, work, any_epoch=True)
+    queue.run(RUNS_OF_TWO[:1])
+    assert queue.no_progress is None
     assert failure_of(run_folder(tmp_path, Run(3, 0))) == "ImportError: no tensorflow"
 
 
@@ -244,11 +244,11 @@ def test_one_bad_config_among_others_is_not_hopeless(tmp_path: Path, cluster: In
         return Ended() if job.trial == 7 else Ended(failed="ValueError: a bad config")
 
     bad = [Run(3, 0, fold) for fold in range(4)]
-    crew, _, _ = crew_of(tmp_path, work, room=Room(1))
-    crew._place = Place(tmp_path, CONFIG, "test", dict.fromkeys((None, 0, 1, 2, 3), tmp_path))
-    crew._configs = {run: CONFIG.at(PARAMS, 0) for run in (*bad, Run(7, 0))}
-    crew.run([*bad, Run(7, 0)])
-    assert crew.hopeless is None
+    queue, _, _ = queue_of(tmp_path, work, room=Room(1))
+    queue._place = Place(tmp_path, CONFIG, "test", dict.fromkeys((None, 0, 1, 2, 3), tmp_path))
+    queue._configs = {run: CONFIG.at(PARAMS, 0) for run in (*bad, Run(7, 0))}
+    queue.run([*bad, Run(7, 0)])
+    assert queue.no_progress is None
     assert all(failure_of(run_folder(tmp_path, run)) for run in bad)
 
 
@@ -261,9 +261,9 @@ def test_what_failed_before_the_user_ended_it_is_not_called_hopeless(
         stop.ask("SIGINT", 130)
         return Ended(failed="ImportError: no tensorflow")
 
-    crew, _, _ = crew_of(tmp_path, work, stop=stop)
-    crew.run(RUNS_OF_TWO)
-    assert crew.hopeless is None
+    queue, _, _ = queue_of(tmp_path, work, stop=stop)
+    queue.run(RUNS_OF_TWO)
+    assert queue.no_progress is None
     assert failure_of(run_folder(tmp_path, RUNS_OF_TWO[0])) is None  # tried again next time
 
 
@@ -272,9 +272,9 @@ def test_storage_in_trouble_ends_the_run(tmp_path: Path, cluster: InPlace) -> No
         return Ended(trouble="the storage is full") if job.trial == 7 else Ended()
 
     stop = Stop()
-    crew, calls, _ = crew_of(tmp_path, work, stop=stop)
-    crew.run(RUNS_OF_TWO)
-    assert crew.trouble == "the storage is full"
+    queue, calls, _ = queue_of(tmp_path, work, stop=stop)
+    queue.run(RUNS_OF_TWO)
+    assert queue.trouble == "the storage is full"
     assert stop.exit_code == 75
     assert len(calls.of("started")) == 2
 
@@ -302,8 +302,8 @@ def test_the_end_waits_for_epochs_in_flight_and_cancels_what_is_left(
         return [], references
 
     monkeypatch.setattr(cluster, "wait", wait)
-    crew, calls, _ = crew_of(tmp_path, work, stop=stop)
-    crew.run(RUNS_OF_TWO)
+    queue, calls, _ = queue_of(tmp_path, work, stop=stop)
+    queue.run(RUNS_OF_TWO)
     assert len(polls) == 6
     assert len(calls.of("epoch")) == 2
     assert len(jobs) == 2  # nothing was begun any more
@@ -328,25 +328,26 @@ def test_a_training_that_hangs_is_killed_and_goes_on(
     monkeypatch.setattr(cluster, "cancel", cancel)
     resources = CONFIG.resources.model_copy(update={"trial_timeout_minutes": 1e-6})
     config = CONFIG.model_copy(update={"resources": resources})
-    crew, calls, _ = crew_of(tmp_path, work, config=config)
-    crew.run(RUNS_OF_TWO)
+    queue, calls, _ = queue_of(tmp_path, work, config=config)
+    queue.run(RUNS_OF_TWO)
     assert "no report for 1e-06 minutes" in calls.of("warn")[0][0]
     assert sorted(calls.of("ended")) == sorted((run.name, None) for run in RUNS_OF_TWO)
 
 
 def test_scoring_is_a_sign_of_life_and_a_success_wins(tmp_path: Path, cluster: InPlace) -> None:
-    crew, calls, _ = crew_of(tmp_path, lambda job: Ended())
+    queue, calls, _ = queue_of(tmp_path, lambda job: Ended())
     run = RUNS_OF_TWO[0]
-    live = _Live(run, "me", 1, heard=1.0)
-    crew._look(live)
-    assert live.heard == 1.0
+    live, seen = _Live(run, "me", 1), queue._liveness._last_seen
+    queue._liveness.seen("me", at=1.0)
+    queue._look(live)
+    assert seen["me"] == 1.0
     (run_folder(tmp_path, run) / SCORING).touch()
-    crew._look(live)
-    assert live.heard > 1.0
+    queue._look(live)
+    assert seen["me"] > 1.0
     # Given up for hanging, and ended at the same moment.
     live.lost = "no report"
-    crew._capacity.place(run.name, crew._configs[run])
-    crew._end(SimpleNamespace(result=Ended()), live)
+    queue._capacity.place(run.name, queue._configs[run])
+    queue._end(SimpleNamespace(result=Ended()), live)
     assert calls.of("ended") == [(run.name, None)]
     assert not calls.of("warn")
 
@@ -360,8 +361,8 @@ def test_a_scoring_that_fails_is_tried_once_more(tmp_path: Path, cluster: InPlac
         fails = job.trial == 7 or (job.seed == 0 and len(asked) == 1)
         return Ended(failed="OSError: gone", scoring=True) if fails else Ended()
 
-    crew, calls, _ = crew_of(tmp_path, work, room=Room(1))
-    crew.run(RUNS_OF_TWO)
+    queue, calls, _ = queue_of(tmp_path, work, room=Room(1))
+    queue.run(RUNS_OF_TWO)
     assert sorted(calls.of("ended")) == sorted(
         (run.name, "OSError: gone" if run.trial == 7 else None) for run in RUNS_OF_TWO
     )

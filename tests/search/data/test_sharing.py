@@ -21,7 +21,7 @@ from search.data import sharing
 from search.data.sharing import SharedPipeline, decide, shared_pipeline
 from search.errors import RunError
 from tests.epochs import epoch_of
-from tests.search.books import Heard
+from tests.search.managers import Heard
 from tests.search.tiny import tiny_tree
 
 POLICY = AugmentConfig(preset="none")
@@ -109,9 +109,9 @@ def test_a_stream_that_trials_have_left_in_a_row_is_not_offered_for_a_while(
     left = epoch_of(input={"source": "local", "trouble": "gave nothing for 60 s"})
     read = epoch_of(input={"source": "service", "trouble": None})
     for record in (left, read, left):
-        pipeline.heard(record)
+        pipeline.epoch_ended(record)
         assert pipeline.of_trial(POLICY, "run/a") is not None
-    pipeline.heard(left)
+    pipeline.epoch_ended(left)
     assert pipeline.of_trial(POLICY, "run/a") is None
     assert "gave nothing for 60 s" in heard.warnings[0]
 

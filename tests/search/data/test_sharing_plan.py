@@ -7,7 +7,7 @@ import pytest
 from search.cluster.placement import Node
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.data.sharing_plan import NoRoomError, Plan, held_cpus, plan
+from search.data.sharing_plan import NoRoomError, SharingPlan, held_cpus, plan
 
 
 def config_of(pipeline: dict[str, Any] | None = None, **resources: Any) -> StudyConfig:
@@ -20,7 +20,7 @@ def held(config: StudyConfig, *nodes: dict[str, float]) -> list[float]:
 
 def planned(
     config: StudyConfig, *nodes: dict[str, float], own: bool = False, token: bool = False
-) -> Plan:
+) -> SharingPlan:
     return plan(config, [Node(node) for node in nodes], own=own, token=token)
 
 
@@ -40,7 +40,7 @@ def test_a_node_that_holds_no_trial_has_them_anyway() -> None:
 
 
 def test_auto_shares_where_four_trials_run_and_none_gives_its_place() -> None:
-    assert planned(ON_GPU, GPU_NODE) == Plan(True, "4 trials run at once")
+    assert planned(ON_GPU, GPU_NODE) == SharingPlan(True, "4 trials run at once")
 
 
 @pytest.mark.parametrize(

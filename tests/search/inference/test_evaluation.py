@@ -9,8 +9,8 @@ from data_pipeline.config import DataConfig
 from data_pipeline.problems import DataError
 from data_pipeline.stores.prepare import prepare
 from search.inference.evaluation import Evaluated, evaluate, pixel_means
-from search.inference.evaluation_dataset import find_held_out
-from search.inference.model_metadata import ModelFacts
+from search.inference.evaluation_dataset import find_evaluation_dataset
+from search.inference.model_metadata import ModelMetadata
 from tests.search.evaluated import SIDE, Lookup, facts, square, write, write_data
 
 pytestmark = pytest.mark.processor
@@ -21,8 +21,8 @@ def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
 
 
-def done(known: ModelFacts, data: Path, split: str | None = None, **options: int) -> Evaluated:
-    held = find_held_out(str(data), known, split)
+def done(known: ModelMetadata, data: Path, split: str | None = None, **options: int) -> Evaluated:
+    held = find_evaluation_dataset(str(data), known, split)
     return evaluate(Lookup(), known, held, replicates=100, **options)
 
 
@@ -33,7 +33,7 @@ def kinds(found: Evaluated) -> dict[str, bool]:
 def test_images_are_counted_at_their_own_size(data: Path) -> None:
     shown: list[tuple[int, int]] = []
     known = facts(data.parent / "best.keras")
-    held = find_held_out(str(data), known)
+    held = find_evaluation_dataset(str(data), known)
     model = Lookup()
     found = evaluate(
         model,
@@ -98,7 +98,10 @@ def test_it_counts_what_a_study_would_count(tmp_path: Path, resize: str) -> None
 
 def test_it_is_told_loudly_where_the_model_may_know_the_images(data: Path) -> None:
     config = DataConfig(source=str(data), image_size=SIDE)
-    known = {"data": config, "fingerprint": find_held_out(str(data), facts(data)).fingerprint}
+    known = {
+        "data": config,
+        "fingerprint": find_evaluation_dataset(str(data), facts(data)).fingerprint,
+    }
     own = facts(data / "m.keras", **known, trained_on=("train",))
     assert kinds(done(own, data)) == {"few groups": False}
     assert kinds(done(own, data, "valid"))["optimistic"] is True
@@ -137,7 +140,7 @@ def test_every_bad_file_is_listed_and_nothing_is_asked_for_naught(data: Path) ->
     known = facts(data / "m.keras")
     model = Lookup()
     with pytest.raises(DataError) as caught:
-        evaluate(model, known, find_held_out(str(data), known))
+        evaluate(model, known, find_evaluation_dataset(str(data), known))
     assert model.asked == 0
     assert "2 problems" in str(caught.value)
     assert "images/a.png" in str(caught.value)

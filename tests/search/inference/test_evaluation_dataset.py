@@ -8,7 +8,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.problems import DataError
 from data_pipeline.stores.prepare import prepare
-from search.inference.evaluation_dataset import find_held_out
+from search.inference.evaluation_dataset import find_evaluation_dataset
 from tests.data_pipeline.files import CLASSES, write_undivided, write_yaml
 from tests.search.evaluated import SIDE, facts, square, write, write_data
 
@@ -19,7 +19,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def found(folder: Path, split: str | None = None, **known: object) -> list[str]:
-    held = find_held_out(str(folder), facts(folder.parent / "m.keras", **known), split)
+    held = find_evaluation_dataset(str(folder), facts(folder.parent / "m.keras", **known), split)
     return [f"{item.split}/{item.stem}" for item in held.items]
 
 
@@ -36,14 +36,14 @@ def test_some_of_the_splits_will_do_with_the_groups_of_the_whole(data: Path) -> 
     shutil.rmtree(data / "train")
     shutil.rmtree(data / "valid")
     write_yaml(data, {"a": "tile", "b": "tile"})
-    held = find_held_out(str(data), facts(data / "m.keras"))
+    held = find_evaluation_dataset(str(data), facts(data / "m.keras"))
     assert [(item.split, item.stem, item.group) for item in held.items] == [
         ("test", "a", "tile"),
         ("test", "b", "tile"),
     ]
     assert (held.name, held.split, held.root) == ("data", "test", data)
     # The folder of a split by itself: not divided, its classes the model's.
-    held = find_held_out(str(data / "test"), facts(data / "m.keras"))
+    held = find_evaluation_dataset(str(data / "test"), facts(data / "m.keras"))
     assert (held.split, len(held.items), list(held.classes)) == ("all", 2, list(CLASSES))
 
 
@@ -59,7 +59,7 @@ def test_of_the_models_own_folder_the_split_is_the_one_that_was_dealt(tmp_path: 
     config = DataConfig(source=str(data), image_size=SIDE)
     store = prepare(config)
     own = {"data": config, "fingerprint": store.fingerprint}
-    held = find_held_out(str(data), facts(data / "m.keras", **own))
+    held = find_evaluation_dataset(str(data), facts(data / "m.keras", **own))
     assert (held.own, held.split) == (True, "test")
     assert held.fingerprint == store.fingerprint
     assert {item.stem for item in held.items} == set(store.splits["test"].stems)
@@ -89,16 +89,16 @@ def test_every_difference_between_the_classes_is_told_at_once(data: Path) -> Non
 
 def test_a_config_that_is_given_overrules_the_data(data: Path) -> None:
     known = facts(data / "m.keras", classes=("nothing", "dent", "crack"))
-    held = find_held_out(str(data), known, believed=True)
+    held = find_evaluation_dataset(str(data), known, believed=True)
     assert list(held.classes) == ["nothing", "dent", "crack"]
 
 
 def test_colours_that_are_made_up_read_no_masks(data: Path) -> None:
     known = facts(data / "m.keras", colored=False, colors=((0, 0, 0), (1, 2, 3), (4, 5, 6)))
-    assert find_held_out(str(data), known, believed=True).classes == CLASSES
+    assert find_evaluation_dataset(str(data), known, believed=True).classes == CLASSES
     (data / "dataset.yaml").unlink()
     with pytest.raises(DataError, match="expected the classes and their colours here"):
-        find_held_out(str(data), known)
+        find_evaluation_dataset(str(data), known)
 
 
 def test_classes_must_stand_somewhere(data: Path) -> None:
@@ -116,7 +116,7 @@ def test_files_without_a_partner_are_told_of_the_split_alone(data: Path) -> None
         found(data)
     assert "t.png" not in str(caught.value)
     skipping = {"data": DataConfig(image_size=SIDE, on_bad="skip")}
-    held = find_held_out(str(data), facts(data / "m.keras", **skipping))
+    held = find_evaluation_dataset(str(data), facts(data / "m.keras", **skipping))
     assert [item.stem for item in held.items] == ["b"]
     assert len(held.problems) == 1
 
@@ -145,6 +145,6 @@ def test_copies_in_the_test_split_that_was_dealt_are_no_training_images(tmp_path
             (ours / kind).mkdir(parents=True, exist_ok=True)
             [path] = (theirs / kind).glob(f"{stem}.*")
             shutil.copy(path, ours / kind)
-    assert find_held_out(str(ours), known).copies == (seen,)
+    assert find_evaluation_dataset(str(ours), known).copies == (seen,)
     shutil.rmtree(tmp_path / "theirs.prepared")
-    assert find_held_out(str(ours), known).copies is None
+    assert find_evaluation_dataset(str(ours), known).copies is None

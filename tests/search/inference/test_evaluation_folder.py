@@ -14,7 +14,7 @@ import pytest
 from results import staging
 from results.records.evaluation import Evaluation
 from search.inference.evaluation import Evaluated, evaluate
-from search.inference.evaluation_dataset import find_held_out
+from search.inference.evaluation_dataset import find_evaluation_dataset
 from search.inference.evaluation_folder import (
     NAMES,
     check_folder,
@@ -30,7 +30,7 @@ def done(tmp_path: Path) -> Evaluated:
     data = write_data(tmp_path / "my data")
     (tmp_path / "best.keras").write_bytes(b"weights")
     known = facts(tmp_path / "best.keras")
-    return evaluate(Lookup(), known, find_held_out(str(data), known), replicates=100)
+    return evaluate(Lookup(), known, find_evaluation_dataset(str(data), known), replicates=100)
 
 
 def test_the_folder_holds_everything_and_replaces_an_earlier_one(

@@ -19,9 +19,9 @@ from model.config import ModelConfig
 from model.flexunet import build_flexunet
 from model.inference import Predictor
 from model.runtimes import open_predictor
-from search.inference.model_metadata import ModelFacts
+from search.inference.model_metadata import ModelMetadata
 from search.inference.prediction import Options, is_tiled, predict
-from search.inference.prediction_folder import Folder, Outcome
+from search.inference.prediction_folder import Folder, PredictedImage
 from search.inference.prediction_inputs import find_images
 from search.scoring.counting import decide
 
@@ -35,9 +35,9 @@ def bright_or_dark(images: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - bright, bright], axis=-1)
 
 
-def facts(side: int = 16, resize: str = "stretch") -> ModelFacts:
+def facts(side: int = 16, resize: str = "stretch") -> ModelMetadata:
     shape = (side, side, 1)
-    return ModelFacts(Path("m.keras"), shape, 2, ("background", "bright"), COLORS, resize)
+    return ModelMetadata(Path("m.keras"), shape, 2, ("background", "bright"), COLORS, resize)
 
 
 def write(path: Path, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -53,10 +53,10 @@ def run(
     images: Path,
     out: Path,
     ask: Callable[[np.ndarray], np.ndarray] = bright_or_dark,
-    known: ModelFacts | None = None,
+    known: ModelMetadata | None = None,
     advance: Callable[[float], None] = lambda share: None,
     **options: object,
-) -> list[Outcome]:
+) -> list[PredictedImage]:
     known = known or facts()
     folder = Folder(out, known.classes, known.colors)
     folder.begin({})

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from search.inference.prediction_folder import Folder, Outcome
+from search.inference.prediction_folder import Folder, PredictedImage
 
 CLASSES = ("background", "a, b")
 COLORS = ((0, 0, 0), (10, 200, 30))
@@ -43,8 +43,8 @@ def test_probabilities_are_passed_on_and_kept(tmp_path: Path) -> None:
 
 def test_each_image_gets_a_line(tmp_path: Path) -> None:
     folder = folder_in(tmp_path)
-    folder.note(Outcome(Path("a.png"), (6, 8), "whole", {"background": 42, "a, b": 6}, 0.5))
-    folder.note(Outcome(Path("b.png"), error="damaged, or not"))
+    folder.note(PredictedImage(Path("a.png"), (6, 8), "whole", {"background": 42, "a, b": 6}, 0.5))
+    folder.note(PredictedImage(Path("b.png"), error="damaged, or not"))
 
     with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
@@ -56,7 +56,7 @@ def test_each_image_gets_a_line(tmp_path: Path) -> None:
 def test_a_class_called_as_a_column_is_told_from_it(tmp_path: Path) -> None:
     folder = Folder(tmp_path, ("background", "error"), COLORS)
     folder.begin({})
-    folder.note(Outcome(Path("a.png"), (6, 8), "whole", {"background": 42, "error": 6}, 0.5))
+    folder.note(PredictedImage(Path("a.png"), (6, 8), "whole", {"background": 42, "error": 6}, 0.5))
 
     with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
         [line] = csv.DictReader(file)

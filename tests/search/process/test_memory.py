@@ -198,8 +198,8 @@ import search.tuning.runner
 from search.cluster.capacity import Capacity
 from search.cluster.connection import ray_cluster
 from search.study.opening import open_study
-from search.study.trials import TrialBook
-from tests.search.books import Heard, config_in, result
+from search.study.trials import TrialManager
+from tests.search.managers import Heard, config_in, result
 
 class Worker(tune.Trainable):
     def setup(self, config):
@@ -225,9 +225,9 @@ config = config.model_copy(
 (config.directory / "study.yaml").touch()
 with ray_cluster(config.resources):
     capacity = Capacity(config.resources)
-    book = TrialBook(open_study(config), config, Path("store"), capacity, Heard(), placer=capacity)
-    search.tuning.runner._fit(config, book, Worker)
-trials = [(t.state.name, t.user_attrs.get("reason"), t.constraints) for t in book.study.trials]
+    manager = TrialManager(open_study(config), config, Path("store"), capacity, Heard(),
+    placer=capacity) search.tuning.runner._fit(config, manager, Worker)
+trials = [(t.state.name, t.user_attrs.get("reason"), t.constraints) for t in manager.study.trials]
 print(json.dumps(trials))
 """
 

@@ -13,7 +13,7 @@ from data_pipeline.problems import DataError, Problem
 from results.records.study import StudyRecord, load_study
 from search.scoring import study as study_scoring
 from search.scoring.model import Images
-from search.scoring.study import Model, _Scores, models_of, scored_models
+from search.scoring.study import ScoredModel, _Scores, models_of, scored_models
 from tests.results.simulated_study import Simulation, write_study
 from tests.search.scoring.test_pictures import evaluation
 
@@ -36,11 +36,11 @@ def study(tmp_path: Path) -> StudyRecord:
     return study
 
 
-def best_of(study: StudyRecord) -> Model:
+def best_of(study: StudyRecord) -> ScoredModel:
     return models_of(study)[0]
 
 
-def other_of(study: StudyRecord) -> Model:
+def other_of(study: StudyRecord) -> ScoredModel:
     chosen = {model.name for model in models_of(study)}
     others = (models_of(study, [trial.number])[-1] for trial in study.trials)
     return next(m for m in others if m.name not in chosen and m.epoch is not None)

@@ -166,14 +166,6 @@ def test_a_killed_drivers_study_goes_on_in_sqlite(
     assert [sorted(t.intermediate_values) for t in trials] == [list(range(1, 13))] * 4
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("password", "password authentication failed"),
-        ("database", 'database "nowhere" does not exist'),
-        ("port", "Connection refused"),
-    ],
-)
 @pytest.mark.parametrize("in_query", [False, True], ids=["before the host", "in the query"])
 def test_an_earlier_study_in_the_same_database_is_read_with_this_ones_password(
     server: Postgres, tmp_path: Path, in_query: bool
@@ -192,6 +184,14 @@ def test_an_earlier_study_in_the_same_database_is_read_with_this_ones_password(
     assert len(found.trials) == 5
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("password", "password authentication failed"),
+        ("database", 'database "nowhere" does not exist'),
+        ("port", "Connection refused"),
+    ],
+)
 def test_a_server_that_cannot_be_used_is_said_without_the_password(
     server: Postgres, wrong: str, said: str
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
-from search.config.locations import is_remote
+from search.config.locations import is_url
 from search.config.schema import StudyConfig
 from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, fetch, fetch_models
 from search.storage.retry import storage_trouble
@@ -116,10 +116,10 @@ def test_a_store_that_refuses_or_is_away_is_a_trouble_to_wait_for(
 
 
 def test_urls_are_told_from_paths() -> None:
-    assert is_remote("s3://bucket/prefix")
-    assert is_remote("gs://bucket")
-    assert not is_remote("studies")
-    assert not is_remote("/a:b//c")
+    assert is_url("s3://bucket/prefix")
+    assert is_url("gs://bucket")
+    assert not is_url("studies")
+    assert not is_url("/a:b//c")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Storage that is away, full or stays away, under a book over a real journal."""
+"""Storage that is away, full or stays away, under a manager over a real journal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialReport
-from tests.search.books import (
+from tests.search.managers import (
     config_in,
-    open_book,
+    open_manager,
     proposal_of,
     result,
     trials,
@@ -35,19 +35,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_directory_that_is_gone_for_a_while_pauses_the_search(
     config: StudyConfig, impatient: None
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
     away = config.directory.with_name("away")
     config.directory.rename(away)
     back = threading.Timer(0.5, lambda: away.rename(config.directory))
     back.start()
-    book.report("a", result([0.5]))
-    book.finish("a", result([0.5], done=True), error=False)
+    manager.report("a", result([0.5]))
+    manager.finish("a", result([0.5], done=True), error=False)
     back.join()
 
-    assert [trial.value for trial in trials(open_book(config))] == [0.5]
-    assert book.trouble is None
-    first, second = book.observer.warnings  # type: ignore[attr-defined]
+    assert [trial.value for trial in trials(open_manager(config))] == [0.5]
+    assert manager.trouble is None
+    first, second = manager.observer.warnings  # type: ignore[attr-defined]
     assert "the storage is gone" in first
     assert "the search pauses" in first
     assert "writing again" in second
@@ -57,18 +57,18 @@ def test_a_storage_that_stays_away_ends_the_run_and_nothing_is_begun_in_its_plac
     tmp_path: Path, impatient: None
 ) -> None:
     config = config_in(tmp_path, resources={"storage_patience_minutes": 0.005})
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
     away = config.directory.with_name("away")
     config.directory.rename(away)
-    book.report("a", result([0.5]))
-    book.finish("a", result([0.5], done=True), error=False)
+    manager.report("a", result([0.5]))
+    manager.finish("a", result([0.5], done=True), error=False)
 
-    assert "the storage is gone" in str(book.trouble)
-    assert (book.stop.asked, book.stop.exit_code) == (True, 75)
+    assert "the storage is gone" in str(manager.trouble)
+    assert (manager.stop.asked, manager.stop.exit_code) == (True, 75)
     assert not config.directory.exists()
     away.rename(config.directory)
-    assert proposal_of(open_book(config)).number == 0  # RUNNING, goes on
+    assert proposal_of(open_manager(config)).number == 0  # RUNNING, goes on
 
 
 def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
@@ -76,7 +76,7 @@ def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
 ) -> None:
     from search.storage.journal import StudyJournal
 
-    book = open_book(config)
+    manager = open_manager(config)
     append, left = StudyJournal.append_logs, [3]
 
     def full(self: StudyJournal, logs: list[dict[str, Any]]) -> None:
@@ -88,15 +88,15 @@ def test_a_full_disk_under_the_journal_tears_no_line_and_loses_no_trial(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(StudyJournal, "append_logs", full)
-    first = proposal_of(book)
-    (ray_id,) = book._live
+    first = proposal_of(manager)
+    (ray_id,) = manager._live
     left[0] = 2
-    book.report(ray_id, result([0.5]))
+    manager.report(ray_id, result([0.5]))
     left[0] = 2
-    book.finish(ray_id, result([0.5], done=True), error=False)
+    manager.finish(ray_id, result([0.5], done=True), error=False)
 
     assert first.number == 0
-    again = trials(open_book(config))
+    again = trials(open_manager(config))
     assert [(t.state, t.value) for t in again] == [(TrialState.COMPLETE, 0.5)]
     assert again[0].intermediate_values == {1: 0.5}
 
@@ -105,14 +105,14 @@ def test_a_worker_that_waits_for_its_storage_is_said_and_in_the_end_replaced(
     tmp_path: Path,
 ) -> None:
     config = config_in(tmp_path, resources={"storage_patience_minutes": 0.002})
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
     waiting = TrialReport(waiting="the storage is full")
-    assert not book.report("a", waiting)
+    assert not manager.report("a", waiting)
     time.sleep(0.2)
-    assert book.report("a", waiting)
-    book.finish("a", waiting, error=False)
+    assert manager.report("a", waiting)
+    manager.finish("a", waiting, error=False)
 
-    assert book.observer.warnings[0] == "trial 0 waits: the storage is full"  # type: ignore[attr-defined]
-    assert trials(book)[0].user_attrs["failures"][0]["reason"] == "the storage is full"
-    assert proposal_of(book).number == 0
+    assert manager.observer.warnings[0] == "trial 0 waits: the storage is full"  # type: ignore[attr-defined]
+    assert trials(manager)[0].user_attrs["failures"][0]["reason"] == "the storage is full"
+    assert proposal_of(manager).number == 0

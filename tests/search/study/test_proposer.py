@@ -70,7 +70,7 @@ def reopened(config: StudyConfig) -> Proposer:
 def begin(proposer: Proposer) -> Trial:
     trial = proposer.next()
     assert trial is not None
-    trial.set_user_attr(SEED, 1)  # as the book does once it hands a trial over
+    trial.set_user_attr(SEED, 1)  # as the manager does once it hands a trial over
     return trial
 
 

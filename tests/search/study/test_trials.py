@@ -1,4 +1,4 @@
-"""The book over a real Optuna journal; the worker's results are given, Ray is not needed."""
+"""The manager over a real Optuna journal; the worker's results are given, Ray is not needed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from search.storage.files import trial_folder
 from search.study.attributes import SHARE
 from search.study.opening import mirror_study, open_study
 from search.tuning.bridge import StudySearcher
-from tests.search.books import (
+from tests.search.managers import (
     Places,
     config_in,
     mirrored,
-    open_book,
+    open_manager,
     proposal_of,
     result,
     trials,
@@ -39,13 +39,13 @@ def config(tmp_path: Path) -> StudyConfig:
 def test_a_completed_trial_has_its_best_epochs_value_and_every_intermediate_one(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.report("a", result([0.1]))
-    book.report("a", result([0.1, 0.5]))
-    book.finish("a", result([0.1, 0.5, 0.3], done=True), error=False)
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.report("a", result([0.1]))
+    manager.report("a", result([0.1, 0.5]))
+    manager.finish("a", result([0.1, 0.5, 0.3], done=True), error=False)
 
-    (trial,) = trials(book)
+    (trial,) = trials(manager)
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
     assert trial.intermediate_values == {1: 0.1, 2: 0.5, 3: 0.3}
     assert mirrored(config, 0)["best_epoch"] == 2
@@ -53,27 +53,27 @@ def test_a_completed_trial_has_its_best_epochs_value_and_every_intermediate_one(
 
 
 def test_the_pruner_stops_the_worse_and_it_is_told_pruned(config: StudyConfig) -> None:
-    book = open_book(config)
+    manager = open_manager(config)
     for ray_id, value in (("a", 0.6), ("b", 0.5), ("c", 0.7)):
-        book.propose(ray_id)
-        stopped = book.report(ray_id, result([value]))
+        manager.propose(ray_id)
+        stopped = manager.report(ray_id, result([value]))
         assert stopped == (value == 0.5)
-    book.finish("b", result([0.5]), error=False)
+    manager.finish("b", result([0.5]), error=False)
 
-    assert trials(book)[1].state is TrialState.PRUNED
-    assert trials(book)[1].intermediate_values == {1: 0.5}
+    assert trials(manager)[1].state is TrialState.PRUNED
+    assert trials(manager)[1].intermediate_values == {1: 0.5}
     assert mirrored(config, 1) | {"state": "PRUNED", "value": 0.5} == mirrored(config, 1)
 
 
 def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.finish("a", result([0.0, 0.2], done=True, pruning=[0.4, 0.6]), error=False)
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.finish("a", result([0.0, 0.2], done=True, pruning=[0.4, 0.6]), error=False)
 
-    assert trials(book)[0].intermediate_values == {1: 0.4, 2: 0.6}
-    assert trials(book)[0].value == 0.2
+    assert trials(manager)[0].intermediate_values == {1: 0.4, 2: 0.6}
+    assert trials(manager)[0].value == 0.2
 
 
 @pytest.mark.parametrize(
@@ -86,31 +86,31 @@ def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
 def test_what_ends_badly_is_fail_with_its_reason(
     config: StudyConfig, ending: Any, error: bool, reason: str
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.finish("a", ending, error)
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.finish("a", ending, error)
 
-    assert trials(book)[0].state is TrialState.FAIL
+    assert trials(manager)[0].state is TrialState.FAIL
     assert reason in mirrored(config, 0)["reason"]
 
 
 def test_out_of_memory_is_fail_with_a_violated_constraint(config: StudyConfig) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.finish("a", TrialReport(done=True, failed="out of memory: 3 GB"), error=False)
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.finish("a", TrialReport(done=True, failed="out of memory: 3 GB"), error=False)
 
-    assert trials(book)[0].state is TrialState.FAIL
-    assert trials(book)[0].constraints == {"memory": 1.0}
+    assert trials(manager)[0].state is TrialState.FAIL
+    assert trials(manager)[0].constraints == {"memory": 1.0}
 
 
 def test_an_interrupted_trial_is_adopted_with_its_number_parameters_and_epochs(
     config: StudyConfig,
 ) -> None:
-    first = open_book(config)
+    first = open_manager(config)
     before = first.propose("a")
     first.report("a", result([0.1, 0.2]))
     # The driver dies here; the worker had trained and checkpointed a third epoch.
-    second = open_book(config)
+    second = open_manager(config)
     after = second.propose("other")
 
     assert before is not None
@@ -124,62 +124,62 @@ def test_an_interrupted_trial_is_adopted_with_its_number_parameters_and_epochs(
 
 
 def test_a_trial_stopped_by_the_clock_stays_running(config: StudyConfig) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.report("a", result([0.1]))
-    book.finish("a", None, error=False)
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.report("a", result([0.1]))
+    manager.finish("a", None, error=False)
 
-    assert trials(book)[0].state is TrialState.RUNNING
+    assert trials(manager)[0].state is TrialState.RUNNING
 
 
 def test_finished_trials_are_never_proposed_again_and_the_budget_counts_them(
     tmp_path: Path,
 ) -> None:
     config = config_in(tmp_path, num_trials=2)
-    book = open_book(config)
+    manager = open_manager(config)
     for ray_id in ("a", "b"):
-        book.propose(ray_id)
-        book.finish(ray_id, result([0.1], done=True), error=False)
+        manager.propose(ray_id)
+        manager.finish(ray_id, result([0.1], done=True), error=False)
 
-    assert book.exhausted
-    assert open_book(config).exhausted
-    assert not open_book(config_in(tmp_path, num_trials=3)).exhausted
-    assert StudySearcher(book).suggest("c") == Searcher.FINISHED
+    assert manager.exhausted
+    assert open_manager(config).exhausted
+    assert not open_manager(config_in(tmp_path, num_trials=3)).exhausted
+    assert StudySearcher(manager).suggest("c") == Searcher.FINISHED
 
 
 def test_no_more_trials_are_proposed_than_fit_or_after_the_deadline(config: StudyConfig) -> None:
-    book = open_book(config, capacity=lambda: 1)
-    assert StudySearcher(book).suggest("a") is not None
-    assert StudySearcher(book).suggest("b") is None
+    manager = open_manager(config, capacity=lambda: 1)
+    assert StudySearcher(manager).suggest("a") is not None
+    assert StudySearcher(manager).suggest("b") is None
 
-    late = open_book(config_in(config.directory), stop=Stop(deadline=time.time() - 1))
+    late = open_manager(config_in(config.directory), stop=Stop(deadline=time.time() - 1))
     assert StudySearcher(late).suggest("a") == Searcher.FINISHED
 
 
 def test_the_searcher_hands_over_the_workers_packed_result(config: StudyConfig) -> None:
-    book = open_book(config)
-    searcher = StudySearcher(book)
+    manager = open_manager(config)
+    searcher = StudySearcher(manager)
     searcher.suggest("a")
     report = result([0.3], done=True)
     searcher.on_trial_complete("a", {"report": report, "epoch": 1, "done": True})
     searcher.on_trial_complete("a", {"report": report})  # Tune may tell an end twice
 
-    assert [t.value for t in trials(book)] == [0.3]
+    assert [t.value for t in trials(manager)] == [0.3]
 
 
 def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
     tmp_path: Path,
 ) -> None:
     config = config_in(tmp_path, resources={"gpus_per_trial": 0.25, "memory_per_trial": 3})
-    book = open_book(config)
-    first = book.propose("a")
+    manager = open_manager(config)
+    first = manager.propose("a")
     assert first is not None
     assert first.bundle == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
     assert first.resources["gpus_per_trial"] == 0.25
 
-    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    running = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
     running.set_user_attr(SHARE, 2)
-    again = open_book(config).propose("b")
+    again = open_manager(config).propose("b")
     assert again is not None
     assert again.number == 0
     assert again.bundle == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
@@ -188,24 +188,24 @@ def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
 
 def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:
     places = Places(deepest=9)
-    book = open_book(config, placer=places)
+    manager = open_manager(config, placer=places)
     for name in "abc":
-        assert book.propose(name).bundle == {"CPU": 1.0}  # type: ignore[union-attr]
+        assert manager.propose(name).bundle == {"CPU": 1.0}  # type: ignore[union-attr]
     assert places.held == ["a", "b", "c"]
-    book.finish("a", result([0.1], done=True), error=False)
-    book.finish("b", None, error=True)
-    book.finish("c", None, error=False)  # stopped by the clock
+    manager.finish("a", result([0.1], done=True), error=False)
+    manager.finish("b", None, error=True)
+    manager.finish("c", None, error=False)  # stopped by the clock
 
     assert places.held == []
 
 
 def test_every_epoch_corrects_the_predictions_for_what_was_trained(config: StudyConfig) -> None:
     places = Places(deepest=9)
-    book = open_book(config, placer=places)
-    proposal = book.propose("a")
+    manager = open_manager(config, placer=places)
+    proposal = manager.propose("a")
     assert proposal is not None
-    book.report("a", result([0.1]))
-    book.report("a", result([0.1, 0.2]))
+    manager.report("a", result([0.1]))
+    manager.report("a", result([0.1, 0.2]))
 
     assert [epoch for _, epoch in places.learned] == [1, 2]
     assert [trained for trained, _ in places.learned] == [proposal.config] * 2
@@ -216,43 +216,43 @@ def test_the_limit_on_memory_is_held_to_what_the_nodes_are_predicted_to_need(
     tmp_path: Path, needed: int, trained: bool
 ) -> None:
     config = config_in(tmp_path, max_memory_gb=2, sampler="random")
-    book = open_book(config, placer=Places(deepest=9, memory=needed))
+    manager = open_manager(config, placer=Places(deepest=9, memory=needed))
 
-    assert (book.propose("a") is not None) is trained
-    assert (book.proposer.stuck is None) is trained
-    assert ("max_memory_gb" in book.proposer.refused) is not trained
+    assert (manager.propose("a") is not None) is trained
+    assert (manager.proposer.stuck is None) is trained
+    assert ("max_memory_gb" in manager.proposer.refused) is not trained
 
 
 def test_what_fits_on_no_node_is_refused(tmp_path: Path) -> None:
-    book = open_book(config_in(tmp_path, sampler="random"), placer=Places())
-    depths = {proposal_of(book).config.model.num_layers for _ in range(4)}
+    manager = open_manager(config_in(tmp_path, sampler="random"), placer=Places())
+    depths = {proposal_of(manager).config.model.num_layers for _ in range(4)}
 
     assert max(depths) <= 4
-    assert book.proposer.refused["out of memory"] > 0
+    assert manager.proposer.refused["out of memory"] > 0
 
 
 def test_baselines_come_first_and_once(tmp_path: Path) -> None:
     baseline = {"name": "hand-tuned", "params": {"model.num_layers": 5, "train.batch_size": 4}}
     config = config_in(tmp_path, baselines=[baseline])
-    book = open_book(config)
-    proposal = book.propose("a")
+    manager = open_manager(config)
+    proposal = manager.propose("a")
     assert proposal is not None
     assert proposal.config.model.num_layers == 5
     assert mirrored(config, 0)["baseline"] == "hand-tuned"
 
-    book.finish("a", result([0.3], done=True), error=False)
-    open_book(config).propose("b")
+    manager.finish("a", result([0.3], done=True), error=False)
+    open_manager(config).propose("b")
     assert mirrored(config, 1)["baseline"] is None
 
 
 def test_a_continued_study_does_not_draw_the_same_again(tmp_path: Path) -> None:
     config = config_in(tmp_path, sampler="random")
     for _ in range(3):
-        book = open_book(config)
-        book.propose("a")
-        book.finish("a", result([0.1], done=True), error=False)
+        manager = open_manager(config)
+        manager.propose("a")
+        manager.finish("a", result([0.1], done=True), error=False)
 
-    rates = {trial.params["train.learning_rate"] for trial in trials(book)}
+    rates = {trial.params["train.learning_rate"] for trial in trials(manager)}
     assert len(rates) == 3
 
 
@@ -261,8 +261,8 @@ def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> Non
         config = config_in(tmp_path / folder)
         tree = config.to_tree()
         tree["study"]["seed"] = seed
-        book = open_book(config_from_tree(tree))
-        return [book.propose(name).config.seed for name in "abc"]  # type: ignore[union-attr]
+        manager = open_manager(config_from_tree(tree))
+        return [manager.propose(name).config.seed for name in "abc"]  # type: ignore[union-attr]
 
     first = seeds("one", 3)
     assert len(set(first)) == 3
@@ -273,10 +273,10 @@ def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> Non
 def test_a_told_trial_whose_mirror_was_not_written_is_mirrored_at_the_next_start(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
-    trial = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
-    book.study.tell(trial, 0.4)
+    manager = open_manager(config)
+    manager.propose("a")
+    trial = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
+    manager.study.tell(trial, 0.4)
     assert mirrored(config, 0)["state"] == "RUNNING"
 
     mirror_study(config.directory, open_study(config))
@@ -286,27 +286,27 @@ def test_a_told_trial_whose_mirror_was_not_written_is_mirrored_at_the_next_start
 def test_a_trial_whose_driver_died_while_asking_is_completed_and_adopted(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
+    manager = open_manager(config)
     name, distribution = next(iter(config.space.items()))
-    asked = book.study.ask({name: distribution.to_optuna()})
+    asked = manager.study.ask({name: distribution.to_optuna()})
 
-    proposal = open_book(config).propose("a")
+    proposal = open_manager(config).propose("a")
     assert proposal is not None
     assert proposal.number == 0
-    assert trials(book)[0].params.keys() == config.space.keys()
-    assert trials(book)[0].params[name] == asked.params[name]
+    assert trials(manager)[0].params.keys() == config.space.keys()
+    assert trials(manager)[0].params[name] == asked.params[name]
 
 
 def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
+    manager = open_manager(config)
     for ray_id, value in (("b", 0.6), ("a", 0.5)):
-        book.propose(ray_id)
-        stopped = book.report(ray_id, result([value]))
+        manager.propose(ray_id)
+        stopped = manager.report(ray_id, result([value]))
     assert stopped
     # The driver dies before Ray has stopped the trial.
-    after = open_book(config)
+    after = open_manager(config)
 
     assert trials(after)[1].state is TrialState.PRUNED
     assert (mirrored(config, 1)["value"], mirrored(config, 1)["epochs"]) == (0.5, 1)
@@ -314,63 +314,65 @@ def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
 
 
 def test_a_failure_that_was_noted_and_not_told_is_told(config: StudyConfig) -> None:
-    book = open_book(config)
-    book.propose("a")
-    running = optuna.trial.Trial(book.study, trials(book)[0]._trial_id)
+    manager = open_manager(config)
+    manager.propose("a")
+    running = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
     running.set_user_attr("reason", "NonFiniteLoss: nan")
 
-    assert trials(open_book(config))[0].state is TrialState.FAIL
+    assert trials(open_manager(config))[0].state is TrialState.FAIL
     assert mirrored(config, 0)["reason"] == "NonFiniteLoss: nan"
 
 
 def test_a_run_whose_first_trials_all_fail_at_once_proposes_no_more(config: StudyConfig) -> None:
-    book = open_book(config, capacity=lambda: 2)
+    manager = open_manager(config, capacity=lambda: 2)
     for number in range(3):
-        assert not book.exhausted
-        book.propose(str(number))
-        book.finish(str(number), TrialReport(done=True, failed="DataError: no store"), error=False)
+        assert not manager.exhausted
+        manager.propose(str(number))
+        manager.finish(
+            str(number), TrialReport(done=True, failed="DataError: no store"), error=False
+        )
 
-    assert book.hopeless
-    assert book.exhausted
+    assert manager.no_progress
+    assert manager.exhausted
 
 
 def test_failures_after_a_trial_has_trained_do_not_end_the_run(config: StudyConfig) -> None:
-    book = open_book(config, capacity=lambda: 2)
-    book.propose("good")
-    book.finish("good", result([0.5], done=True), error=False)
+    manager = open_manager(config, capacity=lambda: 2)
+    manager.propose("good")
+    manager.finish("good", result([0.5], done=True), error=False)
     for number in range(4):
-        book.propose(str(number))
-        book.finish(str(number), TrialReport(done=True, failed="out of memory: 1"), error=False)
+        manager.propose(str(number))
+        manager.finish(str(number), TrialReport(done=True, failed="out of memory: 1"), error=False)
 
-    assert not book.hopeless
+    assert not manager.no_progress
 
 
 def test_a_stopped_run_lets_its_epochs_end_and_leaves_its_trials_running(
     config: StudyConfig,
 ) -> None:
     stop = Stop(grace=60)
-    book = open_book(config, stop=stop)
-    book.propose("a")
+    manager = open_manager(config, stop=stop)
+    manager.propose("a")
     stop.ask("SIGTERM", 143, grace=True)
 
-    assert StudySearcher(book).suggest("b") == Searcher.FINISHED
-    assert not stop.now(book.live)
-    assert book.report("a", result([0.5]))  # stopped at its epoch's end, which is told
-    book.finish("a", result([0.5]), error=False)
-    assert stop.now(book.live)
-    (trial,) = trials(book)
+    assert StudySearcher(manager).suggest("b") == Searcher.FINISHED
+    assert not stop.now(manager.live)
+    assert manager.report("a", result([0.5]))  # stopped at its epoch's end, which is told
+    manager.finish("a", result([0.5]), error=False)
+    assert stop.now(manager.live)
+    (trial,) = trials(manager)
     assert (trial.state, trial.intermediate_values) == (TrialState.RUNNING, {1: 0.5})
 
 
 def test_a_superseded_run_writes_nothing_more(config: StudyConfig) -> None:
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
     before = (config.directory / "optuna.journal").read_bytes()
-    book.stop.supersede("another process has taken the study over")
-    book.report("a", result([0.5]))
-    book.finish("a", result([0.5], done=True), error=False)
+    manager.stop.supersede("another process has taken the study over")
+    manager.report("a", result([0.5]))
+    manager.finish("a", result([0.5], done=True), error=False)
 
-    assert book.stop.now(book.live)
+    assert manager.stop.now(manager.live)
     assert (config.directory / "optuna.journal").read_bytes() == before
 
 
@@ -385,12 +387,12 @@ def with_cost(values: list[float | None], latency: float, **kwargs: Any) -> dict
 
 def test_several_objectives_are_told_and_mirrored_by_name(tmp_path: Path) -> None:
     config = several(tmp_path)
-    book = open_book(config)
-    book.propose("a")
-    assert not book.report("a", with_cost([0.1], 2.5))
-    book.finish("a", with_cost([0.1, 0.5], 2.5, done=True), error=False)
+    manager = open_manager(config)
+    manager.propose("a")
+    assert not manager.report("a", with_cost([0.1], 2.5))
+    manager.finish("a", with_cost([0.1, 0.5], 2.5, done=True), error=False)
 
-    (trial,) = trials(book)
+    (trial,) = trials(manager)
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.5, 10.0, 2.5])
     assert mirrored(config, 0)["values"] == {
         "mean_foreground_dice": 0.5,
@@ -405,25 +407,25 @@ def test_a_trial_measured_over_a_limit_is_stopped_and_pruned_with_its_reason(
     tmp_path: Path, at_its_last_epoch: bool
 ) -> None:
     config = config_in(tmp_path, max_latency_ms=1.0)
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
     if at_its_last_epoch:
-        book.finish("a", with_cost([0.5], 3.0, done=True), error=False)
+        manager.finish("a", with_cost([0.5], 3.0, done=True), error=False)
     else:
-        assert book.report("a", with_cost([0.5], 3.0))
-        book.finish("a", with_cost([0.5], 3.0), error=False)
+        assert manager.report("a", with_cost([0.5], 3.0))
+        manager.finish("a", with_cost([0.5], 3.0), error=False)
 
-    (trial,) = trials(book)
+    (trial,) = trials(manager)
     assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"latency_ms": 2.0})
     assert "max_latency_ms = 1.0, measured 3 ms" in mirrored(config, 0)["reason"]
 
 
 def test_a_latency_measured_before_an_interruption_stands(tmp_path: Path) -> None:
     config = several(tmp_path)
-    first = open_book(config)
+    first = open_manager(config)
     first.propose("a")
     first.report("a", with_cost([0.1], 2.5))
-    second = open_book(config)
+    second = open_manager(config)
     second.propose("b")
     second.finish("b", with_cost([0.1, 0.2], 9.9, done=True), error=False)
 
@@ -432,16 +434,16 @@ def test_a_latency_measured_before_an_interruption_stands(tmp_path: Path) -> Non
 
 def test_refused_and_repeated_proposals_are_no_trials_of_the_budget(tmp_path: Path) -> None:
     config = config_in(tmp_path, num_trials=3, sampler="random", max_parameters=150_000)
-    book = open_book(config)
+    manager = open_manager(config)
     for ray_id in "abc":
-        assert not book.exhausted
-        assert book.propose(ray_id) is not None
-        book.finish(ray_id, result([0.4], done=True), error=False)
+        assert not manager.exhausted
+        assert manager.propose(ray_id) is not None
+        manager.finish(ray_id, result([0.4], done=True), error=False)
 
-    assert book.exhausted
-    assert book.proposer.refused["max_parameters"] > 0
+    assert manager.exhausted
+    assert manager.proposer.refused["max_parameters"] > 0
     assert len(list((config.directory / "trials").iterdir())) == 3
-    assert open_book(config).exhausted
+    assert open_manager(config).exhausted
 
 
 def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
@@ -451,28 +453,28 @@ def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
     tree["train"]["learning_rate"] = 0.01
     tree["search"]["sampler"] = "grid"
     config = config_from_tree(tree)
-    book = open_book(config)
+    manager = open_manager(config)
     for ray_id in "ab":
-        assert book.propose(ray_id) is not None
-    assert StudySearcher(book).suggest("c") is None
+        assert manager.propose(ray_id) is not None
+    assert StudySearcher(manager).suggest("c") is None
     for ray_id in "ab":
-        book.finish(ray_id, result([0.4], done=True), error=False)
-    assert StudySearcher(book).suggest("c") == Searcher.FINISHED
+        manager.finish(ray_id, result([0.4], done=True), error=False)
+    assert StudySearcher(manager).suggest("c") == Searcher.FINISHED
 
-    assert open_book(config).propose("d") is None
+    assert open_manager(config).propose("d") is None
 
 
 def test_a_waiting_duplicate_is_not_adopted_and_ends_with_its_original(
     config: StudyConfig,
 ) -> None:
-    book = open_book(config)
-    book.propose("a")
-    book.study.enqueue_trial(trials(book)[0].params)
-    assert book.propose("b") is not None  # another one: the repetition waits
-    waiting = trials(book)[1]
+    manager = open_manager(config)
+    manager.propose("a")
+    manager.study.enqueue_trial(trials(manager)[0].params)
+    assert manager.propose("b") is not None  # another one: the repetition waits
+    waiting = trials(manager)[1]
     assert (waiting.state, waiting.user_attrs["duplicate_of"]) == (TrialState.RUNNING, 0)
 
-    continued = open_book(config)
+    continued = open_manager(config)
     adopted = [continued.propose(name) for name in "cd"]
     assert [proposal and proposal.number for proposal in adopted] == [0, 2]
     continued.finish("c", result([0.7], done=True), error=False)
@@ -486,17 +488,17 @@ def test_a_trial_whose_driver_died_while_asking_is_refused_like_any_other(tmp_pa
     first = open_study(config)
     first.enqueue_trial({"model.num_layers": 6, "model.base_filters": 32})
     first.ask({"model.num_layers": config.space["model.num_layers"].to_optuna()})
-    book = open_book(config)
-    proposals = [book.propose(name) for name in "ab"]
+    manager = open_manager(config)
+    proposals = [manager.propose(name) for name in "ab"]
 
     assert all(proposals)
-    assert trials(book)[0].state is TrialState.PRUNED
-    assert "max_parameters" in trials(book)[0].user_attrs["refused"]
-    assert StudySearcher(book).suggest("c") is None
+    assert trials(manager)[0].state is TrialState.PRUNED
+    assert "max_parameters" in trials(manager)[0].user_attrs["refused"]
+    assert StudySearcher(manager).suggest("c") is None
 
 
 def test_what_ran_out_of_memory_is_noted_with_the_share_it_ran_on(config: StudyConfig) -> None:
-    book = open_book(config)
-    book.propose("a")
+    manager = open_manager(config)
+    manager.propose("a")
 
-    assert trials(book)[0].user_attrs["reserved"] == "gpus 0, memory None GB"
+    assert trials(manager)[0].user_attrs["reserved"] == "gpus 0, memory None GB"

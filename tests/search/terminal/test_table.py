@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from search.terminal.table import Picture, Row, clip, draw, flow
+from search.terminal.table import TableContent, TrialRow, clip, draw, flow
 
 PARAMS = {"model.num_layers": 4, "train.learning_rate": 0.00123}
 DICE = {"background": 0.9, "Blowhole": 0.5, "Break": None, "Crack": 0.25}
 
 
-def row(number: int, **changes: object) -> Row:
+def row(number: int, **changes: object) -> TrialRow:
     fields = {"epoch": 3, "value": 0.4, "dice": DICE, "epochs": 40, **changes}
-    return Row(number, PARAMS, None, **fields)  # type: ignore[arg-type]
+    return TrialRow(number, PARAMS, None, **fields)  # type: ignore[arg-type]
 
 
-def drawn(*running: Row, width: int = 120, height: int | None = None) -> list[str]:
-    return str(draw(Picture([["head"]], running, ()), width, height)).splitlines()
+def drawn(*running: TrialRow, width: int = 120, height: int | None = None) -> list[str]:
+    return str(draw(TableContent([["head"]], running, ()), width, height)).splitlines()
 
 
 def test_a_row_shows_its_epoch_value_dice_and_parameters() -> None:

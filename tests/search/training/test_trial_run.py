@@ -188,7 +188,7 @@ def test_of_a_broken_checkpoint_the_one_before_is_used_and_the_epoch_comes_out_t
     assert "kept as last.broken.npz" in (tmp_path / "checkpoint_error.txt").read_text()
     assert again.notes[-1].endswith("training goes on after epoch 1")
     repeated = again.step()
-    assert repeated["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
+    assert repeated.train_loss == pytest.approx(second.train_loss, rel=1e-5)
 
 
 def test_without_a_whole_checkpoint_training_starts_over(
@@ -265,7 +265,7 @@ def test_who_is_superseded_writes_no_more(trial: TrialConfig, store: Store, tmp_
         cut_off.step()
 
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert successor.step()["epoch"] == 2
+    assert successor.step().epoch == 2
 
 
 def test_early_stopping_ends_after_its_patience(

@@ -116,9 +116,9 @@ class _Copy:
         """Not reached."""
 
 
-def _end(config: StudyConfig, log: Log, copy: Any = None, **book: Any) -> None:
-    calm = {"stop": SimpleNamespace(reason=None), "hopeless": False}
-    calm |= {"proposer": SimpleNamespace(stuck=None), **book}
+def _end(config: StudyConfig, log: Log, copy: Any = None, **manager: Any) -> None:
+    calm = {"stop": SimpleNamespace(reason=None), "no_progress": False}
+    calm |= {"proposer": SimpleNamespace(stuck=None), **manager}
     score_at_end(config, SimpleNamespace(**calm), None, None, log, copy)  # type: ignore[arg-type]
 
 
@@ -135,7 +135,7 @@ def test_a_finished_run_never_fails_by_its_scoring(
 
     monkeypatch.setattr(scoring_task, "_to_score", lambda *_: pytest.fail("not asked for"))
     _end(config, log, stop=SimpleNamespace(reason="SIGINT"))
-    _end(config, log, hopeless=True)
+    _end(config, log, no_progress=True)
     _end(config_from_tree(tiny_tree(tmp_path, synthetic_folder)), log)
     assert len(log.warnings) == 2
 

@@ -1,4 +1,4 @@
-"""A book over a real Optuna journal, and what workers and Ray tell it."""
+"""A manager over a real Optuna journal, and what workers and Ray tell it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search.process.hardware import Processor
 from search.process.stop import Stop
 from search.storage.files import trial_folder
 from search.study.opening import open_study
-from search.study.trials import TrialBook
+from search.study.trials import TrialManager
 
 
 class Heard:
@@ -59,17 +59,17 @@ def config_in(
     )
 
 
-def open_book(
+def open_manager(
     config: StudyConfig,
     capacity: Callable[[], int] = lambda: 4,
     stop: Stop | None = None,
     placer: Placer | None = None,
-) -> TrialBook:
+) -> TrialManager:
     config.directory.mkdir(parents=True, exist_ok=True)
     (config.directory / "study.yaml").touch()
     (config.directory / "trials").mkdir(exist_ok=True)
     study = open_study(config)
-    return TrialBook(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
+    return TrialManager(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
 
 
 def result(
@@ -85,9 +85,9 @@ def result(
     return TrialReport(done, epochs, best_of(epochs), costs)
 
 
-def proposal_of(book: TrialBook) -> TrialJob:
+def proposal_of(manager: TrialManager) -> TrialJob:
     """Let a further worker have a trial, whatever Ray calls it."""
-    job = book.propose(str(uuid.uuid4()))
+    job = manager.propose(str(uuid.uuid4()))
     assert job is not None
     return job
 
@@ -97,14 +97,14 @@ def mirrored(config: StudyConfig, number: int) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def trials(book: TrialBook) -> list[FrozenTrial]:
-    return book.study.get_trials()
+def trials(manager: TrialManager) -> list[FrozenTrial]:
+    return manager.study.get_trials()
 
 
-def lose(book: TrialBook, ray_id: str, reason: str = "its node was lost") -> None:
+def lose(manager: TrialManager, ray_id: str, reason: str = "its node was lost") -> None:
     """What the adapters do when Ray gives a worker up."""
-    book.note_lost(ray_id, reason)
-    book.finish(ray_id, None, error=True)
+    manager.note_lost(ray_id, reason)
+    manager.finish(ray_id, None, error=True)
 
 
 class Places:

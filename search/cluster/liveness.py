@@ -1,4 +1,7 @@
-"""How long a worker may be silent before it counts as hanging: on slow nodes, longer."""
+"""Whether workers live: when each was last seen, and how long it may be silent.
+
+On slow nodes that is longer than on fast ones.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ UNMEASURED = 4.0
 MOST = 10.0
 
 
-class SilenceLimit:
-    """Tells hanging workers from those of slow nodes.
+class Liveness:
+    """Tells hanging workers from those that live, or are on slow nodes.
 
     Args:
-        minutes: What the fastest node's workers are allowed: ``trial_timeout_minutes``. None: any
-            silence is.
+        minutes: How long a worker of the fastest node may be silent: ``trial_timeout_minutes``.
+            None: any silence is allowed.
         processors: Returns the kinds of processors that workers may be on.
     """
 
@@ -34,28 +37,47 @@ class SilenceLimit:
         self._minutes = minutes
         self._processors = processors
         self._paces = Paces()
+        self._last_seen: dict[Hashable, float] = {}
         self._workers: dict[Hashable, Worker | None] = {}
 
-    def count(self, trial: Hashable, epoch: Epoch) -> None:
-        """Take an epoch of a trial: it tells how fast its node is."""
-        self._paces.count(trial, epoch)
-        self._workers[trial] = epoch.worker
-
-    def problem(self, trial: Hashable, heard: float | None, folder: Path) -> str | None:
-        """Say that a worker hangs; None where it does not, or has not begun.
+    def seen(self, key: Hashable, at: float | None = None) -> None:
+        """Note a sign of life of a training's worker.
 
         Args:
-            trial: As it is counted.
-            heard: Its last sign of life, by ``time.monotonic()``; None before the first.
-            folder: Where its worker.json may say what node it is on; in an object store it is not
-                there, and the trial's last epoch tells.
+            key: The training's.
+            at: When, by ``time.monotonic()``; None: now.
         """
-        if self._minutes is None or heard is None:
+        self._last_seen[key] = time.monotonic() if at is None else at
+
+    def has_begun(self, key: Hashable) -> bool:
+        """Return whether a training's worker was ever seen."""
+        return key in self._last_seen
+
+    def count(self, key: Hashable, epoch: Epoch) -> None:
+        """Take an epoch of a training: a sign of life, and how fast its node is."""
+        self.seen(key)
+        self._paces.count(key, epoch)
+        self._workers[key] = epoch.worker
+
+    def forget(self, key: Hashable) -> None:
+        """Forget a training that has ended, or whose worker is given up."""
+        self._last_seen.pop(key, None)
+        self._workers.pop(key, None)
+
+    def problem(self, key: Hashable, folder: Path) -> str | None:
+        """Say that a training's worker hangs; None where it does not, or has not begun.
+
+        Args:
+            key: The training's.
+            folder: Where its worker.json may say what node it is on; in an object store it is not
+                there, and the training's last epoch tells.
+        """
+        if self._minutes is None or key not in self._last_seen:
             return None
-        silent = (time.monotonic() - heard) / 60
+        silent = (time.monotonic() - self._last_seen[key]) / 60
         if silent <= self._minutes:
             return None
-        worker = Worker.read(folder / "worker.json") or self._workers.get(trial)
+        worker = Worker.read(folder / "worker.json") or self._workers.get(key)
         slowness = min(MOST, self._slowness(worker))
         allowed = self._minutes * slowness
         if silent <= allowed:
