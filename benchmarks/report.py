@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from results.pages.page import replace_file
+from foundation.files import write_text
 from results.pages.report import render_report
 from results.records.study import load_study
 from tests.results.simulated_confirmation import write_confirmation
@@ -100,7 +100,7 @@ def measure(path: Path) -> dict[str, Any]:
     read = time.perf_counter()
     page = render_report(study)
     rendered = time.perf_counter()
-    replace_file(path / "report.html", page)
+    write_text(path / "report.html", page, durable=False)
     written = time.perf_counter()
     return {
         "epochs": sum(len(trial.curve) for trial in study.trials),

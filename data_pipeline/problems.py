@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from user_errors import UserError
+from foundation.errors import UserError
 
 _SHOWN = 50
 

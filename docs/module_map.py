@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("search", "model", "data_pipeline", "results", "user_errors")
+ROOMS = ("search", "model", "data_pipeline", "results", "foundation")
 TARGET = ROOT / "docs" / "modules.md"
 HEAD = """# Modules
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.files import written_whole
+from foundation.files import whole_file
 
 FORMAT = 1
 _HEADER = "header"
@@ -50,7 +50,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = json.dumps({**checkpoint.header, "format": FORMAT}).encode()
     arrays = {f"{i:05d}": array for i, array in enumerate(checkpoint.arrays)}
     arrays[_HEADER] = np.frombuffer(header, np.uint8)
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     _sync_folder(path.parent)
 

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from model.files import folder_written_whole, written_whole
+from foundation.files import whole_file, whole_folder
 from model.inference import ModelError
 from model.legacy_weights import write_legacy_h5
 from model.losses import two_channels
@@ -58,7 +58,7 @@ def write_saved_model(model: keras.Model, folder: Path, *, resize: Resize) -> No
     if holds_other or folder.is_file():
         raise ModelError(f"{folder}: expected an empty folder or a SavedModel to replace")
     served = _serve(_in_float32(model), resize)
-    with folder_written_whole(folder) as temporary, _quiet():
+    with whole_folder(folder) as temporary, _quiet():
         signatures = {"serving_default": served.any_size, NETWORK: served.network}
         _save(served, temporary, signatures, folder)
 
@@ -86,7 +86,7 @@ def write_onnx(model: keras.Model, path: Path) -> None:
         content = converted.SerializeToString()
         # tf2onnx leaves an operation that it does not know as it is, and raises nothing.
         onnx.checker.check_model(content)
-    with written_whole(path) as temporary:
+    with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -116,7 +116,7 @@ def write_tflite(model: keras.Model, path: Path, *, quantize: bool) -> None:
         if quantize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         content = converter.convert()
-    with written_whole(path) as temporary:
+    with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 

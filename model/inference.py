@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from foundation.errors import UserError
 from model.losses import two_channels
-from user_errors import UserError
 
 
 class ModelError(UserError, ValueError):

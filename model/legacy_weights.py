@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from model.files import written_whole
+from foundation.files import whole_file
 from model.inference import ModelError
 
 _BLOCK = ("Conv2D", "Dropout", "Conv2D")
@@ -50,7 +50,7 @@ def write_legacy_h5(model: keras.Model, path: Path) -> None:
             f"expected a model that the reference can build for {path}: {'; '.join(problems)}"
         )
     layers = dict(_named(model))
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         # What the file says to have been written by decides how Keras 2 reads it.
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.15.0"

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from foundation.errors import UserError
 from model.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -30,7 +31,6 @@ from model.distribution import Devices, OneDevice, Replicas, scope_of
 from model.losses import class_weights_from, make_loss
 from model.metrics import Statistics, batch_statistics
 from model.optimizer import Optimizer
-from user_errors import UserError
 
 __all__ = [
     "CheckpointError",

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.files import whole_folder
+from foundation.files import naming, whole_folder, write_text
 from model.config import ModelConfig
 from model.exporting import write_saved_model
 from model.flexunet import build_flexunet
-from results.pages.page import replace_file
-from results.staging import naming, staged
-from search.storage.files import write_text
 
 ROOM = 64 * 1024  # bytes
 
@@ -44,13 +41,8 @@ def a_folder(manager: Callable[[Path], contextlib.AbstractContextManager[Path]])
 
 @pytest.mark.parametrize(
     "write",
-    [
-        lambda path: replace_file(path, "x" * 2 * ROOM),
-        lambda path: write_text(path, "x" * 2 * ROOM),
-        a_folder(staged),
-        a_folder(whole_folder),
-    ],
-    ids=["page", "record", "staged folder", "data set"],
+    [lambda path: write_text(path, "x" * 2 * ROOM), a_folder(whole_folder)],
+    ids=["file", "folder"],
 )
 def test_a_full_disk_is_told_with_the_file_and_leaves_nothing_half(
     small_disk: Path, write: Callable[[Path], None]

@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from user_errors import UserError
+from foundation.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 TOUR = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")

@@ -32,11 +32,11 @@ from data_pipeline.datasets.reading import read_image
 from data_pipeline.datasets.resize import resize_image, resize_mask
 from data_pipeline.datasets.sources import Dataset, Item, find_dataset
 from data_pipeline.datasets.synthetic import write_image
-from data_pipeline.files import whole_folder
 from data_pipeline.problems import BadFileError, DataError, Problem
 from data_pipeline.quality.audit import audit
 from data_pipeline.stores.facts import decoding_threads, in_order
 from data_pipeline.stores.survey import AHEAD, Survey, survey_with_files
+from foundation.files import whole_folder
 
 RECORD = "augmentation.json"
 
@@ -120,7 +120,7 @@ def offline_augment(
     problems = [*_name_clashes(items, recipe), *_misfits(found, items, dataset, recipe)]
     if problems:
         raise DataError(problems)
-    with whole_folder(out) as folder:
+    with whole_folder(out, durable=False) as folder:
         writer = _Writer(folder, dataset, recipe, config.color_tolerance)
         copies, unchanged = writer.write(
             items, workers or os.cpu_count() or 1, _shifted(progress, steps, steps + len(items))

@@ -10,7 +10,7 @@ import png
 from numpy.typing import NDArray
 
 from data_pipeline.config import Color
-from data_pipeline.files import whole_file
+from foundation.files import whole_file
 
 
 def write_mask(

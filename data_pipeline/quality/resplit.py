@@ -13,10 +13,10 @@ from data_pipeline.config import SPLITS, DataConfig
 from data_pipeline.datasets.dataset_yaml import DatasetInfo, read_dataset_yaml, write_dataset_yaml
 from data_pipeline.datasets.sources import Dataset, Item, find_dataset
 from data_pipeline.datasets.splits import split_by_group
-from data_pipeline.files import whole_folder
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.quality.near_duplicates import Likeness
 from data_pipeline.stores.survey import Survey, survey_with_files
+from foundation.files import whole_folder
 
 Progress = Callable[[int, int], None]
 
@@ -71,7 +71,7 @@ def resplit(
     for name in (name for name in SPLITS[:2] if name not in splits):
         message = f"expected groups enough for the split {name!r}, found {len(set(final))} in all"
         raise DataError([Problem(str(dataset.root), message)])
-    with whole_folder(out) as folder:
+    with whole_folder(out, durable=False) as folder:
         _write(folder, dataset, items, final, splits)
     return Resplit(
         out,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from data_pipeline.datasets.sources import Dataset
 from data_pipeline.problems import relative_problems
 from data_pipeline.stores.facts import in_order
 from data_pipeline.stores.store import FORMAT
+from foundation.files import write_text
 
 DIGESTS = "digests.json"
 _SAVE_SECONDS = 30.0
@@ -87,10 +87,10 @@ def _digests(files: Sequence[Path], base: Path, cache: Path, workers: int) -> li
         for file, found in zip(files, in_order(pool, entry, files, 16 * workers), strict=True):
             fresh[str(file.relative_to(base))] = found
             if time.monotonic() - saved > _SAVE_SECONDS:  # for who is killed in a long reading
-                write_atomically(cache, json.dumps(known | fresh))
+                write_text(cache, json.dumps(known | fresh), durable=False)
                 saved = time.monotonic()
     if fresh != known:
-        write_atomically(cache, json.dumps(fresh))
+        write_text(cache, json.dumps(fresh), durable=False)
     return [str(found[3]) for found in fresh.values()]
 
 
@@ -100,10 +100,3 @@ def _load(cache: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is whole or not there; who writes last wins."""
-    temporary = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.survey import Survey
+from foundation.files import write_json
 
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
@@ -332,12 +333,7 @@ def write_manifest(
         "splits": {split.name: _split_entry(split) for split in splits},
         "skipped": [asdict(problem) for problem in skipped],
     }
-    temporary = folder / f"{MANIFEST}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest)
 
 
 def _split_entry(split: Split) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from foundation.errors import UserError
 from results.analysis.confirmation import Confirmation, Run, load_confirmation, run_folder
 from results.records.searched import searched_fields
 from results.records.study import StudyRecord, TrialRecord, load_study
-from user_errors import UserError
 
 MODEL_NAME = "best.keras"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from foundation.files import whole_folder
 from results.exports.choice import (
     MODEL_NAME,
     Choice,
@@ -37,7 +38,6 @@ from results.exports.text import choice_line, config_text
 from results.flexunet.mapping import FlexUNetExport, to_flexunet
 from results.flexunet.places import images_root
 from results.records.study import StudyRecord, load_study
-from results.staging import staged
 
 __all__ = [
     "ExportError",
@@ -138,7 +138,7 @@ def export_best(
     texts, reference = _texts(study, choice, config, options, services)
     lost = tuple(map(str, reference.lost)) if reference else ()
     facts = CardFacts(study, choice, config, lost=lost, terms=_terms(study, services))
-    with staged(out) as made:
+    with whole_folder(out) as made:
         for name, text in texts.items():
             (made / name).write_text(text, encoding="utf-8")
         if "keras" in options.formats:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from foundation.files import check_movable, check_replaceable
 from results.exports.choice import MODEL_NAME, ExportError
-from results.staging import check_movable, check_replaceable
 
 CONFIG_NAME = "best.yaml"
 SCHEMA_NAME = "best.schema.json"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from foundation.files import write_text
 from results.analysis.confirmation import Confirmation
 from results.figures.comparison import (
     OVER,
@@ -18,7 +19,7 @@ from results.figures.comparison import (
     histories_figure,
     incumbents_figure,
 )
-from results.pages.page import render, replace_file
+from results.pages.page import render
 from results.records.searched import searched_fields
 from results.records.study import RecordError, StudyRecord, load_study
 from results.sections.material import Material
@@ -65,7 +66,7 @@ def write_comparison(study_dirs: Sequence[Path | str], target: Path | str) -> Pa
         raise ValueError(f"expected two studies or more to compare, received {len(paths)}")
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, render_comparison(_load(paths)))
+    write_text(target, render_comparison(_load(paths)), durable=False)
     return target
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from results.pages.page import render, replace_file
+from foundation.files import write_text
+from results.pages.page import render
 from results.records.training_record import TrainingRecord, TrainingRecordError, load_training
 from results.style.words import time_text
 
@@ -71,7 +72,7 @@ def write_flip_page(folder: Path | str, target: Path | None = None) -> Path:
         OSError: where the page cannot be written.
     """
     page = Path(folder) / FLIP_PAGE if target is None else target
-    replace_file(page, render_flips(load_training(folder)))
+    write_text(page, render_flips(load_training(folder)), durable=False)
     return page
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from foundation.files import write_text
 from results.analysis.caution import Caution
 from results.analysis.model_scores import (
     ReferenceScores,
@@ -20,7 +21,7 @@ from results.analysis.model_scores import (
 )
 from results.analysis.scores import BACKGROUND
 from results.figures.class_scores import class_scores_figure
-from results.pages.page import render, render_part, replace_file
+from results.pages.page import render, render_part
 from results.records.evaluation import Evaluation
 from results.records.pictures import Picture
 from results.sections.material import class_swatches
@@ -62,7 +63,7 @@ def write_gallery(gallery: Gallery, path: Path) -> Path:
     Raises:
         OSError: where it cannot be written.
     """
-    replace_file(path, render_gallery(gallery))
+    write_text(path, render_gallery(gallery), durable=False)
     return path
 
 

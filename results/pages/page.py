@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,7 +14,6 @@ import jinja2
 from markupsafe import Markup
 
 from results.figures.drawing import Drawing
-from results.staging import naming
 from results.style import palette
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -70,26 +67,6 @@ def _environment() -> jinja2.Environment:
     environment.filters["figure_json"] = _figure_json
     environment.filters["script_json"] = lambda value: Markup(_script_json(json.dumps(value)))
     return environment
-
-
-def replace_file(target: Path, text: str) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part.
-
-    Raises:
-        OSError: where it cannot be written; the old one then stands.
-    """
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        os.unlink(temporary)
-        raise naming(error, target) from None
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _figure_json(drawing: Drawing) -> Markup:

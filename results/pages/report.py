@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.pages.page import render, render_part, replace_file
+from foundation.files import write_text
+from results.pages.page import render, render_part
 from results.records.study import StudyRecord, load_study
 from results.sections import SECTIONS, Material, ReportSection
 from results.style.words import NONE, time_text
@@ -43,7 +44,7 @@ def write_report(study_dir: Path | str, target: Path | str | None = None) -> Pat
     study = load_study(study_dir)
     page = Path(study_dir) / REPORT_NAME if target is None else Path(target)
     page.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(page, render_report(study))
+    write_text(page, render_report(study), durable=False)
     return page
 
 
@@ -100,10 +101,10 @@ def write_tables(study_dir: Path | str, formats: tuple[str, ...]) -> Path:
     frames = report_tables(material)
     if "csv" in formats:
         for name, frame in frames.items():
-            replace_file(folder / f"{name}.csv", frame.to_csv(index=_is_named(frame)))
+            write_text(folder / f"{name}.csv", frame.to_csv(index=_is_named(frame)), durable=False)
     if "json" in formats:
         parts = [f'"{name}": {_rows(frame)}' for name, frame in frames.items()]
-        replace_file(folder / "tables.json", "{" + ",\n".join(parts) + "}\n")
+        write_text(folder / "tables.json", "{" + ",\n".join(parts) + "}\n", durable=False)
     return folder
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from foundation.files import write_text
 from results.figures.training import classes_figure, losses_figure, rate_figure, scores_figure
-from results.pages.page import render, replace_file
+from results.pages.page import render
 from results.records.training_record import TrainingRecord, load_training
 from results.style.words import duration, number, time_text
 
@@ -28,7 +29,7 @@ def write_training_page(folder: Path | str, target: Path | None = None) -> Path:
         OSError: where the page cannot be written.
     """
     page = Path(folder) / TRAINING_PAGE if target is None else target
-    replace_file(page, render_training(load_training(folder)))
+    write_text(page, render_training(load_training(folder)), durable=False)
     return page
 
 

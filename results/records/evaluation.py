@@ -8,7 +8,6 @@ are not zero, so that many classes cost nothing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from user_errors import UserError
+from foundation.errors import UserError
+from foundation.files import whole_file
 
 FORMAT = 1
 FOLDER = "evaluation"
@@ -142,13 +142,8 @@ class Evaluation:
             **{name: getattr(self, name) for name in _ARRAYS},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path, durable=False) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from pydantic import ValidationError
 
+from foundation.errors import UserError
 from results.records.curves import Curve as Curve
 from results.records.curves import curve_of, unknown_classes
 from results.records.epochs import METRICS, read_lines
@@ -30,7 +31,6 @@ from results.records.schemas import (
     TrialFile,
     TrialState,
 )
-from user_errors import UserError
 
 FORMAT = 1
 

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from foundation.errors import UserError
 from search.cli.confirm import confirm
 from search.cli.data import data_app
 from search.cli.evaluate import evaluate
@@ -25,7 +26,6 @@ from search.cli.options import Overrides, StudyDir, StudyDirs
 from search.cli.predict import predict
 from search.cli.score import score
 from search.cli.train import train
-from user_errors import UserError
 
 if TYPE_CHECKING:
     from search.tuning.runner import RunSummary

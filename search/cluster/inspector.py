@@ -23,7 +23,7 @@ from pathlib import Path
 
 from search.process.hardware import this_processor
 
-PACKAGES = ("data_pipeline", "model", "results", "search", "user_errors")
+PACKAGES = ("data_pipeline", "model", "results", "search", "foundation")
 DISTRIBUTIONS = ("ray", "tensorflow", "keras", "optuna")
 CONNECT_SECONDS = 3.0
 # A network file system may show a new file to the other nodes some seconds late.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ValidationError
 
+from foundation.errors import UserError
 from search.config.space import KINDS
-from user_errors import UserError
 
 Line = Callable[[tuple[str, ...]], int | None]
 

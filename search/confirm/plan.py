@@ -11,6 +11,7 @@ from typing import Any
 from data_pipeline.config import SYNTHETIC
 from data_pipeline.stores.cross_validation import FEWEST_FOLDS
 from data_pipeline.stores.store import Store
+from foundation.files import write_text
 from results.analysis.baselines import baselines_by_rank
 from results.analysis.confirmation import (
     FOLDER,
@@ -27,7 +28,6 @@ from search.config.loading import config_from_record, config_from_tree
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.config.yaml_source import parse_override, set_dotted
-from search.storage.files import write_text
 from search.study.attributes import derive_seed
 
 TOP = 3

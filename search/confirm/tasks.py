@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import ray
 
+from foundation.files import write_json
 from results.analysis.confirmation import FAILED, Run
 from results.records.epochs import Epoch, epochs_in
 from search.cluster.capacity import Capacity
@@ -30,7 +31,6 @@ from search.confirm.plan import folder_of
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.memory import OUT_OF_MEMORY, is_out_of_memory, out_of_memory_line
 from search.process.stop import Stop
-from search.storage.files import write_json
 
 POLL_SECONDS = 0.5
 # A process grows with each training; Ray ends it after so many, on a GPU after one.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
+from foundation.files import write_json
 from results.analysis.confirmation import EVALUATION, MODEL
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
@@ -21,7 +22,6 @@ from search.process.hardware import this_worker
 from search.process.memory import give_back_free_memory
 from search.process.setup import reason_of, set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
-from search.storage.files import write_json
 from search.storage.retry import StorageRetry, StorageTroubleError, check_present, storage_trouble
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.shards import ShardDone, ShardTask
 from data_pipeline.stores.store import Store
 from data_pipeline.stores.survey import Progress
+from foundation.errors import last_line
 from search.cluster.connection import ray_address, start_ray
 from search.cluster.inspector import Inspector, write_token
 from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
-from search.errors import last_line
 
 ANSWER_SECONDS = 30.0
 STRIKES = 3

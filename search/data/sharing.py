@@ -24,13 +24,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
 from data_pipeline.streams.shared_stream import SharedStream
+from foundation.errors import last_line
 from results.records.epochs import Epoch
 from search.cluster.nodes import Nodes, alive_nodes, has_own_ray
 from search.cluster.placement import Node
 from search.config.schema import StudyConfig
 from search.data.sharing_plan import NoRoomError, SharingPlan, held_cpus, plan
 from search.data.store_transfer import store_here
-from search.errors import RunError, last_line
+from search.errors import RunError
 from search.interfaces.messages import SharedInput
 from search.interfaces.observers import Observer, Pipeline
 

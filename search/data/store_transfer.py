@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_pipeline.stores.store import Store
+from foundation.errors import last_line
 from search.cluster.inspector import cache_folder, fingerprint_of
 from search.cluster.nodes import has_own_ray
-from search.errors import last_line
 
 # Two are under way at once: bounds what a copy takes of the object store on either side.
 PIECE_BYTES = 32 * 2**20

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.stores.facts import decoding_threads
+from foundation.files import check_movable, check_replaceable, whole_folder
 from results.analysis.model_scores import class_rows, summary
 from results.exports.folder import EVALUATION
 from results.pages.gallery import Gallery, write_gallery
 from results.records.pictures import Picture
-from results.staging import check_movable, check_replaceable, staged
 from search.inference.evaluation import Evaluated, Predicts, Reader, predicted
 from search.inference.evaluation_dataset import EvaluationDataset
 from search.inference.model_metadata import ModelMetadata, digest_of
@@ -87,7 +87,7 @@ def write_evaluation(
     """
     check_folder(out)
     facts = _facts(done, command)
-    with staged(out) as made:
+    with whole_folder(out) as made:
         (made / "evaluation.csv").write_text(done.reference.csv, encoding="utf-8")
         text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
         (made / MARK).write_text(text + "\n", encoding="utf-8")

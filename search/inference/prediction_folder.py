@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from data_pipeline.config import Color
 from data_pipeline.datasets.mask_writer import write_mask
 from data_pipeline.datasets.overlays import Overlay
-from data_pipeline.files import whole_file
-from results.staging import check_replaceable
-from search.storage.files import write_json
+from foundation.files import check_replaceable, whole_file, write_json
 
 MARK = "predict.json"
 TABLE = "predictions.csv"

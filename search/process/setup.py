@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from search.errors import first_line, named_line
+from foundation.errors import first_line, named_line
 from search.process.memory import (
     CUDA_CONTEXT,
     OUT_OF_MEMORY,

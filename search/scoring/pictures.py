@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from numpy.typing import NDArray
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
+from foundation.files import whole_file, write_json
 from results.analysis.scores import dice
 from results.records.evaluation import FOLDER, Evaluation, Resolution
 from search.scoring.counting import decide
 from search.scoring.model import Images, predictions
-from search.storage.files import write_json
 
 LONGEST_SIDE = 320
 PICTURES = "pictures.json"
@@ -270,9 +269,5 @@ def _write_small(path: Path, picture: Pixels) -> None:
 
 def _write(path: Path, suffix: str, picture: Pixels, options: Sequence[int] = ()) -> None:
     """Write a picture, so that a reader finds the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path, durable=False) as temporary:
         temporary.write_bytes(cv2.imencode(suffix, picture, tuple(options))[1].tobytes())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ from optuna.storages import RDBStorage
 from sqlalchemy import exc, make_url
 from sqlalchemy.engine import URL
 
+from foundation.errors import named_line
 from search.config.errors import ConfigError
 from search.config.settings import redacted
-from search.errors import named_line
 from search.storage.retry import storage_trouble
 
 # What waiting may mend: a server that is down, restarts, is full or read-only for now. A value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from foundation.errors import first_line
+from foundation.files import whole_file
 from search.config.locations import copy_of, is_url, joined
-from search.errors import first_line
 
 MOST_READS = 10
 BLOCK = 8 * 2**20
@@ -113,14 +113,9 @@ class RemoteFolder:
     def download(self, name: str, path: Path) -> None:
         """Fetch a file, so that a reader finds the old one or the new one, never a part."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with open(temporary, "wb") as file:
-                for block in self._blocks(name):
-                    file.write(block)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path, durable=False) as temporary, open(temporary, "wb") as file:
+            for block in self._blocks(name):
+                file.write(block)
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         with self._mapped():

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from search.errors import first_line
+from foundation.errors import first_line
 
 T = TypeVar("T")
 

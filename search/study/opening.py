@@ -18,10 +18,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from foundation.files import write_json
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.storage.database import open_database
-from search.storage.files import trial_folder, write_json
+from search.storage.files import trial_folder
 from search.storage.journal import StudyJournal, StudyStorage
 from search.study.attributes import (
     BASELINE,

@@ -19,12 +19,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from foundation.files import write_text
 from results.records.proposals import DUPLICATES_NAME, REFUSED_NAME
 from search.config.limits import LATENCY
 from search.config.schema import StudyConfig
 from search.config.space import points
 from search.interfaces.observers import Placer
-from search.storage.files import write_text
 from search.study.attributes import (
     BASELINE,
     COST,

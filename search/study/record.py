@@ -17,11 +17,11 @@ from data_pipeline.datasets.synthetic import LICENSE as SYNTHETIC_LICENSE
 from data_pipeline.problems import DataError
 from data_pipeline.quality.audit import audit_store, describe
 from data_pipeline.stores.store import Store
+from foundation.files import write_json, write_text
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
 from search.config.schema import StudyConfig
 from search.process.hardware import describe_machine, git_revision, versions
-from search.storage.files import write_json, write_text
 
 # What may differ when a study is continued: none of it changes what a trial's value means.
 CONTINUABLE = {

@@ -13,9 +13,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from foundation.files import write_json
 from results.records.epochs import Epoch
 from search.storage.epochs import unwritten
-from search.storage.files import trial_folder, write_json
+from search.storage.files import trial_folder
 
 FILE = "pipeline.json"
 _WRITE_SECONDS = 2.0

@@ -18,6 +18,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from foundation.errors import last_line
 from results.records.epochs import Epoch
 from search.cluster.connection import ray_address, start_ray
 from search.cluster.inspector import write_token
@@ -27,7 +28,7 @@ from search.cluster.slots import slots_on
 from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
 from search.data.store_transfer import serving
-from search.errors import RunError, last_line
+from search.errors import RunError
 from search.training.folder import only_here
 from search.training.loop import Note, OnEpoch
 from search.training.plan import TrainOptions, plan_training

@@ -8,7 +8,6 @@ predictions/pictures.json                   which images they are, in their orde
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.datasets.labels import IGNORE
 from data_pipeline.stores.store import Store
-from search.storage.files import write_json
+from foundation.files import whole_file, write_json
 
 FOLDER = "predictions"
 LISTING = "pictures.json"
@@ -129,13 +128,8 @@ class EpochPictures:
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file, so that a reader finds the old one or the new one, never a part."""
-        path = self._folder / name
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with whole_file(self._folder / name, durable=False) as temporary:
             temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def epoch_file(epoch: int) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from foundation.files import write_text
 from results.analysis.scores import iou
 from results.records.epochs import Epoch
 from search.storage.epochs import TENSORBOARD, scalars
-from search.storage.files import write_text
 from search.training.epoch_pictures import EpochPictures, Predict
 
 PAGE_SECONDS = 30.0  # from one writing of the pages to the next; they are some megabytes

@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from data_pipeline.stores.store import Store
+from foundation.files import write_text
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
 from search.config.schema import StudyConfig
 from search.process.hardware import git_revision, versions
-from search.storage.files import write_text
 
 RECORD = "training.yaml"
 

@@ -28,6 +28,7 @@ from data_pipeline.stores.store import Store
 from data_pipeline.streams.feed import Feed, Reading
 from data_pipeline.streams.pipeline import eval_dataset, train_dataset
 from data_pipeline.streams.sharing import shared_dataset
+from foundation.files import write_text
 from model.cost import estimate_cost
 from model.distribution import scope_of, worker_of
 from model.flexunet import build_flexunet
@@ -42,7 +43,6 @@ from search.errors import SupersededError
 from search.interfaces.messages import SharedInput
 from search.process.hardware import this_worker
 from search.process.memory import MemoryMeter
-from search.storage.files import write_text
 
 LAST = "last.npz"
 PREVIOUS = "previous.npz"

@@ -15,16 +15,15 @@ from typing import Any
 
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
+from foundation.errors import UserError, named_line
 from results.records.epochs import Epoch
 from search.cluster.inspector import Inspector
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
-from search.errors import named_line
 from search.process.setup import set_up_process, threads_of
 from search.process.stderr_redirect import stderr_to
 from search.training.loop import run_training
 from search.training.plan import Training, TrainOptions
-from user_errors import UserError
 
 NEWS_SECONDS = 2.0
 _LAST = "last.npz"

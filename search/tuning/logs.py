@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
+from foundation.errors import named_line
 from results.records.epochs import Epoch, epochs_in
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.config.settings import redacted
-from search.errors import named_line
 from search.interfaces.observers import Observer
 from search.storage.epochs import TENSORBOARD, scalars, unwritten
 from search.storage.files import trial_folder

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict
 from ray import tune
 
+from foundation.files import write_json
 from search.data.store_transfer import StoreTransferError, store_here
 from search.errors import SupersededError
 from search.interfaces.messages import TrialJob, TrialReport
@@ -29,7 +30,6 @@ from search.process.memory import (
     own_bytes,
 )
 from search.process.setup import keep_imports, reason_of, set_up_process, threads_of
-from search.storage.files import write_json
 from search.storage.mirror import TrialCopy, worker_folder
 from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
 

@@ -21,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foundation.files import write_text
 from results.records.epochs import Epoch, Seconds, best_of
 from search.config.loading import load_config
 from search.interfaces.messages import TrialJob
-from search.storage.files import write_text
 from search.tuning.worker import TrialWorker
 
 CLASSES = ("background", "Crack", "Break")

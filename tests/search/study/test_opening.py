@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from optuna.trial import Trial, TrialState
 
+from foundation.files import write_json
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
-from search.storage.files import trial_folder, write_json
+from search.storage.files import trial_folder
 from search.study.attributes import derive_seed
 from search.study.opening import mirror_trial, open_study, started_trials
 

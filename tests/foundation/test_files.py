@@ -6,13 +6,46 @@ from pathlib import Path
 
 import pytest
 
-from results.staging import check_replaceable, staged
+from foundation.files import check_replaceable, whole_file, whole_folder
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_text("old")
+    with whole_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_outlives_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_text("old")
+
+    def fail() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "no" / "file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "no" / "file")
 
 
 def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     for text in ("first", "second"):
-        with staged(out) as made:
+        with whole_folder(out) as made:
             (made / "file").write_text(text)
             assert not (out / "file").exists() or (out / "file").read_text() == "first"
         assert (out / "file").read_text() == text
@@ -22,11 +55,11 @@ def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> N
 
 def test_what_fails_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with staged(out) as made:
+    with whole_folder(out) as made:
         (made / "file").write_text("first")
 
     def fail() -> None:
-        with staged(out) as made:
+        with whole_folder(out) as made:
             (made / "file").write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -41,7 +74,7 @@ def test_a_link_stays_one_to_the_new_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "link"
     link.symlink_to("real")
-    with staged(link) as made:
+    with whole_folder(link) as made:
         (made / "file").write_text("new")
     assert link.is_symlink()
     assert (tmp_path / "real" / "file").read_text() == "new"
@@ -58,8 +91,8 @@ def test_a_folder_that_cannot_be_moved_stays_with_nothing_beside_it(
     def busy(*_: object) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy")  # a mount point
 
-    monkeypatch.setattr("results.staging.os.rename", busy)
-    with pytest.raises(OSError, match="busy"), staged(out) as made:
+    monkeypatch.setattr("foundation.files.os.rename", busy)
+    with pytest.raises(OSError, match="busy"), whole_folder(out) as made:
         (made / "file").write_text("second")
     assert (out / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -72,7 +105,7 @@ def test_the_working_directory_is_not_replaced(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     refused = pytest.raises(FileExistsError, match="another folder than the working directory")
-    with refused, staged(Path(out)):
+    with refused, whole_folder(Path(out)):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
