@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_config(
-    path: Path,
+    path: Path | str,
     overrides: Iterable[str] = (),
     *,
     around: bool = False,
@@ -43,7 +43,8 @@ def load_config(
     Raises:
         ConfigError: listing every problem, each with its line in the file.
     """
-    overrides, source = list(overrides), read_source(path)
+    path, overrides = Path(path), list(overrides)
+    source = read_source(path)
     around = around and isinstance(source, FlexUNetSource)
     problems = list(source.problems)
     tree = search_around(source.tree) if around else source.tree
