@@ -293,6 +293,8 @@ class MlflowLog:
             run = found[0]
             self._client.update_run(run.info.run_id, status="RUNNING")
             self._runs[number] = run.info.run_id, self._last_epoch(run)
+            if len(run.data.params) < len(params):  # its driver was killed as it began the run
+                self._log_params(run, params)
             return
         tags = {STUDY_TAG: self._identity, TRIAL_TAG: str(number), "state": "RUNNING"}
         if baseline is not None:
@@ -300,9 +302,14 @@ class MlflowLog:
         run = self._client.create_run(
             self._experiment_id(), tags=tags, run_name=f"trial {number:05d}"
         )
-        for name, value in params.items():
-            self._client.log_param(run.info.run_id, name, value)
+        self._log_params(run, params)
         self._runs[number] = run.info.run_id, 0
+
+    def _log_params(self, run: Any, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        logged = [Param(name, str(value)) for name, value in params.items()]
+        self._client.log_batch(run.info.run_id, params=logged)
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Log an epoch's metrics, with the epoch as their step."""

@@ -25,7 +25,7 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.storage.epochs import scalars, unwritten
 from search.study.opening import open_study
-from search.tuning.logs import LoggedObserver
+from search.tuning.logs import LoggedObserver, MlflowLog
 from search.tuning.runner import run_study
 from tests.search.nodes import Driver
 from tests.search.postgres import free_port
@@ -117,6 +117,21 @@ def test_mlflow_holds_one_run_a_trial_with_each_epoch_once(
         assert run.info.status == ("FINISHED" if trial.state == "COMPLETE" else "FAILED")
         assert json.loads(run.data.tags["best_value"]) == trial.value
     assert "a defect" in runs[1].data.tags["reason"]
+
+
+def test_a_run_that_a_killed_driver_has_left_without_parameters_gets_them(tmp_path: Path) -> None:
+    uri = f"file://{tmp_path / 'mlruns'}"
+    config = config_from_tree(
+        {"study": {"name": "s", "storage_path": str(tmp_path), "mlflow": uri}}
+    )
+    killed, again = MlflowLog(config, "id"), MlflowLog(config, "id")
+    killed._log_params = lambda run, params: None  # type: ignore[method-assign]
+    killed.trial_started(0, {"train.learning_rate": 0.01}, None)
+    again.trial_started(0, {"train.learning_rate": 0.01}, None)
+
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([again._experiment_id()])
+    assert run.data.params == {"train.learning_rate": "0.01"}
 
 
 @pytest.mark.cluster
