@@ -225,8 +225,9 @@ config = config.model_copy(
 (config.directory / "study.yaml").touch()
 with ray_cluster(config.resources):
     capacity = Capacity(config.resources)
-    manager = TrialManager(open_study(config), config, Path("store"), capacity, Heard(),
-    placer=capacity) search.tuning.runner._fit(config, manager, Worker)
+    study = open_study(config)
+    manager = TrialManager(study, config, Path("store"), capacity, Heard(), placer=capacity)
+    search.tuning.runner._fit(config, manager, Worker)
 trials = [(t.state.name, t.user_attrs.get("reason"), t.constraints) for t in manager.study.trials]
 print(json.dumps(trials))
 """
