@@ -137,27 +137,25 @@ class OneDevice:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
 
-    def run(self, step: Callable[..., Any], *batch: tf.Tensor) -> Any:  # noqa: D102
+    def run(self, step: Callable[..., Any], *batch: tf.Tensor) -> Any:
         return step(*batch)
 
-    def part(self, batch: tf.Tensor) -> tf.Tensor:  # noqa: D102
+    def part(self, batch: tf.Tensor) -> tf.Tensor:
         return batch
 
-    def mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:  # noqa: D102
+    def mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         return tensors
 
-    def watch(self, tape: tf.GradientTape) -> list[Any]:  # noqa: D102
+    def watch(self, tape: tf.GradientTape) -> list[Any]:
         return [weight.value for weight in self._model.trainable_variables]
 
-    def forward(  # noqa: D102
-        self, weights: list[Any], images: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def forward(self, weights: list[Any], images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         return self._model(images, training=True), []
 
-    def keep(self, states: list[tf.Tensor]) -> None:  # noqa: D102
+    def keep(self, states: list[tf.Tensor]) -> None:
         pass
 
-    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: D102
+    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values
 
 
@@ -187,30 +185,28 @@ class Replicas:
                 f"received {batch_size}"
             )
 
-    def run(self, step: Callable[..., Any], *batch: tf.Tensor) -> Any:  # noqa: D102
+    def run(self, step: Callable[..., Any], *batch: tf.Tensor) -> Any:
         results = self._strategy.run(step, args=batch)
         return tf.nest.map_structure(
             lambda value: self._strategy.experimental_local_results(value)[0], results
         )
 
-    def part(self, batch: tf.Tensor) -> tf.Tensor:  # noqa: D102
+    def part(self, batch: tf.Tensor) -> tf.Tensor:
         with tf.device("CPU:0"):  # the other parts need not travel to this device
             size = tf.shape(batch)[0] // self._local
             first = self._replica % self._local * size
             return batch[first : first + size]
 
-    def mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:  # noqa: D102
+    def mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         context = tf.distribute.get_replica_context()
         return list(context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors))
 
-    def watch(self, tape: tf.GradientTape) -> list[Any]:  # noqa: D102
+    def watch(self, tape: tf.GradientTape) -> list[Any]:
         weights = [tf.convert_to_tensor(w.value) for w in self._model.trainable_variables]
         tape.watch(weights)
         return weights
 
-    def forward(  # noqa: D102
-        self, weights: list[Any], images: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def forward(self, weights: list[Any], images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         states = [
             tf.convert_to_tensor(state.value) + self._offset(state)
             for state in self._model.non_trainable_variables
@@ -218,7 +214,7 @@ class Replicas:
         probabilities, states = self._model.stateless_call(weights, states, images, training=True)
         return probabilities, [tf.stop_gradient(state) for state in states]
 
-    def keep(self, states: list[tf.Tensor]) -> None:  # noqa: D102
+    def keep(self, states: list[tf.Tensor]) -> None:
         pairs = list(zip(self._model.non_trainable_variables, states, strict=True))
         averages = [pair for pair in pairs if pair[1].dtype.is_floating]
         means = self.mean([state for _, state in averages]) if averages else []
@@ -228,7 +224,7 @@ class Replicas:
             if not state.dtype.is_floating:
                 _write(variable, state - self._offset(variable))
 
-    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: D102
+    def agree(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(self._agree(tf.constant(values, tf.float64)))
 
     def _from_first(self, values: tf.Tensor) -> tf.Tensor:

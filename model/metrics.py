@@ -36,12 +36,10 @@ class Statistics:
 
     @classmethod
     def empty(cls, num_classes: int) -> Statistics:
-        """Statistics of no image at all."""
         return cls(np.zeros((num_classes, 3), np.int64), np.zeros((num_classes, 3)), 0, 0.0)
 
     @classmethod
     def from_batch(cls, batch: Mapping[str, tf.Tensor]) -> Statistics:
-        """Take what ``batch_statistics`` returned."""
         counts = np.asarray(batch["counts"], np.int64)
         soft = np.asarray(batch["soft"], np.float64)
         return cls(counts, soft, int(counts[:, [0, 2]].sum()), float(soft[:, 0].sum()))

@@ -124,7 +124,6 @@ class Tiling:
 
     @property
     def count(self) -> int:
-        """Tiles in all."""
         return len(self.rows.starts) * len(self.columns.starts)
 
 

@@ -81,7 +81,6 @@ class Gathered:
 
     @classmethod
     def join(cls, parts: Sequence[Gathered]) -> Gathered:
-        """Joins runs that follow each other."""
         starts = np.cumsum([0, *(part.count for part in parts)])
         positions = [part.kept + start for part, start in zip(parts, starts, strict=False)]
         return cls(

@@ -67,7 +67,6 @@ class ShardTask:
 
     @property
     def name(self) -> str:
-        """Of the shard's files, without suffix."""
         return f"{self.split}-{self.number:05d}"
 
     @property
@@ -248,7 +247,6 @@ class _Maker:
         return ShardDone(task.name, len(task.items), made=True)
 
     def drop(self) -> None:
-        """Removes what is not finished."""
         self._writer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -126,7 +126,6 @@ class PipelineWorker:
         self.address = f"{host}:{self._server._address.rpartition(':')[2]}"
 
     def stop(self) -> None:
-        """Stop serving."""
         self._server._stop()
 
 

@@ -158,7 +158,6 @@ class Confirmation:
         return max(values, key=lambda run: values[run], default=None)
 
     def verdict(self) -> tuple[str, ...]:
-        """What came of it, in sentences."""
         if self.missing:
             total = len(self.plan.runs)
             return (f"not finished: {total - len(self.missing)} of {total} trainings have ended",)

@@ -109,7 +109,6 @@ class Augmentor:
 
     @property
     def used(self) -> bool:
-        """Whether any operation is on."""
         return any(bool(value) for value in self.sections["augmentor"].values())
 
 

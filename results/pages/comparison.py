@@ -37,12 +37,10 @@ class Compared:
 
     @property
     def studies(self) -> dict[str, StudyRecord]:
-        """Their records by label."""
         return {label: material.study for label, material in self.materials.items()}
 
     @property
     def scored(self) -> dict[str, Sequence[Any]]:
-        """Their scored models by label."""
         return {label: material.scored[0] for label, material in self.materials.items()}
 
 

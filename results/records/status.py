@@ -38,7 +38,6 @@ class Epochs:
 
     @classmethod
     def of(cls, epochs: Sequence[Epoch]) -> Epochs:
-        """Sum up epochs in their order."""
         times = tuple(each.time.timestamp() for each in epochs if each.time is not None)
         return cls(times, epochs[-1] if epochs else None, best_of(epochs))
 

@@ -134,7 +134,6 @@ class StudyRecord:
     hardware: Mapping[str, Any] = field(default_factory=dict)
 
     def with_state(self, state: TrialState) -> tuple[TrialRecord, ...]:
-        """The trials in ``state``, by number."""
         return tuple(trial for trial in self.trials if trial.state == state)
 
     @cached_property
@@ -163,7 +162,6 @@ class Reading:
     problems: list[str] = field(default_factory=list)
 
     def problem(self, path: Path, message: str) -> None:
-        """Add a problem of a file."""
         self.problems.append(f"{path.relative_to(self.root).as_posix()}: {message}")
 
     def bytes_of(self, path: Path) -> bytes | None:

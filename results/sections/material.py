@@ -32,7 +32,6 @@ class Material:
 
     @cached_property
     def tables(self) -> StudyTables:
-        """The tables that several sections share."""
         return tabulate(self.study)
 
     @cached_property
@@ -49,7 +48,6 @@ class Material:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The incumbent."""
         return self.study.incumbent
 
     @property

@@ -44,17 +44,14 @@ class Verdict:
 
     @cached_property
     def contest(self) -> BaselineComparison:
-        """The best config against the baselines."""
         return contest(self.material.study, self.material.scored[0], self.confirmation[0])
 
     @cached_property
     def converged(self) -> Convergence:
-        """What more trials may bring."""
         return convergence(self.material.study)
 
     @cached_property
     def cautions(self) -> tuple[Caution, ...]:
-        """What to mind."""
         confirmation, unreadable = self.confirmation
         return cautions(
             Evidence(

@@ -44,5 +44,4 @@ class Evidence:
 
     @property
     def study(self) -> StudyRecord:
-        """The study."""
         return self.contest.study

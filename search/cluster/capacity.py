@@ -121,7 +121,6 @@ class Capacity:
         return [without(node, cpus) for node, cpus in zip(nodes, self._held(nodes), strict=True)]
 
     def free(self, name: str) -> None:
-        """Note that a trial has ended."""
         self._slots.free(name)
 
     def problem(self, config: TrialConfig) -> str | None:

@@ -208,7 +208,6 @@ class InspectorPool:
         return {name: told - (start + heard) / 2 for name, told, heard in answers}
 
     def close(self) -> None:
-        """End the inspectors."""
         for member in self.members.values():
             ray.kill(member)
 

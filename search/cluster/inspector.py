@@ -90,7 +90,6 @@ class Inspector:
         return {f"{host}:{port}": problem for (host, port), problem in pairs if problem}
 
     def close(self) -> None:
-        """Stop listening."""
         if self._listener is not None:
             self._listener.close()
 

@@ -103,11 +103,9 @@ class _Place:
         return there[:count] if len(there) >= count else None
 
     def take(self, bundle: Mapping[str, float], cards: list[int]) -> None:
-        """Take a bundle that fits."""
         self._change(bundle, cards, -1)
 
     def give_back(self, bundle: Mapping[str, float], cards: list[int]) -> None:
-        """Undo a :meth:`take`."""
         self._change(bundle, cards, 1)
 
     def _change(self, bundle: Mapping[str, float], cards: list[int], sign: int) -> None:

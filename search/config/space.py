@@ -144,13 +144,11 @@ class ChoiceDistribution(_Distribution):
         return self
 
     def to_optuna(self) -> BaseDistribution:
-        """Return an ``optuna.distributions.CategoricalDistribution``."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.choices)
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """Return every choice."""
         return self.choices
 
 

@@ -106,7 +106,6 @@ class SharedPipeline:
 
     @property
     def dispatcher(self) -> Any:
-        """The dispatcher's actor."""
         return self._dispatcher
 
     def held(self, nodes: Sequence[Node]) -> list[float]:
@@ -216,7 +215,6 @@ class SharedPipeline:
                 self._warn(f"a worker of the shared pipeline cannot start: {last_line(error)}")
 
     def stop(self) -> None:
-        """End the actors."""
         actors = [actor for actors in self._workers.values() for actor in actors]
         for actor in (*actors, self._dispatcher):
             if actor is not None:
@@ -253,7 +251,6 @@ class _ServiceActor:
     _server: Any
 
     def address(self) -> str:
-        """Return where it serves."""
         return str(self._server.address)
 
     def pid(self) -> int:

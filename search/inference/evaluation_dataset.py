@@ -54,7 +54,6 @@ class EvaluationDataset:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
         return self.root.resolve().name
 
 

@@ -78,7 +78,6 @@ class Folder:
             csv.writer(file).writerow([*_COLUMNS, *classes])
 
     def note(self, outcome: PredictedImage) -> None:
-        """Add a line to predictions.csv."""
         pixels = [outcome.pixels.get(name, "") for name in self._classes]
         row = (str(outcome.image), *outcome.shape, outcome.how, f"{outcome.seconds:.3f}")
         with open(self.out / TABLE, "a", encoding="utf-8", newline="") as file:

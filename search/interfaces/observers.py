@@ -87,7 +87,6 @@ class OwnPipelines:
         """Return None."""
 
     def held(self, nodes: Sequence[Node]) -> list[float]:
-        """Return 0 of each."""
         return [0.0] * len(nodes)
 
     def epoch_ended(self, epoch: Epoch) -> None:

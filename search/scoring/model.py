@@ -65,7 +65,6 @@ class Images:
 
     @property
     def resolution(self) -> Resolution:
-        """At which size they are scored."""
         return "prepared" if self.originals is None else "native"
 
     def mask(self, index: int) -> Pixels:

@@ -54,12 +54,10 @@ class ScoredModel:
 
     @property
     def name(self) -> str:
-        """As evaluations call it."""
         return f"trial-{self.trial.number:05d}"
 
     @property
     def path(self) -> Path:
-        """The file."""
         return self.trial.path / MODEL
 
     def place(self, split: str) -> str:

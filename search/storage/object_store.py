@@ -55,7 +55,6 @@ class RemoteFolder:
         self._opened: tuple[Any, str] | None = None
 
     def at(self, *names: str) -> RemoteFolder:
-        """Return a folder below this one."""
         return RemoteFolder(joined(self.url, *names))
 
     def list(self) -> list[Entry]:
@@ -92,7 +91,6 @@ class RemoteFolder:
             raise BlockingIOError(f"{name} is being written anew all the time")
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file from memory."""
         with self._mapped():
             fs, root = self._filesystem()
             self._make_parent(fs, f"{root}/{name}")

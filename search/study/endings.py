@@ -71,7 +71,6 @@ class Endings:
         return self._tell(Trial(self._study, frozen._trial_id), None, state)
 
     def mirror(self, trial: Trial) -> None:
-        """Write a trial's trial.json."""
         frozen = self._study._storage.get_trial(trial._trial_id)
         mirror_trial(self._config.directory, frozen)
 

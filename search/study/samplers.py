@@ -66,7 +66,6 @@ class CmaEs(CmaEsSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Do what Optuna does, quietly."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set", UserWarning)
             super().after_trial(study, trial, state, values)

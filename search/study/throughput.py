@@ -167,11 +167,9 @@ class InputLog:
             self._write()
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """Forget its pace."""
         self._throughput.end(trial.number)
 
     def close(self) -> None:
-        """Write the totals."""
         self._write()
 
     def _write(self) -> None:

@@ -129,7 +129,6 @@ class TrialManager:
 
     @property
     def live(self) -> int:
-        """How many trials Ray holds."""
         return len(self._live)
 
     def propose(self, ray_id: str) -> TrialJob | None:

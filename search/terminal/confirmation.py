@@ -47,7 +47,6 @@ class ConfirmationBoard:
         self._started = time.monotonic()
 
     def start(self, run: Run) -> None:
-        """Add a training."""
         self.running.setdefault(run, _RunRow())
 
     def epoch(self, run: Run, epoch: Epoch) -> _RunRow:
@@ -61,13 +60,11 @@ class ConfirmationBoard:
         return row
 
     def end(self, run: Run, failed: str | None) -> None:
-        """Take the end of a training."""
         self.running.pop(run, None)
         self._ended.add(run)
         self.failed += failed is not None
 
     def progress_of(self, run: Run) -> str:
-        """Return "epoch 3/20"."""
         row = self.running.get(run, _RunRow())
         return f"epoch {row.epoch}/{self._epochs.get(run, 0)}"
 
@@ -143,16 +140,13 @@ class LiveTable:
         self.live = Live(_Drawn(self.board), console=console, refresh_per_second=2)
 
     def opened(self, epochs: Mapping[Run, int], ended: Sequence[Run]) -> None:
-        """Begin to draw."""
         self.board.open(epochs, ended)
         self.live.start()
 
     def started(self, run: Run) -> None:
-        """Show a training."""
         self.board.start(run)
 
     def epoch_ended(self, run: Run, epoch: Epoch) -> None:
-        """Show an epoch."""
         self.board.epoch(run, epoch)
 
     def ended(self, run: Run, failed: str | None) -> None:

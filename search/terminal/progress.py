@@ -100,7 +100,6 @@ class Board:
         return row
 
     def end(self, trial: FrozenTrial) -> TrialRow:
-        """Take a trial's final state."""
         row = _ended_row(trial)
         seen = self.running.pop(trial.number, None)
         self._throughput.end(trial.number)
@@ -257,20 +256,16 @@ class LiveTable:
         self.live = Live(_Drawn(board), console=console, refresh_per_second=2)
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        """Show where the study stands."""
         self._board.open(trials)
         self.live.start()
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        """Show a trial."""
         self._board.start(number, params, baseline)
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        """Show an epoch."""
         self._board.epoch(number, epoch)
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """Show a final state."""
         self._board.end(trial)
 
     def note(self, message: str) -> None:

@@ -145,7 +145,6 @@ class WorkerGroup:
         return best
 
     def end(self) -> None:
-        """Leave no worker behind."""
         for worker in self._workers:
             ray.kill(worker)
 

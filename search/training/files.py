@@ -87,7 +87,6 @@ class TrainingFiles:
         return pages
 
     def close(self) -> None:
-        """Close the event file."""
         if self._events is not None:
             self._events.close()
 
@@ -167,7 +166,6 @@ class EventFile:
             self.write(epoch)
 
     def write(self, epoch: Epoch) -> None:
-        """Append an epoch's numbers."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
@@ -178,7 +176,6 @@ class EventFile:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

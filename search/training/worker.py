@@ -50,7 +50,6 @@ class TrainingJob:
 
     @classmethod
     def of(cls, training: Training) -> TrainingJob:
-        """Pack a training."""
         out_dir = training.out_dir.absolute()
         store = training.store.path.absolute()
         return cls(training.config, store, out_dir, training.options)

@@ -52,7 +52,6 @@ class StudySearcher(_OverTrials, Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the end of a trial."""
         self._manager.finish(trial_id, report_in(result), error)
 
     # The study keeps the state; Tune's own snapshots of it would only go stale.
@@ -101,7 +100,6 @@ class Watch(_OverTrials, Callback):  # type: ignore[misc]
         self._manager = manager
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a trial's worker runs."""
         self._manager.seen(trial.trial_id)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -127,7 +125,6 @@ class EarlyEnd(_OverTrials, tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        """Return whether to leave now."""
         return self._manager.stop.now(self._manager.live)
 
 

@@ -85,26 +85,21 @@ class LoggedObserver:
             log.trial_ended(trial)
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        """Tell all."""
         self._observer.trial_started(number, params, baseline)
         self._tell(lambda log: log.trial_started(number, params, baseline))
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        """Tell all."""
         self._observer.epoch_ended(number, epoch)
         self._tell(lambda log: log.epoch_ended(number, epoch))
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """Tell all."""
         self._observer.trial_ended(trial)
         self._tell(lambda log: log.trial_ended(trial))
 
     def note(self, message: str) -> None:
-        """Tell the observer."""
         self._observer.note(message)
 
     def warn(self, message: str) -> None:
-        """Tell the observer."""
         self._observer.warn(message)
 
     def __enter__(self) -> Observer:
@@ -114,7 +109,6 @@ class LoggedObserver:
         self.close()
 
     def close(self) -> None:
-        """Close the logs."""
         self._tell(lambda log: log.close())
 
     def _tell(self, tell: Callable[[Log], None]) -> None:
@@ -173,7 +167,6 @@ class TensorBoardLog:
         self._epochs[number] = _read_number(self._folder(number) / "epoch")
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        """Write an epoch's scalars, once."""
         from tensorboardX.summary import scalar
 
         folder = trial_folder(self._directory, number)
@@ -201,7 +194,6 @@ class TensorBoardLog:
         self._close(trial.number)
 
     def close(self) -> None:
-        """Close every file."""
         for number in tuple(self._writers):
             self._close(number)
 

@@ -167,7 +167,6 @@ class Mailbox:
         self._stopping = False
 
     def put(self, name: str, arguments: tuple[Any, ...]) -> None:
-        """Take a call of the observer."""
         self._letters.append((name, arguments))
 
     def take(self) -> list[tuple[str, tuple[Any, ...]]]:
@@ -176,7 +175,6 @@ class Mailbox:
         return letters
 
     def stop(self) -> None:
-        """Ask the run to end."""
         self._stopping = True
 
     def stopping(self) -> bool:
