@@ -44,7 +44,7 @@ from search.data.store_transfer import serving
 from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
 from search.storage.database import study_trouble
-from search.storage.lock import study_lease
+from search.storage.lock import study_lock
 from search.tuning.runner import log_to_file
 
 CONTINUE = "the same command goes on where it stopped"
@@ -119,7 +119,7 @@ def confirm_study(
     store = prepare_study(config, progress, observer.warn)
     _check_data_are_the_studys(study, store)
     stop = Stop(grace=config.resources.stop_grace_seconds)
-    with _trouble_ends(study_dir), study_lease(study_dir / FOLDER, stop, options.take_over):
+    with _trouble_ends(study_dir), study_lock(study_dir / FOLDER, stop, options.take_over):
         plan = _plan(study, study_dir, options)
         stores = _stores(config, plan, store)
         for warning in _warnings(config, plan, store, stores):

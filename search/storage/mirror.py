@@ -1,4 +1,4 @@
-"""A study in an object store: the driver's copy of it, the workers' copies of trials, its lease.
+"""A study in an object store: the driver's copy of it, and the workers' copies of trials.
 
 Everybody works on local copies and pushes what changed. The driver's copy is thrown away for the
 store's whenever a run starts; what the driver must not lose (a trial's start and its end) it
@@ -9,29 +9,22 @@ it, in an order that a kill may interrupt: model, checkpoint, the rest, metrics.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shutil
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search.config.locations import copy_of, joined
 from search.config.schema import StudyConfig
 from search.errors import RunError, SupersededError
 from search.process.stop import TRY_AGAIN, Stop
 from search.storage.files import trial_folder
-from search.storage.lock import HEARTBEAT_SECONDS, MISSED_BEATS, study_lease
+from search.storage.lock import LOCK, remote_lock, study_lock
 from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, fetch
 
-LOCK = "run.lock"
 OWNER = "owner"
 PUSH_SECONDS = 5.0
-SETTLE_SECONDS = 1.0
 
 # The driver's part of a study. A trial's other files are its worker's.
 _DRIVERS = (
@@ -54,11 +47,11 @@ def hold_study(config: StudyConfig, stop: Stop, take_over: bool) -> Iterator[Stu
         RunError: where another process holds it, or the store is out of reach at the end.
         search.storage.object_store.RemoteTroubleError: where it is at the beginning.
     """
-    with study_lease(config.directory, stop, take_over):
+    with study_lock(config.directory, stop, take_over):
         if config.origin is None:
             yield None
             return
-        with remote_lease(config.origin, stop, take_over):
+        with remote_lock(config.origin, stop, take_over):
             copy = StudyCopy(config.origin, config.directory)
             copy.pull()
             yield copy
@@ -233,111 +226,3 @@ def _order(name: str) -> tuple[int, str]:
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_mtime_ns, found.st_size
-
-
-@contextlib.contextmanager
-def remote_lease(url: str, stop: Stop, take_over: bool = False) -> Iterator[None]:
-    """Hold a study in a store against other processes, as :func:`search.storage.lock.study_lease`
-    does.
-
-    A store knows no locks: the holder's object changes with every heartbeat, and who wants it
-    watches whether it does.
-
-    Raises:
-        RunError: naming the process that holds it.
-        search.storage.object_store.RemoteTroubleError: where the store cannot be used.
-    """
-    origin = RemoteFolder(url)
-    _check_free(origin, take_over)
-    _write(origin, stop, 0)
-    time.sleep(SETTLE_SECONDS)  # of two that came at once, the later one has it
-    holder = _read(origin)
-    if holder.get("run") != stop.run_id:
-        raise RunError(f"{url} is being run by {_name(holder)}, which has just begun")
-    done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(origin, stop, done), name="lease", daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        done.set()
-        beat.join()
-        if not stop.superseded:
-            with contextlib.suppress(OSError):
-                origin.write(LOCK, b"")  # left in order: the next process need not wonder
-
-
-def _check_free(origin: RemoteFolder, take_over: bool) -> None:
-    first = _read(origin)
-    if not first or _is_dead(first):
-        return
-    end = time.monotonic() + MISSED_BEATS * HEARTBEAT_SECONDS
-    while time.monotonic() < end:
-        time.sleep(HEARTBEAT_SECONDS / 4)
-        if _read(origin) != first:
-            raise RunError(f"{origin.url} is being run by {_name(first)}, which is alive")
-    if not take_over:
-        raise RunError(
-            f"{origin.url} is held by {_name(first)}, which gives no sign of life; if it is dead, "
-            "take the study over with --take-over"
-        )
-
-
-def _is_dead(holder: Mapping[str, Any]) -> bool:
-    """Return whether the holder was a process of this very boot, and is there no more."""
-    if holder.get("host") != socket.gethostname() or holder.get("boot") != _boot():
-        return False
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, KeyError):
-        return False
-    return False
-
-
-def _boot() -> str:
-    """Return what tells this boot of this machine, and this container's processes, from others."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return ""
-
-
-def _beat(origin: RemoteFolder, stop: Stop, done: threading.Event) -> None:
-    beats = 0
-    while not done.wait(HEARTBEAT_SECONDS):
-        with contextlib.suppress(OSError):  # a store in trouble is waited for elsewhere
-            holder = _read(origin)
-            if holder and holder.get("run") != stop.run_id:
-                if not done.is_set():
-                    stop.supersede(f"another process has taken the study over: {_name(holder)}")
-                return
-            beats += 1
-            _write(origin, stop, beats)
-
-
-def _write(origin: RemoteFolder, stop: Stop, beats: int) -> None:
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "boot": _boot(),
-        "run": stop.run_id,
-        "beats": beats,
-    }
-    origin.write(LOCK, json.dumps(holder).encode())
-
-
-def _read(origin: RemoteFolder) -> dict[str, Any]:
-    """Return who holds the lease; empty where nobody does."""
-    try:
-        holder = json.loads(origin.read(LOCK) or b"{}")
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        return {"host": "an unknown host"}
-    return holder if isinstance(holder, dict) else {}
-
-
-def _name(holder: Mapping[str, Any]) -> str:
-    return f"process {holder.get('pid')} on {holder.get('host')}"

@@ -13,15 +13,15 @@ import pytest
 
 from search.errors import RunError
 from search.process.stop import Stop
-from search.storage import lock as lease
-from search.storage.lock import study_lease
+from search.storage import lock
+from search.storage.lock import study_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from search.storage.lock import study_lease
+from search.storage.lock import study_lock
 from search.process.stop import Stop
-with study_lease(Path(sys.argv[1]), Stop()):
+with study_lock(Path(sys.argv[1]), Stop()):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -29,7 +29,7 @@ with study_lease(Path(sys.argv[1]), Stop()):
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def holder(tmp_path: Path) -> subprocess.Popen[str]:
 
 def test_a_study_left_in_order_is_free(tmp_path: Path) -> None:
     for _ in range(2):
-        with study_lease(tmp_path, Stop()):
+        with study_lock(tmp_path, Stop()):
             assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
         assert (tmp_path / "run.lock").read_text() == ""
 
@@ -56,7 +56,7 @@ def test_a_killed_holder_of_this_machine_needs_no_take_over(
 ) -> None:
     holder.kill()
     holder.wait()
-    with study_lease(tmp_path, Stop()):
+    with study_lock(tmp_path, Stop()):
         pass
 
 
@@ -67,10 +67,10 @@ def test_a_living_holder_is_named_and_kept(
     take_over: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 2.0)  # the holder's
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 2.0)  # the holder's
     with (
         pytest.raises(RunError, match=f"process {holder.pid} on .*, which is alive"),
-        study_lease(tmp_path, Stop(), take_over),
+        study_lock(tmp_path, Stop(), take_over),
     ):
         pass
 
@@ -85,10 +85,10 @@ def test_a_holder_on_another_machine_that_gives_no_sign_is_taken_over_on_request
     of_another_machine(tmp_path)
     with (
         pytest.raises(RunError, match=r"process 7 on elsewhere.*--take-over"),
-        study_lease(tmp_path, Stop()),
+        study_lock(tmp_path, Stop()),
     ):
         pass
-    with study_lease(tmp_path, Stop(), take_over=True):
+    with study_lock(tmp_path, Stop(), take_over=True):
         pass
 
 
@@ -100,16 +100,16 @@ def test_a_holder_on_another_machine_whose_heart_beats_is_kept(tmp_path: Path) -
             time.sleep(0.5)
             with (
                 pytest.raises(RunError, match="elsewhere, which is alive"),
-                study_lease(tmp_path, Stop(), take_over=True),
+                study_lock(tmp_path, Stop(), take_over=True),
             ):
                 pass
         finally:
             process.kill()
 
 
-def test_who_finds_the_study_taken_over_ends_and_leaves_the_lease_alone(tmp_path: Path) -> None:
+def test_who_finds_the_study_taken_over_ends_and_leaves_the_lock_alone(tmp_path: Path) -> None:
     stop = Stop()
-    with study_lease(tmp_path, stop):
+    with study_lock(tmp_path, stop):
         os.unlink(tmp_path / "run.lock")
         of_another_machine(tmp_path)
         end = time.monotonic() + 5

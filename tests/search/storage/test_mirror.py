@@ -19,8 +19,9 @@ from search.cli.main import app
 from search.config.loading import config_from_tree
 from search.errors import RunError, SupersededError
 from search.process.stop import Stop
-from search.storage import mirror as remote_study
-from search.storage.mirror import StudyCopy, TrialCopy, remote_lease
+from search.storage import lock
+from search.storage.lock import remote_lock
+from search.storage.mirror import StudyCopy, TrialCopy
 from search.storage.object_store import RemoteFolder
 from search.tuning.runner import run_study
 from tests.search.nodes import Driver
@@ -212,9 +213,9 @@ def test_the_copy_is_thrown_away_for_what_the_store_holds(tmp_path: Path) -> Non
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_study, "HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(remote_study, "MISSED_BEATS", 10)
-    monkeypatch.setattr(remote_study, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "MISSED_BEATS", 10)
+    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("quick")
@@ -222,14 +223,14 @@ def test_a_living_holder_is_named_and_one_that_left_in_order_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
     url = f"file://{tmp_path}/far"
-    with remote_lease(url, Stop()):
+    with remote_lock(url, Stop()):
         for take_over in (False, True):
             with (
                 pytest.raises(RunError, match=f"on {socket.gethostname()}, which is alive"),
-                remote_lease(url, Stop(), take_over),
+                remote_lock(url, Stop(), take_over),
             ):
                 pass
-    with remote_lease(url, Stop()):
+    with remote_lock(url, Stop()):
         pass
 
 
@@ -239,9 +240,9 @@ def test_a_silent_holder_is_taken_over_on_request_and_learns_of_it(tmp_path: Pat
     holder = {"host": "elsewhere", "pid": 4711, "run": "old", "beats": 3}
     RemoteFolder(url).write("run.lock", json.dumps(holder).encode())
     with pytest.raises(RunError, match=r"process 4711 on elsewhere, .* --take-over"):
-        remote_lease(url, Stop()).__enter__()
+        remote_lock(url, Stop()).__enter__()
     stop = Stop()
-    with remote_lease(url, stop, take_over=True):
+    with remote_lock(url, stop, take_over=True):
         RemoteFolder(url).write("run.lock", json.dumps(holder).encode())
         end = time.monotonic() + 10
         while not stop.superseded and time.monotonic() < end:
@@ -253,8 +254,8 @@ def test_a_silent_holder_is_taken_over_on_request_and_learns_of_it(tmp_path: Pat
 @pytest.mark.usefixtures("quick")
 def test_a_killed_driver_of_this_machine_needs_no_take_over(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/far"
-    boot = remote_study._boot()
+    boot = lock._boot()
     holder = {"host": socket.gethostname(), "pid": 2**22 + 1, "boot": boot, "run": "old"}
     RemoteFolder(url).write("run.lock", json.dumps(holder).encode())
-    with remote_lease(url, Stop()):
+    with remote_lock(url, Stop()):
         pass

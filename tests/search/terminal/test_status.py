@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from search.process.stop import Stop
-from search.storage.lock import study_lease
+from search.storage.lock import study_lock
 from search.terminal.status import show_status
 from tests.results.simulated_study import Simulation, write_study
 
@@ -60,7 +60,7 @@ def test_it_says_what_trials_read_and_why_from_there(study: Path) -> None:
 
 def test_it_says_who_runs_the_study(study: Path) -> None:
     assert "no process runs it" in shown(study)
-    with study_lease(study, Stop()):
+    with study_lock(study, Stop()):
         assert "run by process" in shown(study)
     assert "no process runs it" in shown(study)
 
