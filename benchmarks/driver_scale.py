@@ -37,7 +37,8 @@ from search.interfaces.messages import TrialJob, TrialReport
 from search.process.memory import resident_bytes
 from search.study.opening import open_study
 from search.study.trials import TrialManager
-from search.terminal.progress import Board, LiveTable, PlainLines
+from search.terminal.display import Display
+from search.terminal.progress import Board, RunObserver
 from search.tuning.runner import log_to_file, run_study
 from search.tuning.worker import TrialWorker
 
@@ -146,7 +147,7 @@ def simulate(config: StudyConfig, args: argparse.Namespace) -> str:
     """Run the study's side of a whole search in virtual time; return its table."""
     board = Board(config)
     # As on a terminal, but drawn by nobody: the thread that draws is measured by the tests.
-    observer = LiveTable(board, Console(quiet=True))
+    observer = RunObserver(board, Display(Console(quiet=True), board.picture, table=True))
     study = open_study(config)
     manager = TrialManager(study, config, Path("store"), lambda: args.slots, observer)
     clock, rows, work = Clock(), [], 0.0
@@ -252,22 +253,22 @@ class SleepingWorker(TrialWorker):
         return SleepingRun(job)
 
 
-class Marks(PlainLines):
+class Marks(RunObserver):
     """Says nothing; notes when the second half of the trials begins, and counts its epochs.
 
     In the first half the workers' processes start, which the driver has no part in.
     """
 
     def __init__(self, board: Board, trials: int) -> None:
-        super().__init__(board, Console(quiet=True))
+        super().__init__(board, Display(Console(quiet=True), board.picture, table=False))
         self._left = trials // 2
         self.begun = time.perf_counter(), time.process_time()
         self.epochs = self.trials = 0
 
-    def epoch_ended(self, number: int, record: Mapping[str, Any]) -> None:
+    def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Count an epoch."""
         self.epochs += 1
-        super().epoch_ended(number, record)
+        super().epoch_ended(number, epoch)
 
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Count a trial; begin anew after half of them."""

@@ -61,13 +61,13 @@ def confirm(
     """
     from search.confirm.confirming import Options, confirm_study
     from search.terminal import confirmation
-    from search.terminal.progress import preparation
+    from search.terminal.display import preparation
 
     console = Console()
     overrides = [*(set_ or ()), *([f"resources.ray_address={address}"] if address else ())]
     options = Options(top, seeds, folds, tuple(overrides), take_over)
     directory = _directory(study_dir)
-    with confirmation.display(console) as observer, preparation(console) as show:
+    with confirmation.confirmation_display(console) as observer, preparation(console) as show:
         outcome = confirm_study(directory, options, observer, show)
     for line in confirmation.ranking_lines(outcome.confirmation):
         console.print(line, highlight=False, soft_wrap=True, markup=False)

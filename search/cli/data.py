@@ -25,7 +25,7 @@ def synthetic(
 ) -> None:
     """Make the embedded demo data: grey tiles with five kinds of defects."""
     from data_pipeline.datasets.synthetic import write_synthetic
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     console = Console()
     with image_progress(console, "drawing tiles") as progress:
@@ -44,7 +44,7 @@ def magnetic_tile(
 ) -> None:
     """Convert the magnetic-tile photographs, split by burst and stratified by class."""
     from data_pipeline.datasets.magnetic_tile import convert
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     console = Console()
     with image_progress(console, "converting") as progress:
@@ -146,7 +146,7 @@ def resplit(
     from data_pipeline.config import DataConfig, SplitConfig
     from data_pipeline.quality.resplit import resplit as divide
     from search.config.errors import ConfigError
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     try:
         split = SplitConfig(
@@ -211,7 +211,7 @@ def offline_augment(
     start_tensorflow()
     from data_pipeline.augmentation.offline import offline_augment as augment
     from search.config.loading import config_from_overrides, load_config
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     presets = [f"augment.preset={preset}"] if preset is not None else []
     told = [*(overrides or ()), *presets]
@@ -301,7 +301,7 @@ def preview(
     from data_pipeline.stores.prepare import prepare
     from search.config.errors import ConfigError
     from search.config.loading import config_from_overrides, load_config
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     study = (
         load_config(config, overrides or ()) if config else config_from_overrides(overrides or ())
@@ -332,7 +332,7 @@ def _far(value: Any) -> float:
 def _survey(directory: Path, console: Console) -> tuple[Any, Any]:
     from data_pipeline.config import DataConfig
     from data_pipeline.stores.survey import survey_with_files
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     with image_progress(console, "reading images") as progress:
         return survey_with_files(DataConfig(source=str(directory)), progress=progress)

@@ -52,7 +52,7 @@ def evaluate(
     from search.inference import evaluation, evaluation_folder
     from search.inference.evaluation_dataset import find_evaluation_dataset
     from search.inference.model_opening import open_model
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     console, workers = Console(), threads or os.cpu_count() or 1
     opened, facts = open_model(model, config, workers)

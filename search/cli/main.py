@@ -114,7 +114,7 @@ def doctor(
     from search.cluster.doctor import examine
     from search.config.loading import load_config
     from search.data.preparing import prepare_study
-    from search.terminal import progress
+    from search.terminal.display import preparation
     from search.tuning.remote import examine_remotely, is_ray_client
 
     console = Console()
@@ -122,7 +122,7 @@ def doctor(
     if is_ray_client(study):
         findings = examine_remotely(study, timeout)
     else:
-        with progress.preparation(console) as show:
+        with preparation(console) as show:
             store = prepare_study(study, show, console.print)
         with ray_cluster(study.resources):
             findings = examine(study, store, timeout)

@@ -117,7 +117,7 @@ def _run(
     console: Console, model: Any, facts: Any, folder: Any, inputs: Sequence[Any], options: Any
 ) -> list[Any]:
     from search.inference.prediction import predict as predict_images
-    from search.terminal.progress import image_progress
+    from search.terminal.display import image_progress
 
     outcomes: list[Any] = []
     with image_progress(console, "predicting") as progress:

@@ -79,7 +79,7 @@ def train(
     worker was lost, 130 stopped by Ctrl-C: the same command goes on.
     """
     from search.config.loading import load_config
-    from search.terminal.progress import preparation
+    from search.terminal.display import preparation
     from search.training.plan import TrainOptions
     from search.training.train import train_config
 

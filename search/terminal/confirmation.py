@@ -5,35 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from results.analysis.confirmation import Confirmation, Run
 from results.records.epochs import Epoch
-from search.terminal.table import describe_dice, duration, score
-
-LINE_EVERY_SECONDS = 20.0
-
-
-@dataclass
-class _RunRow:
-    """A training that runs: its last epoch and the best so far."""
-
-    epoch: int = 0
-    value: float | None = None
-    dice: Mapping[str, float | None] | None = None
+from search.terminal.display import LINE_EVERY_SECONDS, Display
+from search.terminal.table import TableContent, TrialRow, describe_dice, duration, score
 
 
 class ConfirmationBoard:
     """How far the trainings are; counted by epochs, of which a training may need fewer."""
 
     def __init__(self) -> None:
-        self.running: dict[Run, _RunRow] = {}
+        self.running: dict[Run, TrialRow] = {}
         self.failed = 0
         self._epochs: dict[Run, int] = {}
         self._ended: set[Run] = set()
@@ -46,27 +32,28 @@ class ConfirmationBoard:
         self._ended = set(ended)
         self._started = time.monotonic()
 
-    def start(self, run: Run) -> None:
-        self.running.setdefault(run, _RunRow())
+    def start(self, run: Run) -> TrialRow:
+        row = TrialRow(run.trial, {}, None, epochs=self._epochs.get(run, 0), label=run.name)
+        return self.running.setdefault(run, row)
 
-    def epoch(self, run: Run, epoch: Epoch) -> _RunRow:
+    def epoch(self, run: Run, epoch: Epoch) -> TrialRow:
         """Take an epoch; a training shows its best one."""
-        row = self.running.setdefault(run, _RunRow())
+        row = self.start(run)
         row.epoch = epoch.epoch
         self._trained += 1
-        value = epoch.objective
-        if value is not None and (row.value is None or value > row.value):
-            row.value, row.dice = value, epoch.dice
+        row.show_if_best(epoch)
         return row
 
-    def end(self, run: Run, failed: str | None) -> None:
-        self.running.pop(run, None)
+    def end(self, run: Run, failed: str | None) -> TrialRow:
+        row = self.start(run)
+        del self.running[run]
         self._ended.add(run)
         self.failed += failed is not None
+        return row
 
-    def progress_of(self, run: Run) -> str:
-        row = self.running.get(run, _RunRow())
-        return f"epoch {row.epoch}/{self._epochs.get(run, 0)}"
+    def picture(self) -> TableContent:
+        """Return what the live table shows now."""
+        return TableContent([[self.headline()]], list(self.running.values()), [])
 
     def headline(self) -> str:
         """Return trainings ended, time taken and about how long it will go on."""
@@ -90,102 +77,51 @@ class ConfirmationBoard:
         )
 
 
-class PlainLines:
-    """A line for each start and end, and one now and then for the epochs of a training."""
+class ConfirmationObserver:
+    """Shows a confirmation: of each training its start, some of its epochs and its end."""
 
-    def __init__(self, console: Console) -> None:
-        self._board = ConfirmationBoard()
-        self._console = console
+    def __init__(self, board: ConfirmationBoard, display: Display) -> None:
+        self._board = board
+        self._display = display
         self._last: dict[Run, float] = {}
 
     def opened(self, epochs: Mapping[Run, int], ended: Sequence[Run]) -> None:
-        """Print how much there is to do."""
         self._board.open(epochs, ended)
-        self._print(f"{len(epochs)} trainings" + (f", {len(ended)} ended before" if ended else ""))
+        self._display.begin()
+        before = f", {len(ended)} ended before" if ended else ""
+        self._display.line(f"{len(epochs)} trainings{before}")
 
     def started(self, run: Run) -> None:
-        """Print a start."""
         self._board.start(run)
         self._last[run] = time.monotonic()
-        self._print(f"{run.name} started")
+        self._display.line(f"{run.name} started")
 
     def epoch_ended(self, run: Run, epoch: Epoch) -> None:
-        """Print an epoch, at most one in twenty seconds a training."""
+        """Show an epoch; as a line, at most one in twenty seconds a training."""
         row = self._board.epoch(run, epoch)
         if time.monotonic() - self._last.get(run, 0.0) >= LINE_EVERY_SECONDS:
             self._last[run] = time.monotonic()
-            self._print(f"{run.name} {self._board.progress_of(run)}: best {score(row.value)}")
+            of = f"epoch {row.epoch}/{row.epochs}"
+            self._display.line(f"{run.name} {of}: best {score(row.value)}")
 
     def ended(self, run: Run, failed: str | None) -> None:
-        """Print an end and how far everything is."""
-        row = self._board.running.get(run, _RunRow())
-        best = f"best {score(row.value)} on validation, scored"
-        self._board.end(run, failed)
-        self._print(f"{run.name} {best if failed is None else f'failed: {failed}'}")
-        self._print(f"  {self._board.headline()}")
+        row = self._board.end(run, failed)
+        if failed is None:
+            self._display.line(f"{run.name} best {score(row.value)} on validation, scored")
+        else:
+            self._display.note(f"{run.name} failed: {failed}")
+        self._display.line(f"  {self._board.headline()}")
 
     def warn(self, message: str) -> None:
-        """Print a warning."""
-        self._console.print(Text(message, style="bold red"), soft_wrap=True)
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
-
-
-class LiveTable:
-    """The trainings that run, redrawn twice a second; warnings are printed above."""
-
-    def __init__(self, console: Console) -> None:
-        self.board = ConfirmationBoard()
-        self.live = Live(_Drawn(self.board), console=console, refresh_per_second=2)
-
-    def opened(self, epochs: Mapping[Run, int], ended: Sequence[Run]) -> None:
-        self.board.open(epochs, ended)
-        self.live.start()
-
-    def started(self, run: Run) -> None:
-        self.board.start(run)
-
-    def epoch_ended(self, run: Run, epoch: Epoch) -> None:
-        self.board.epoch(run, epoch)
-
-    def ended(self, run: Run, failed: str | None) -> None:
-        """Show it no more; print why it failed."""
-        self.board.end(run, failed)
-        if failed is not None:
-            self.warn(f"{run.name} failed: {failed}")
-
-    def warn(self, message: str) -> None:
-        """Print above the table."""
-        self.live.console.print(Text(message, style="bold red"), soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """The board as rich draws it, no more rows than the terminal has."""
-
-    board: ConfirmationBoard
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(self.board.headline())
-        table = Table("training", "", "best", "Dice per class", box=None, pad_edge=False)
-        for run, row in list(self.board.running.items())[: max(1, console.height - 4)]:
-            dice = describe_dice(row.dice or {})
-            table.add_row(run.name, self.board.progress_of(run), score(row.value), Text(dice))
-        yield table
+        self._display.warn(message)
 
 
 @contextlib.contextmanager
-def display(console: Console) -> Iterator[LiveTable | PlainLines]:
-    """Yield the display that suits the console."""
-    if not console.is_terminal:
-        yield PlainLines(console)
-        return
-    table = LiveTable(console)
-    try:
-        yield table
-    finally:
-        table.live.stop()
+def confirmation_display(console: Console) -> Iterator[ConfirmationObserver]:
+    """Yield what shows a confirmation: a live table, or plain lines; see :class:`Display`."""
+    board = ConfirmationBoard()
+    with Display(console, board.picture) as display:
+        yield ConfirmationObserver(board, display)
 
 
 def ranking_lines(found: Confirmation) -> list[str]:

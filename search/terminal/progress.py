@@ -6,15 +6,11 @@ import bisect
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.console import Console
 
 from results.records.epochs import Epoch, best_of, epochs_in
 from results.records.pace import Paces, Stint, node_of, seconds_left
@@ -23,6 +19,7 @@ from search.config.schema import StudyConfig
 from search.storage.files import trial_folder
 from search.study.attributes import BASELINE, BEST_VALUE, EPOCHS, REASON
 from search.study.throughput import Throughput
+from search.terminal.display import LINE_EVERY_SECONDS, Display
 from search.terminal.table import (
     FINISHED_ROWS,
     TableContent,
@@ -31,7 +28,6 @@ from search.terminal.table import (
     describe_input,
     describe_params,
     dice_parts,
-    draw,
     duration,
     titled,
 )
@@ -39,7 +35,6 @@ from search.terminal.table import (
 NOTES = 3
 # The last ones tell what trials take; a draw at 10,000 trials must not sum them all.
 _PACE_TRIALS = 64
-LINE_EVERY_SECONDS = 20.0
 
 
 class Board:
@@ -94,9 +89,7 @@ class Board:
         row.images_per_second = epoch.images_per_second
         row.waits = waiting_share(epoch)
         self._throughput.count(number, epoch, time.monotonic())
-        value = epoch.objective
-        if value is not None and (row.value is None or value > row.value):
-            row.value, row.dice = value, epoch.dice
+        row.show_if_best(epoch)
         return row
 
     def end(self, trial: FrozenTrial) -> TrialRow:
@@ -243,97 +236,47 @@ def describe_best(study: Any) -> tuple[str, ...]:
     )
 
 
-class LiveTable:
-    """The table in a terminal: running trials, then the best of the finished.
+class RunObserver:
+    """Shows a run: of each trial its start, some of its epochs and its end."""
 
-    It is drawn by rich's own thread, some times a second: a draw at every epoch of 200 trials would
-    keep the driver from its work.
-    """
-
-    def __init__(self, board: Board, console: Console) -> None:
+    def __init__(self, board: Board, display: Display) -> None:
         self._board = board
-        # Begun when the study is open: before that, a bar may show how far the images are.
-        self.live = Live(_Drawn(board), console=console, refresh_per_second=2)
-
-    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        self._board.open(trials)
-        self.live.start()
-
-    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        self._board.start(number, params, baseline)
-
-    def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        self._board.epoch(number, epoch)
-
-    def trial_ended(self, trial: FrozenTrial) -> None:
-        self._board.end(trial)
-
-    def note(self, message: str) -> None:
-        """Print above the table."""
-        self.live.console.print(Text(message), soft_wrap=True)
-
-    def warn(self, message: str) -> None:
-        """Print above the table, in full, and keep among the last few below it."""
-        self._board.notes.append(message)
-        self.live.console.print(Text(message, style="bold red"), soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """The board as rich draws it, as large as the terminal is at that moment."""
-
-    board: Board
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # A line is left for the cursor.
-        yield draw(self.board.picture(), options.max_width, console.height - 1)
-
-
-class PlainLines:
-    """A line for each start and end, and one now and then for the epochs of a trial."""
-
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board = board
-        self._console = console
+        self._display = display
         self._last_line: dict[int, float] = {}
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        """Print where a continued study stands."""
         self._board.open(trials)
+        self._display.begin()
         if trials:
-            self._print(f"continuing: {self._board.headline()}")
+            self._display.line(f"continuing: {self._board.headline()}")
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        """Print the trial's parameters."""
         self._board.start(number, params, baseline)
         self._last_line[number] = time.monotonic()
-        self._print(f"{_title(number, baseline)} started: {describe_params(params)}")
+        self._display.line(f"{_title(number, baseline)} started: {describe_params(params)}")
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        """Print an epoch, at most one in twenty seconds a trial."""
+        """Show an epoch; as a line, at most one in twenty seconds a trial."""
         row = self._board.epoch(number, epoch)
         if time.monotonic() - self._last_line[number] >= LINE_EVERY_SECONDS:
             self._last_line[number] = time.monotonic()
-            self._print(f"{_title(number, row.baseline)} epoch {row.epoch}: {_score(row)}")
+            title = _title(number, row.baseline)
+            self._display.line(f"{title} epoch {row.epoch}: {_score(row)}")
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """Print the final state and where the study stands."""
         row = self._board.end(trial)
         end = row.reason if row.state == "FAIL" else _score(row)
         title = _title(row.number, row.baseline)
-        self._print(f"{title} {row.state} after {row.epoch} epochs: {end}")
-        self._print(f"  {self._board.headline()}")
+        self._display.line(f"{title} {row.state} after {row.epoch} epochs: {end}")
+        self._display.line(f"  {self._board.headline()}")
 
     def note(self, message: str) -> None:
-        """Print a line."""
-        self._print(message)
+        self._display.note(message)
 
     def warn(self, message: str) -> None:
-        """Print a warning."""
-        self._console.print(Text(message, style="bold red"), soft_wrap=True)
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        """Print a warning in full, and keep it among the last few below the table."""
+        self._board.notes.append(message)
+        self._display.warn(message)
 
 
 def _title(number: int, baseline: str | None) -> str:
@@ -345,65 +288,10 @@ def _score(row: TrialRow) -> str:
 
 
 @contextlib.contextmanager
-def display(board: Board, console: Console) -> Iterator[LiveTable | PlainLines]:
-    """Yield the display that suits the console."""
-    if not console.is_terminal:
-        yield PlainLines(board, console)
-        return
-
-    table = LiveTable(board, console)
-    try:
-        yield table
-    finally:
-        table.live.stop()
-
-
-@contextlib.contextmanager
-def image_progress(console: Console, title: str) -> Iterator[Callable[[float, int], None]]:
-    """Yield a function of (done, total) that draws a bar; nothing but a line without a terminal.
-
-    The bar begins with the first call and goes when all is done, or at the end of the block.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task(title, total=None)
-
-    def show(done: float, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if done < total:
-            bar.start()
-        else:
-            end()
-
-    def end() -> None:
-        if bar.live.is_started:
-            bar.stop()
-
-    try:
-        yield show
-    finally:
-        end()
-
-
-@contextlib.contextmanager
-def preparation(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Yield what shows how far the images are: a bar, or a line each tenth without a terminal."""
-    if console.is_terminal:
-        with image_progress(console, "preparing images") as show:
-            yield show
-        return
-    said = -1
-
-    def say(done: int, total: int) -> None:
-        nonlocal said
-        tenth = 10 * done // max(total, 1)
-        if tenth != said:
-            said = tenth
-            console.print(f"preparing images: {done}/{total}", highlight=False)
-
-    yield say
+def run_display(
+    config: StudyConfig, console: Console, table: bool | None = None
+) -> Iterator[RunObserver]:
+    """Yield what shows a run: a live table, or plain lines; see :class:`Display`."""
+    board = Board(config)
+    with Display(console, board.picture, table) as display:
+        yield RunObserver(board, display)

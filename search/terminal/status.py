@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from rich.text import Text
 from results.records.proposals import load_untrained
 from results.records.status import Driver, Status, TrialStatus
 from results.records.status_reader import StudyWatch
+from search.terminal.display import LiveContent
 from search.terminal.table import (
     TableContent,
     TrialRow,
@@ -61,10 +62,13 @@ def show_status(
             if watch is None:
                 return
             time.sleep(watch)
-    status = study.status(time.time())
-    with Live(_Drawn(status), console=console, auto_refresh=False) as live:
+
+    def content() -> TableContent:
+        return picture_of(study.status(time.time()), WATCHED_FAILURES)
+
+    with Live(LiveContent(content), console=console, auto_refresh=False) as live:
         while True:
-            live.update(_Drawn(study.status(time.time())), refresh=True)
+            live.refresh()
             time.sleep(watch)
 
 
@@ -87,17 +91,6 @@ def print_json(status: Status, console: Console) -> None:
     """Write a status as one line of JSON."""
     text = json.dumps(status.to_json(), allow_nan=False, ensure_ascii=False)
     console.out(text, highlight=False)
-
-
-class _Drawn:
-    """A status as large as the terminal is at that moment."""
-
-    def __init__(self, status: Status) -> None:
-        self._status = status
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        picture = picture_of(self._status, WATCHED_FAILURES)
-        yield draw(picture, options.max_width, console.height - 1)
 
 
 def picture_of(status: Status, failures: int = FAILURES) -> TableContent:

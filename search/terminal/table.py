@@ -13,6 +13,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from results.records.epochs import Epoch
 from results.records.pace import Node
 
 STATE_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
@@ -38,6 +39,7 @@ class TrialRow:
         place: Where it is trained.
         started: When it began here, by time.monotonic().
         node: Where it is trained; None before its first epoch.
+        label: What it is called; None: by its number and baseline.
     """
 
     number: int
@@ -55,6 +57,13 @@ class TrialRow:
     place: str | None = None
     started: float | None = None
     node: Node | None = None
+    label: str | None = None
+
+    def show_if_best(self, epoch: Epoch) -> None:
+        """Show the scores of an epoch that is the best so far."""
+        value = epoch.objective
+        if value is not None and (self.value is None or value > self.value):
+            self.value, self.dice = value, epoch.dice
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,8 @@ def _column(
 
 
 def _name(row: TrialRow) -> str:
+    if row.label is not None:
+        return row.label
     return clip(f"{row.number}{f' {row.baseline}' if row.baseline else ''}", NAME_WIDTH)
 
 

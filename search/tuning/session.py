@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from search.config.schema import StudyConfig
-from search.terminal.progress import Board, display, preparation
+from search.terminal.display import preparation
+from search.terminal.progress import run_display
 from search.tuning.remote import is_ray_client, run_remotely
 from search.tuning.runner import RunSummary, run_and_describe
 
@@ -31,7 +32,7 @@ def run(
             :func:`search.tuning.runner.run_study`.
     """
     console = console or Console()
-    with display(Board(config), console) as observer, preparation(console) as show:
+    with run_display(config, console) as observer, preparation(console) as show:
         if is_ray_client(config):
             return run_remotely(config, observer, show, take_over)
         return run_and_describe(config, observer, show, take_over)

