@@ -191,3 +191,22 @@ def test_constraints_hold_names_and_versions_only() -> None:
         .isalnum()
         or line.count("==") != 1
     ] == []
+
+
+def test_the_name_of_a_studys_file_is_written_in_one_place() -> None:
+    from results.records import file_names
+
+    names = {value for key, value in vars(file_names).items() if key.isupper()} - {
+        "owner",
+        "trials",
+    }
+    written = {
+        f"{path.relative_to(ROOT)}:{node.lineno} writes {node.value}"
+        for room in ("search", "results")
+        for path in (ROOT / room).rglob("*.py")
+        if path.stem != "file_names"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+
+    assert not written

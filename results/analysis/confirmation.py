@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from results.analysis.alignment import aligned, joined
 from results.analysis.ranking import ranking_table
+from results.records import file_names
 from results.records.epochs import best_of, epochs_in
 from results.records.evaluation import Evaluation, EvaluationError
 from results.records.schemas import ParameterValue
@@ -27,7 +28,7 @@ PLAN = "confirm.json"
 RUNS = "runs"
 EVALUATION = "evaluation.npz"
 FAILED = "failed.json"
-MODEL = "best.keras"
+MODEL = file_names.MODEL
 
 
 class _Record(BaseModel):

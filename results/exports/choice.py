@@ -13,10 +13,11 @@ import pandas as pd
 
 from foundation.errors import UserError
 from results.analysis.confirmation import Confirmation, Run, load_confirmation, run_folder
+from results.records import file_names
 from results.records.searched import searched_fields
 from results.records.study import StudyRecord, TrialRecord, load_study
 
-MODEL_NAME = "best.keras"
+MODEL_NAME = file_names.MODEL
 
 
 class ExportError(UserError, ValueError):
@@ -172,7 +173,7 @@ def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
     ]
     if problems:
         raise ExportError(
-            f"expected trial {trial.number} to fit {study.path / 'study.yaml'}, received "
+            f"expected trial {trial.number} to fit {study.path / file_names.STUDY}, received "
             + "; ".join(problems)
         )
     for name in searched:

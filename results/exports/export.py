@@ -37,6 +37,7 @@ from results.exports.options import ExportOptions
 from results.exports.text import choice_line, config_text
 from results.flexunet.mapping import FlexUNetExport, to_flexunet
 from results.flexunet.places import images_root
+from results.records import file_names
 from results.records.study import StudyRecord, load_study
 
 __all__ = [
@@ -196,7 +197,7 @@ def _flexunet(
     colors = class_colors(study)
     if not colors:
         raise ExportError(
-            f"expected a colour of each class in {study.path / 'data.json'}, which "
+            f"expected a colour of each class in {study.path / file_names.DATA}, which "
             f"{FLEXUNET_NAME} names, found none: it was recorded by an older version"
         )
     root, notes = images_root(config) if options.images_root is None else (options.images_root, ())
@@ -211,7 +212,7 @@ def _flexunet(
         )
     except (ValueError, TypeError, AttributeError) as error:  # what was written by hand, too
         raise ExportError(
-            f"{study.path / 'study.yaml'}: expected a config as a study has it: {error}"
+            f"{study.path / file_names.STUDY}: expected a config as a study has it: {error}"
         ) from None
     if options.strict and made.lost:
         shown = "\n".join(f"  - {line}" for line in made.lost)

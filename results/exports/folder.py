@@ -7,10 +7,11 @@ from pathlib import Path
 
 from foundation.files import check_movable, check_replaceable
 from results.exports.choice import MODEL_NAME, ExportError
+from results.records import file_names
 
-CONFIG_NAME = "best.yaml"
+CONFIG_NAME = file_names.CONFIG
 SCHEMA_NAME = "best.schema.json"
-CARD_NAME = "MODEL_CARD.md"
+CARD_NAME = file_names.CARD
 FLEXUNET_NAME = "train_eval_infer.config"
 
 # What each format leaves, and what every export does.

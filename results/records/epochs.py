@@ -16,7 +16,9 @@ from typing import Annotated, Any, final
 
 import msgspec
 
-METRICS = "metrics.jsonl"
+from results.records import file_names
+
+METRICS = file_names.METRICS
 
 # Told what is wrong with a line, and its number from 1.
 OnProblem = Callable[[str, int], None]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REFUSED_NAME = "refused.jsonl"
-DUPLICATES_NAME = "duplicates.jsonl"
+from results.records import file_names
+
+REFUSED_NAME = file_names.REFUSED
+DUPLICATES_NAME = file_names.DUPLICATES
 
 
 @dataclass(frozen=True)

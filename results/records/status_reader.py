@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from results.records import file_names
 from results.records.epochs import METRICS, Worker, in_order, read_lines
 from results.records.schemas import TrialFile
 from results.records.status import (
@@ -60,7 +61,7 @@ class StudyWatch:
         if header is None or reading.problems:
             raise RecordError(self._directory, reading.problems)
         ends = [trial.finished for trial in trials if trial.finished is not None]
-        holder = holder_of(self._directory / "run.lock")
+        holder = holder_of(self._directory / file_names.LOCK)
         recent = (now if holder else max(ends, default=now)) - RECENT_SECONDS
         trials = [
             self._with_epochs(trial)
@@ -69,7 +70,7 @@ class StudyWatch:
             for trial in trials
         ]
         leaders = [self._with_epochs(trial) for trial in leaders_of(trials, LEADERS)]
-        pipeline = read_json(self._directory / "pipeline.json")
+        pipeline = read_json(self._directory / file_names.PIPELINE)
         return status_of(header, self._directory, trials, holder, now, leaders, pipeline)
 
     def _trials(self, reading: Reading) -> list[TrialFacts]:
@@ -99,7 +100,7 @@ class StudyWatch:
 
 
 def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
-    path = folder / "trial.json"
+    path = folder / file_names.TRIAL
     try:
         file = TrialFile.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -114,13 +115,15 @@ def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
         return TrialFacts(
             file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
         )
-    signs = [_written(folder / name) for name in ("worker.json", METRICS, "worker.log")]
+    signs = [
+        _written(folder / name) for name in (file_names.WORKER, METRICS, file_names.WORKER_LOG)
+    ]
     return TrialFacts(
         file,
         folder,
         seen=max((sign for sign in signs if sign is not None), default=None),
         started=seconds_of(file.started),
-        worker=Worker.read(folder / "worker.json"),
+        worker=Worker.read(folder / file_names.WORKER),
     )
 
 

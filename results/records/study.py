@@ -19,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from foundation.errors import UserError
+from results.records import file_names
 from results.records.curves import Curve as Curve
 from results.records.curves import curve_of, unknown_classes
 from results.records.epochs import METRICS, read_lines
@@ -225,7 +226,7 @@ def load_study(path: Path | str) -> StudyRecord:
 
 def read_header(reading: Reading) -> StudyFile | None:
     """Return what study.yaml says; None where it cannot be read, which is a problem."""
-    path = reading.root / "study.yaml"
+    path = reading.root / file_names.STUDY
     if not path.is_file():
         reading.problem(path, "not there; expected the directory of a study, which holds it")
         return None
@@ -257,7 +258,7 @@ def _iso_dates(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_data(reading: Reading) -> dict[str, Any]:
-    path = reading.root / "data.json"
+    path = reading.root / file_names.DATA
     if not path.is_file():
         return {}
     content = reading.bytes_of(path)
@@ -299,7 +300,7 @@ def _read_trials(reading: Reading, classes: tuple[str, ...]) -> tuple[TrialRecor
 
 
 def _read_trial(reading: Reading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
-    file = path / "trial.json"
+    file = path / file_names.TRIAL
     try:
         content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

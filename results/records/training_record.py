@@ -12,11 +12,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from results.records import file_names
 from results.records.curves import Curve, curve_of
 from results.records.epochs import METRICS, read_lines
 from results.records.study import RecordError
 
-RECORD = "training.yaml"
+RECORD = file_names.TRAINING
 
 Floats = NDArray[np.float64]
 Rgb = tuple[int, int, int]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from results import tables
 from results.figures.data import share_figure
+from results.records import file_names
 from results.records.evaluation import FOLDER
 from results.records.study import StudyRecord
 from results.sections.material import Material
@@ -212,7 +213,7 @@ def _facts(account: InputAccount) -> list[tuple[str, str, str]]:
 
 
 def _note(account: InputAccount) -> str:
-    if account.source != "pipeline.json":
+    if account.source != file_names.PIPELINE:
         return "Summed over the epochs' own records; the study has no account of a shared pipeline."
     kept = {
         "service": "One pipeline fed several trials",

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.records import file_names
 from results.records.study import StudyRecord
 from results.tables.core import splits_table
 
-PIPELINE_NAME = "pipeline.json"
+PIPELINE_NAME = file_names.PIPELINE
 
 
 def class_table(study: StudyRecord) -> pd.DataFrame:

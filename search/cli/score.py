@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from results.records import file_names
 from search.cli.options import StudyDir
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _data_of(study: StudyRecord, source: Path | None) -> tuple[StudyConfig, Stor
     from search.config.errors import ConfigError
     from search.config.loading import config_from_record
 
-    recorded = config = config_from_record(study.config, str(study.path / "study.yaml"))
+    recorded = config = config_from_record(study.config, str(study.path / file_names.STUDY))
     if source is not None:
         data = config.data.model_copy(update={"source": str(source)})
         config = config.model_copy(update={"data": data})

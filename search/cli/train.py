@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from results.records import file_names
 from results.records.epochs import Epoch
 from search.cli.options import Overrides
 
@@ -153,7 +154,7 @@ class EpochLines:
         """Print the epoch of the model, the files, and what to do next."""
         from search.terminal.table import describe_dice, duration
 
-        out, model = self._out_dir, self._out_dir / "best.keras"
+        out, model = self._out_dir, self._out_dir / file_names.MODEL
         if self._seconds:
             took = duration(time.monotonic() - self._started)
             count = len(self._seconds)
@@ -174,7 +175,7 @@ class EpochLines:
         import yaml
 
         try:
-            told = yaml.safe_load((self._out_dir / "training.yaml").read_text(encoding="utf-8"))
+            told = yaml.safe_load((self._out_dir / file_names.TRAINING).read_text(encoding="utf-8"))
             return int(told.get("epochs") or told["config"]["train"]["epochs"])
         except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
             return None

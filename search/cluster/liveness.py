@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 
+from results.records import file_names
 from results.records.epochs import Epoch, Worker
 from results.records.pace import Paces, node_of
 from search.process.hardware import Processor
@@ -77,7 +78,7 @@ class Liveness:
         silent = (time.monotonic() - self._last_seen[key]) / 60
         if silent <= self._minutes:
             return None
-        worker = Worker.read(folder / "worker.json") or self._workers.get(key)
+        worker = Worker.read(folder / file_names.WORKER) or self._workers.get(key)
         slowness = min(MOST, self._slowness(worker))
         allowed = self._minutes * slowness
         if silent <= allowed:

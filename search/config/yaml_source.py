@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from results.records import file_names
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a number, as YAML 1.2 does; YAML 1.1 makes it a string."""
@@ -42,7 +44,7 @@ class YamlSource:
         try:
             text = path.read_text(encoding="utf-8")
         except IsADirectoryError:
-            inside = path / "best.yaml"
+            inside = path / file_names.CONFIG
             hint = f"; did you mean {inside}?" if inside.is_file() else ""
             return cls({}, {}, (f"expected a file, received a folder{hint}",))
         except (OSError, UnicodeDecodeError) as error:

@@ -22,6 +22,7 @@ from results.analysis.confirmation import (
     load_confirmation,
     load_plan,
 )
+from results.records import file_names
 from results.records.study import RecordError, StudyRecord, load_study
 from search.cluster.capacity import Capacity
 from search.cluster.connection import CLIENT, ray_address, ray_cluster
@@ -125,7 +126,7 @@ def confirm_study(
         for warning in _warnings(config, plan, store, stores):
             observer.warn(warning)
         write_plan(study_dir, plan)
-        with log_to_file(study_dir / FOLDER / "run.log"):
+        with log_to_file(study_dir / FOLDER / file_names.RUN_LOG):
             crew = _confirm(study_dir, study, config, plan, stores, observer, stop, work)
     if crew.trouble or stop.superseded:
         raise RunError(f"stopped: {stop.reason}; {CONTINUE}", TRY_AGAIN)

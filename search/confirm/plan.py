@@ -22,6 +22,7 @@ from results.analysis.confirmation import (
     Run,
     run_folder,
 )
+from results.records import file_names
 from results.records.study import StudyRecord, TrialRecord
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record, config_from_tree
@@ -166,7 +167,7 @@ def recorded_config(study: StudyRecord, overrides: Iterable[str] = ()) -> StudyC
     Raises:
         ConfigError: listing every problem, such as an override of anything else.
     """
-    source = str(study.path / "study.yaml")
+    source = str(study.path / file_names.STUDY)
     tree = config_from_record(study.config, source).to_tree()
     problems = []
     for override in overrides:

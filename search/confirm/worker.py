@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 
 from foundation.files import write_json
 from results.analysis.confirmation import EVALUATION, MODEL
+from results.records import file_names
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
 from search.errors import SupersededError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from data_pipeline.stores.store import Store
     from results.records.evaluation import Evaluation
 
-BEGUN = "worker.json"
+BEGUN = file_names.WORKER
 # Touched as the model is scored, which writes no epochs.
 SCORING = "scoring"
 _WHILE_SCORING = "while its best epoch was scored"
@@ -88,7 +89,7 @@ def train_and_score(job: ConfirmationJob) -> Ended:
     study, folder = job.study, job.folder
     try:
         check_present(study)
-        with stderr_to(folder / "worker.log"):
+        with stderr_to(folder / file_names.WORKER_LOG):
             write_json(folder / BEGUN, asdict(this_worker()) | {"owner": job.owner})
             return _work(job, study, folder)
     except (StoreTransferError, StorageTroubleError) as error:
@@ -100,7 +101,7 @@ def train_and_score(job: ConfirmationJob) -> Ended:
             return Ended(trouble=trouble)
         if isinstance(error, SupersededError):  # the folder is another's now
             return Ended(lost=str(error))
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (folder / file_names.ERROR).write_text(traceback.format_exc(), encoding="utf-8")
         scoring = _WHILE_SCORING in getattr(error, "__notes__", ())
         return Ended(failed=reason_of(error), scoring=scoring)
     finally:

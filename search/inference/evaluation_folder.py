@@ -12,6 +12,7 @@ from foundation.files import check_movable, check_replaceable, whole_folder
 from results.analysis.model_scores import class_rows, summary
 from results.exports.folder import EVALUATION
 from results.pages.gallery import Gallery, write_gallery
+from results.records import file_names
 from results.records.pictures import Picture
 from search.inference.evaluation import Evaluated, Predicts, Reader, predicted
 from search.inference.evaluation_dataset import EvaluationDataset
@@ -20,7 +21,7 @@ from search.process.hardware import git_revision, versions
 from search.scoring.pictures import picks, write_labels, write_photograph
 
 MARK = EVALUATION
-PLAIN = "best.keras"
+PLAIN = file_names.MODEL
 NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html")
 
 

@@ -21,6 +21,7 @@ from data_pipeline.stores.prepare import find_prepared
 from results.exports.export import Exported, ExportError, ExportOptions, Services, export_best
 from results.exports.folder import FILES
 from results.exports.model_card import Conversion, FormatRow
+from results.records import file_names
 from results.records.study import StudyRecord, load_study
 from search.config.loading import json_schema
 from search.process.hardware import describe_machine
@@ -101,8 +102,8 @@ def convert(
 
     if data is None:
         raise ExportError(
-            f"{study.path / 'study.yaml'}: expected a section data as a study has it, to know how "
-            "images were resized"
+            f"{study.path / file_names.STUDY}: expected a section data as a study has it, to know "
+            "how images were resized"
         )
     # TensorFlow and the runtimes tell there what devices they found.
     with quiet_tensorflow():

@@ -20,13 +20,14 @@ from data_pipeline.config import SYNTHETIC, Color, DataConfig
 from data_pipeline.datasets.dataset_yaml import read_dataset_yaml
 from data_pipeline.datasets.synthetic import CLASSES as SYNTHETIC_CLASSES
 from data_pipeline.problems import DataError
+from results.records import file_names
 from results.style.palette import CLASS_COLORS
 from search.config.errors import ConfigError
 from search.config.loading import load_config
 from search.config.yaml_source import YamlSource
 
-BESIDE = ("training.yaml", "best.yaml")
-STUDY = "study.yaml"
+BESIDE = (file_names.TRAINING, file_names.CONFIG)
+STUDY = file_names.STUDY
 
 _YAML = (".yaml", ".yml")
 _GOLDEN = 0.618034  # of the colour wheel: neighbours in number are far apart in hue
@@ -241,7 +242,7 @@ def _classes_of_study(source: Path) -> dict[str, Color]:
     """Classes as the data.json beside a study.yaml has them; empty of anything else."""
     if source.name != STUDY:
         return {}
-    path = source.with_name("data.json")
+    path = source.with_name(file_names.DATA)
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         named = {str(name): told["colors"][name] for name in told["classes"]}

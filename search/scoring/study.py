@@ -9,6 +9,7 @@ from pathlib import Path
 from data_pipeline.problems import DataError
 from data_pipeline.stores.store import Store
 from results.analysis.baselines import baselines_by_rank
+from results.records import file_names
 from results.records.evaluation import FOLDER, Evaluation, EvaluationError
 from results.records.study import StudyRecord, TrialRecord, load_study
 from search.config.errors import ConfigError
@@ -17,7 +18,7 @@ from search.config.trial import TrialConfig
 from search.scoring import pictures
 from search.scoring.model import Images, at_best, score_model
 
-MODEL = "best.keras"
+MODEL = file_names.MODEL
 MOST_BASELINES = 4
 SPLIT = "valid"  # the one that pictures are of
 

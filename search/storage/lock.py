@@ -20,11 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from results.records import file_names
 from search.errors import RunError
 from search.process.stop import TRY_AGAIN, Stop
 from search.storage.object_store import RemoteFolder
 
-LOCK = "run.lock"
+LOCK = file_names.LOCK
 HEARTBEAT_SECONDS = 2.0
 # So many heartbeats may be late, on a loaded machine or a slow share, before one counts as dead.
 MISSED_BEATS = 4

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from results.records import file_names
 from search.config.locations import copy_of, joined
 from search.config.schema import StudyConfig
 from search.errors import RunError, SupersededError
@@ -28,12 +29,12 @@ PUSH_SECONDS = 5.0
 
 # The driver's part of a study. A trial's other files are its worker's.
 _DRIVERS = (
-    "study.yaml",
-    "data.json",
-    "pipeline.json",
-    "refused.jsonl",
-    "duplicates.jsonl",
-    "optuna.journal",
+    file_names.STUDY,
+    file_names.DATA,
+    file_names.PIPELINE,
+    file_names.REFUSED,
+    file_names.DUPLICATES,
+    file_names.JOURNAL,
     "trials/*/trial.json",
     "tensorboard/*/*",
 )
@@ -103,7 +104,7 @@ class StudyCopy:
         if not urgent and time.monotonic() - self._last < PUSH_SECONDS:
             return
         # The journal last: a trial that it tells of has its trial.json.
-        for name in sorted(self._names(), key=lambda name: name == "optuna.journal"):
+        for name in sorted(self._names(), key=lambda name: name == file_names.JOURNAL):
             stamp = _stamp(self._copy / name)
             if self._pushed.get(name) != stamp:
                 self.origin.upload(self._copy / name, name)
@@ -187,8 +188,8 @@ class TrialCopy:
             stamp = _stamp(self._folder / name)
             if self._pushed.get(name) == stamp:
                 continue
-            if name == "last.npz" and name in self._pushed:
-                self._origin.copy(name, "previous.npz")
+            if name == file_names.LAST and name in self._pushed:
+                self._origin.copy(name, file_names.PREVIOUS)
             self._origin.upload(self._folder / name, name)
             self._pushed[name] = stamp
 
@@ -204,8 +205,8 @@ class TrialCopy:
         ]
 
 
-_DRIVERS_AND_LOG = ("trial.json", "worker.log", "worker.json")
-_NOT_PUSHED = (OWNER, "previous.npz", "trial.json")
+_DRIVERS_AND_LOG = (file_names.TRIAL, file_names.WORKER_LOG, file_names.WORKER)
+_NOT_PUSHED = (OWNER, file_names.PREVIOUS, file_names.TRIAL)
 
 
 def worker_folder(remote: RemoteTrial, number: int) -> Path:
@@ -214,7 +215,7 @@ def worker_folder(remote: RemoteTrial, number: int) -> Path:
     study = copy_of(remote.storage_path, remote.name, remote.cache_path)
     folder = trial_folder(study.with_name(f"{study.name}.scratch"), number)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder.parents[1] / "study.yaml").touch()  # it is there: see search/storage/retry.py
+    (folder.parents[1] / file_names.STUDY).touch()  # it is there: see search/storage/retry.py
     return folder
 
 

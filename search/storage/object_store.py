@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from foundation.errors import first_line
 from foundation.files import whole_file
+from results.records import file_names
 from search.config.locations import copy_of, is_url, joined
 
 MOST_READS = 10
@@ -160,16 +161,16 @@ def _open(url: str) -> tuple[Any, str]:
 
 # All that tells of trials, without their models.
 _FETCHED = (
-    "study.yaml",
-    "data.json",
-    "optuna.journal",
-    "trial.json",
-    "worker.json",
-    "metrics.jsonl",
-    "error.txt",
-    "refused.jsonl",
-    "duplicates.jsonl",
-    "pipeline.json",
+    file_names.STUDY,
+    file_names.DATA,
+    file_names.JOURNAL,
+    file_names.TRIAL,
+    file_names.WORKER,
+    file_names.METRICS,
+    file_names.ERROR,
+    file_names.REFUSED,
+    file_names.DUPLICATES,
+    file_names.PIPELINE,
 )
 # And what was scored of them.
 _SCORES = (

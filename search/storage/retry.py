@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from foundation.errors import first_line
+from results.records import file_names
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def check_present(directory: Path) -> None:
 
 
 def _present(directory: Path) -> bool:
-    return (directory / "study.yaml").exists()
+    return (directory / file_names.STUDY).exists()
 
 
 class StorageRetry:

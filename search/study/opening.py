@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from foundation.files import write_json
+from results.records import file_names
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.storage.database import open_database
@@ -51,7 +52,7 @@ def open_storage(config: StudyConfig) -> BaseStorage:
         ConfigError: for a URL that cannot be opened.
     """
     if config.study.storage is None:
-        path = config.directory / "optuna.journal"
+        path = config.directory / file_names.JOURNAL
         mend_journal(path)
         return StudyStorage(StudyJournal(str(path)))
     return open_database(config.study.storage, config.study.name)
@@ -150,7 +151,7 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)
     # Not waited for: after a power cut it is written again from the study, see mirror_study().
-    write_json(folder / "trial.json", record, durable=False)
+    write_json(folder / file_names.TRIAL, record, durable=False)
 
 
 def _zoned(time: datetime | None) -> str | None:
@@ -161,7 +162,7 @@ def _zoned(time: datetime | None) -> str | None:
 def mirror_study(directory: Path, study: optuna.Study) -> None:
     """Bring every ``trial.json`` up to date: a killed driver may have told and not written."""
     for trial in started_trials(study):
-        path = trial_folder(directory, trial.number) / "trial.json"
+        path = trial_folder(directory, trial.number) / file_names.TRIAL
         if _mirrored_state(path) != trial.state.name:
             mirror_trial(directory, trial)
 

@@ -18,6 +18,7 @@ from data_pipeline.problems import DataError
 from data_pipeline.quality.audit import audit_store, describe
 from data_pipeline.stores.store import Store
 from foundation.files import write_json, write_text
+from results.records import file_names
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
 from search.config.schema import StudyConfig
@@ -52,7 +53,7 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
         ConfigError: naming every field that differs from the study's, or a study.yaml that
             cannot be read.
     """
-    path = config.directory / "study.yaml"
+    path = config.directory / file_names.STUDY
     before = _read(path)
     if before is not None:
         _check_continues(path, before, config, store)
@@ -75,7 +76,7 @@ def record_study(config: StudyConfig, store: Store) -> Recorded:
     # Made here once: later on, a folder that is missing is a storage that is gone.
     (config.directory / "trials").mkdir(exist_ok=True)
     write_text(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-    write_json(config.directory / "data.json", describe(store, found) | data_terms(config.data))
+    write_json(config.directory / file_names.DATA, describe(store, found) | data_terms(config.data))
     leaks = tuple(f.message for f in found.findings if f.severity == "leak")
     return Recorded(str(record["identity"]), leaks)
 

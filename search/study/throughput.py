@@ -14,11 +14,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from foundation.files import write_json
+from results.records import file_names
 from results.records.epochs import Epoch
 from search.storage.epochs import unwritten
 from search.storage.files import trial_folder
 
-FILE = "pipeline.json"
+FILE = file_names.PIPELINE
 _WRITE_SECONDS = 2.0
 _RECENT_EPOCHS = 64
 # An epoch may take twice as long as the one before it, and there are always some seconds.

@@ -15,6 +15,7 @@ from typing import TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from results.records import file_names
 from search.cluster.liveness import Liveness
 from search.cluster.placement import NOTHING, Bundle, trial_bundle
 from search.cluster.retry_policy import LARGER_SHARE, MOST_FAILURES_WITHOUT_EPOCH, RetryPolicy
@@ -388,5 +389,5 @@ class TrialManager:
         check_present(self.config.directory)
         if self.config.study.storage is None:
             free_journal(self.config.directory)
-            mend_journal(self.config.directory / "optuna.journal")
+            mend_journal(self.config.directory / file_names.JOURNAL)
         self._queue.adopt({live.trial._trial_id for live in self._live.values()})

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from results.records import file_names
 from search.config.errors import ConfigError
 from search.config.limits import FIELDS, LATENCY, bounds, demand_of, excesses
 from search.config.loading import config_from_record
@@ -123,7 +124,7 @@ def _read(config: StudyConfig, path: Path, classes: Sequence[str], fingerprint: 
 
 
 def _record(path: Path) -> dict[str, Any]:
-    file = path / "study.yaml"
+    file = path / file_names.STUDY
     try:
         record = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -140,7 +141,7 @@ def _config_of(record: Mapping[str, Any], path: Path) -> StudyConfig:
     search = tree.get("search") or {}
     tree["search"] = {key: search[key] for key in _MEANING if key in search} | {"pruner": "none"}
     tree.pop("resources", None)
-    return config_from_record(tree, str(path / "study.yaml"))
+    return config_from_record(tree, str(path / file_names.STUDY))
 
 
 def _difference_problems(
@@ -259,7 +260,7 @@ def _storage(config: StudyConfig, before: StudyConfig, path: Path) -> BaseStorag
         # study.yaml does not hold the password; this study's own storage may be the same one.
         mine = config.study.storage
         return RDBStorage(mine if mine and redacted(mine) == url else url)
-    journal = path / "optuna.journal"
+    journal = path / file_names.JOURNAL
     if not journal.is_file():  # opening would make an empty one
         raise FileNotFoundError(journal)
     return JournalStorage(JournalFileBackend(str(journal)))

@@ -15,18 +15,19 @@ import yaml
 
 from data_pipeline.stores.store import Store
 from foundation.files import write_text
+from results.records import file_names
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
 from search.config.schema import StudyConfig
 from search.process.hardware import git_revision, versions
 
-RECORD = "training.yaml"
+RECORD = file_names.TRAINING
 
 # Four bytes a weight, of which the optimizer keeps two more; the checkpoint, the one before it and
 # the one that is being written; the best model, and the one that is to take its place.
 BYTES_PER_PARAMETER = 4 * (3 * 3 + 2)
-CHECKPOINTS = ("last.npz", "previous.npz", "best.keras")
+CHECKPOINTS = (file_names.LAST, file_names.PREVIOUS, file_names.MODEL)
 
 _MOST_NAMED = 5
 

@@ -36,6 +36,7 @@ from model.inference import Predictor
 from model.latency import measure_latency
 from model.training import CheckpointError, Trainer, TrainResult, ValidationResult
 from results.analysis import scores
+from results.records import file_names
 from results.records.epochs import METRICS, Epoch, Input, Memory, Seconds, best_of
 from search.config.objectives import objective_value
 from search.config.trial import TrialConfig
@@ -44,8 +45,8 @@ from search.interfaces.messages import SharedInput
 from search.process.hardware import this_worker
 from search.process.memory import MemoryMeter
 
-LAST = "last.npz"
-PREVIOUS = "previous.npz"
+LAST = file_names.LAST
+PREVIOUS = file_names.PREVIOUS
 OWNER = "owner"
 
 
@@ -359,7 +360,7 @@ class TrialRun:
         """Let the best epoch's model take its place, if it is not there; remove other ones."""
         best = self.best
         if best is not None and self._candidate(best.epoch).exists():
-            os.replace(self._candidate(best.epoch), self.folder / "best.keras")
+            os.replace(self._candidate(best.epoch), self.folder / file_names.MODEL)
         for left in self.folder.glob(".best.*.keras"):
             left.unlink()
 

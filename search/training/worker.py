@@ -16,6 +16,7 @@ from typing import Any
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
 from foundation.errors import UserError, named_line
+from results.records import file_names
 from results.records.epochs import Epoch
 from search.cluster.inspector import Inspector
 from search.config.trial import TrialConfig
@@ -26,7 +27,7 @@ from search.training.loop import run_training
 from search.training.plan import Training, TrainOptions
 
 NEWS_SECONDS = 2.0
-_LAST = "last.npz"
+_LAST = file_names.LAST
 
 News = Epoch | str
 """An epoch that has ended, or what the user should know."""

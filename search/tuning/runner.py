@@ -17,6 +17,7 @@ from ray import tune
 from ray._private import worker as ray_worker
 
 from data_pipeline.stores.store import Store
+from results.records import file_names
 from results.records.proposals import load_untrained
 from results.records.study import load_study
 from search.cluster.capacity import Capacity, placement
@@ -115,7 +116,7 @@ def run_study(
             recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
-        with log_to_file(config.directory / "run.log"):
+        with log_to_file(config.directory / file_names.RUN_LOG):
             with _trouble_ends_the_run(config.directory):
                 free_journal(config.directory)
                 study = open_study(config, recorded.identity)

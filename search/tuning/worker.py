@@ -21,6 +21,7 @@ from msgspec.structs import asdict
 from ray import tune
 
 from foundation.files import write_json
+from results.records import file_names
 from search.data.store_transfer import StoreTransferError, store_here
 from search.errors import SupersededError
 from search.interfaces.messages import TrialJob, TrialReport
@@ -132,7 +133,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         with contextlib.suppress(OSError):  # the first step says it, and waits
             self._log_to(self._folder())
             # For who asks where a trial is being trained: see results/records/status.py.
-            write_json(self._folder() / "worker.json", asdict(this_worker()))
+            write_json(self._folder() / file_names.WORKER, asdict(this_worker()))
 
     def _folder(self) -> Path:
         """Return the trial's folder, made where the study directory is there."""
@@ -173,7 +174,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if isinstance(error, SupersededError):  # the folder is another's now
             return
         with contextlib.suppress(OSError):
-            (self._folder() / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            (self._folder() / file_names.ERROR).write_text(traceback.format_exc(), encoding="utf-8")
             self._push()
 
     def _drop_run(self) -> None:
@@ -196,6 +197,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     @staticmethod
     def _log_to(folder: Path) -> None:
         """Send the process' output, TensorFlow's C++ messages too, to the trial's worker.log."""
-        with open(folder / "worker.log", "ab", buffering=0) as file:
+        with open(folder / file_names.WORKER_LOG, "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)

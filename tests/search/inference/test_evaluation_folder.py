@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from results import staging
+from foundation import files
 from results.records.evaluation import Evaluation
 from search.inference.evaluation import Evaluated, evaluate
 from search.inference.evaluation_dataset import find_evaluation_dataset
@@ -95,7 +95,7 @@ def test_a_disk_that_fills_leaves_what_stood_there(
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(staging, "_sync", full)
+    monkeypatch.setattr(files, "_sync", full)
     with pytest.raises(OSError, match=r"No space left .*/out'"):
         write_evaluation(done, Lookup(), out, command="another")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
