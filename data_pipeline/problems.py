@@ -45,7 +45,7 @@ class DataError(UserError, ValueError):
 
 
 def describe_problems(problems: Iterable[Problem], heading: str) -> str:
-    """Lists problems under a heading, the first 50 in full and the rest as a count."""
+    """List problems under a heading, the first 50 in full and the rest as a count."""
     found = tuple(problems)
     noun = "problem" if len(found) == 1 else "problems"
     lines = [f"{heading} ({len(found)} {noun}):"]
@@ -56,7 +56,7 @@ def describe_problems(problems: Iterable[Problem], heading: str) -> str:
 
 
 def relative_problems(problems: Sequence[Problem], root: Path) -> tuple[Problem, ...]:
-    """Paths within the data set, so that a store says the same wherever the data lies."""
+    """Return paths within the data set, so that a store says the same wherever the data lies."""
     prefix = f"{root}{os.sep}"
     return tuple(Problem(p.path.removeprefix(prefix), p.message.replace(prefix, ""))
                  for p in problems)  # fmt: skip

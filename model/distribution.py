@@ -242,7 +242,9 @@ class Replicas:
         )
 
     def _offset(self, state: keras.Variable) -> tf.Tensor:
-        """What a replica adds to a state: to the seed of a dropout generator, [seed, count]."""
+        """Return what a replica adds to a state: to the seed of a dropout generator, [seed,
+        count].
+        """
         dtype = state.value.dtype
         if dtype.is_floating:
             return tf.zeros([], dtype)

@@ -74,7 +74,7 @@ class Pixels:
         return tf.reduce_sum(self.weights * values) / tf.reduce_sum(self.weights)
 
     def sums(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Sums of p*y, of p and of y over the counted pixels, each [C]."""
+        """Sum of p*y, of p and of y over the counted pixels, each [C]."""
         counted = tf.reduce_sum(self.truth, axis=-1, keepdims=True)
         parts = (self.truth * self.probabilities, counted * self.probabilities, self.truth)
         # Row by row first: in one go, a float32 sum over a large batch is off by 0.2 %.

@@ -45,7 +45,7 @@ DRAWS = (
 def build_augment(
     config: AugmentConfig, image_shape: tuple[int, int, int], classes: tuple[str, ...] = ()
 ) -> Augment:
-    """Builds the augmentation of one sample.
+    """Build the augmentation of one sample.
 
     Args:
         config: What is drawn and how far; sampling is not looked at here.

@@ -36,12 +36,12 @@ def symmetric(draw: Tensor) -> Tensor:
 
 
 def happens(config: AugmentConfig, operation: str, draws: Draws) -> Tensor:
-    """Whether a sample is changed by an operation: bool scalar."""
+    """Return whether a sample is changed by an operation: bool scalar."""
     return draws[f"{operation}?"] < config.share(operation)
 
 
 def amount(config: AugmentConfig, operation: str, drawn: Tensor, draws: Draws) -> Tensor:
-    """The drawn part of an operation's largest amount; 0 where it does not happen.
+    """Return the drawn part of an operation's largest amount; 0 where it does not happen.
 
     Args:
         config: The amounts and probabilities.
@@ -64,7 +64,7 @@ def sampling_matrix(
     focus: tuple[Tensor, Tensor] | None = None,
     window: Tensor | float = 1.0,
 ) -> Tensor:
-    """Composes everything that keeps straight lines straight into one matrix.
+    """Compose everything that keeps straight lines straight into one matrix.
 
     With c the image's centre, t the shift, f the focus and w the window, an output pixel p with
     q = p - c - t reads the input at w A q / (1 + v . q) + f, where
@@ -140,7 +140,7 @@ def _flip(config: AugmentConfig, name: str, draws: Draws) -> Tensor | float:
 def focus_of(
     config: AugmentConfig, mask: Tensor, num_classes: int, label: int | None, draws: Draws
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Chooses what a crop zooms in on.
+    """Choose what a crop zooms in on.
 
     Args:
         config: Its amount and probability.
@@ -193,7 +193,7 @@ def sampling_field(
     draws: Draws,
     seed: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Where each output pixel reads, bent by the lens and by elastic deformation.
+    """Return where each output pixel reads, bent by the lens and by elastic deformation.
 
     The bending is done to the output's positions, the matrix follows: how strong it is does not
     depend on how the picture is turned or zoomed.
@@ -214,7 +214,7 @@ def sampling_field(
 
 
 def apply_matrix(matrix: Tensor, y: Tensor, x: Tensor, projective: bool) -> tuple[Tensor, Tensor]:
-    """Where the matrix of :func:`sampling_matrix` sends positions."""
+    """Return where the matrix of :func:`sampling_matrix` sends positions."""
     to_x = matrix[0] * x + (matrix[1] * y + matrix[2])
     to_y = matrix[3] * x + (matrix[4] * y + matrix[5])
     if not projective:
@@ -274,7 +274,7 @@ def _bend(
 
 
 def _splines(side: int, cells: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The weight of each control point at each pixel centre, float32 [side, cells + 3]."""
+    """Return the weight of each control point at each pixel centre, float32 [side, cells + 3]."""
     position = (np.arange(side) + 0.5) / side * cells
     cell = np.minimum(position.astype(int), cells - 1)
     t = position - cell
@@ -291,7 +291,7 @@ def _splines(side: int, cells: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def border_label(config: AugmentConfig, classes: tuple[str, ...]) -> int:
-    """The mask's value outside the image, with border: constant."""
+    """Return the mask's value outside the image, with border: constant."""
     if config.border_class == IGNORE:
         return IGNORED_LABEL
     return classes.index(config.border_class)

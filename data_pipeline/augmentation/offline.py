@@ -92,7 +92,7 @@ def offline_augment(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Writes a copy of a data set, with augmented copies of its training images beside them.
+    """Write a copy of a data set, with augmented copies of its training images beside them.
 
     Images that keep their size are copied byte by byte; all masks are written anew, in exact class
     colours or one-hot. Image and mask of a copy are moved by one field, the mask by the nearest
@@ -156,7 +156,7 @@ def _divided(config: DataConfig, out: Path) -> Dataset:
 
 
 def _flat(stem: str) -> str:
-    """The reference lists images/ without its sub-folders."""
+    """Return the reference lists images/ without its sub-folders."""
     return stem.replace("/", "_")
 
 
@@ -203,7 +203,7 @@ class _Writer:
     def write(
         self, items: Sequence[Item], workers: int, progress: Progress | None
     ) -> tuple[dict[str, Copy], tuple[str, ...]]:
-        """Writes all items, and tells the copies made and those left out, in order."""
+        """Write all items, and tells the copies made and those left out, in order."""
         for split in {item.split for item in items}:
             for kind in ("images", "masks"):
                 (self._folder / str(split) / kind).mkdir(parents=True)
@@ -248,7 +248,7 @@ class _Writer:
     def _copy(
         self, item: Item, image: Pixels, mask: Pixels, folder: Path, variant: Variant
     ) -> Copy | None:
-        """Writes a copy; None where what is drawn changes nothing, as a crop of a free image."""
+        """Write a copy; None where what is drawn changes nothing, as a crop of a free image."""
         for attempt in range(_ATTEMPTS):
             seed = draw_seed(self._recipe, item.stem, variant.prefix, attempt)
             moved, labels = _augmented(variant.augment, image, mask, self._classes, seed)
@@ -287,7 +287,9 @@ def _augmented(
 
 
 def happened(config: AugmentConfig, seed: tuple[int, int]) -> tuple[str, ...]:
-    """The operations that the draws of a seed let happen, as :func:`build_augment` draws them."""
+    """Return the operations that the draws of a seed let happen, as :func:`build_augment` draws
+    them.
+    """
     with tf.device("/CPU:0"):
         drawn = tf.random.stateless_uniform([len(DRAWS)], tf.constant(seed, tf.int64)).numpy()
     draws = dict(zip(DRAWS, drawn, strict=True))
@@ -295,7 +297,7 @@ def happened(config: AugmentConfig, seed: tuple[int, int]) -> tuple[str, ...]:
 
 
 def _write_picture(path: Path, picture: Pixels) -> None:
-    """Writes RGB [h, w, 3] or grey [h, w, 1]."""
+    """Write RGB [h, w, 3] or grey [h, w, 1]."""
     write_image(path, picture[:, :, ::-1] if picture.shape[2] == 3 else picture)
 
 

@@ -87,7 +87,7 @@ def _check(recipe: Recipe) -> Iterator[str]:
 
 
 def choose_operations(config: AugmentConfig, names: Sequence[str]) -> AugmentConfig:
-    """Keeps some operations of an augmentation.
+    """Keep some operations of an augmentation.
 
     Args:
         config: Amounts and shares. An operation that it switches off is as the preset strong has
@@ -117,7 +117,7 @@ def _usual(operation: str) -> object:
 def _only(
     config: AugmentConfig, amounts: Mapping[str, object], probability: Mapping[str, float]
 ) -> AugmentConfig:
-    """The config with these operations alone."""
+    """Return the config with these operations alone."""
     rest = config.model_dump(exclude={"preset", "probability", *OPERATIONS})
     return AugmentConfig(**{**rest, **amounts, "preset": "none", "probability": dict(probability)})
 
@@ -135,7 +135,7 @@ class Variant:
 
 
 def variants(recipe: Recipe) -> tuple[Variant, ...]:
-    """The copies that a recipe makes of an image.
+    """Return the copies that a recipe makes of an image.
 
     Returns:
         `aug01`, `aug02`, ... of all operations together; or, with `copies` None, one an operation,
@@ -152,7 +152,7 @@ def variants(recipe: Recipe) -> tuple[Variant, ...]:
 
 
 def draw_seed(recipe: Recipe, stem: str, prefix: str, attempt: int) -> tuple[int, int]:
-    """The stateless seed of one copy: it does not depend on which other images there are.
+    """Return the stateless seed of one copy: it does not depend on which other images there are.
 
     Returns:
         Two numbers below 2**62, for `build_augment`.

@@ -25,7 +25,7 @@ Change = Callable[[Tensor, AugmentConfig, Draws, Tensor], Tensor]
 
 
 def change_light(image: Tensor, config: AugmentConfig, draws: Draws, seed: Tensor) -> Tensor:
-    """Applies every photometric operation that the config names, in the order of the light's way.
+    """Apply every photometric operation that the config names, in the order of the light's way.
 
     Scene and lamp first (gamma, contrast, brightness, colour), then the camera (sharpening, blur,
     noise), the file (jpeg), and what covers the view (cutout).

@@ -41,7 +41,7 @@ class PreviewRow:
 def preview(
     store: Store, config: AugmentConfig, images: int = 8, samples: int = 6, seed: int = 0
 ) -> list[PreviewRow]:
-    """Augments some training images, as a trial would.
+    """Augment some training images, as a trial would.
 
     Args:
         store: The prepared data.
@@ -67,7 +67,7 @@ def preview(
 
 
 def _from_every_class(store: Store, count: int) -> list[int]:
-    """Indices of training images, the foreground classes in turn, free images last."""
+    """Return indices of training images, the foreground classes in turn, free images last."""
     labels = store.splits["train"].image_classes
     order = [*range(1, store.num_classes), 0]
     queues = [list(np.flatnonzero(labels == label)) for label in order]
@@ -82,7 +82,7 @@ def _from_every_class(store: Store, count: int) -> list[int]:
 def outlined(
     image: Pixels, mask: Pixels, colors: tuple[Color, ...], side: int = SHOWN_SIDE
 ) -> Pixels:
-    """Draws the outline of every class but the background over an image.
+    """Draw the outline of every class but the background over an image.
 
     Args:
         image: uint8 [H, W, C], C being 1 or 3 (RGB).
@@ -112,7 +112,7 @@ def outlined(
 
 
 def sheet(rows: list[PreviewRow], colors: tuple[Color, ...], side: int = SHOWN_SIDE) -> Pixels:
-    """All pictures in one, a row each, 4 pixels of white between: uint8 [h, w, 3], RGB."""
+    """Return all pictures in one, a row each, 4 pixels of white between: uint8 [h, w, 3], RGB."""
     lines = []
     for row in rows:
         pictures = [outlined(image, mask, colors, side) for image, mask in row.pictures]
@@ -123,7 +123,7 @@ def sheet(rows: list[PreviewRow], colors: tuple[Color, ...], side: int = SHOWN_S
 
 
 def write_preview(store: Store, config: AugmentConfig, rows: list[PreviewRow], path: Path) -> Path:
-    """Writes a PNG of all pictures, or for any other suffix an HTML file that needs no network."""
+    """Write a PNG of all pictures, or for any other suffix an HTML file that needs no network."""
     if path.suffix.lower() == ".png":
         path.write_bytes(_png(sheet(rows, store.colors)))
         return path

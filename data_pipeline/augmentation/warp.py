@@ -10,7 +10,7 @@ from data_pipeline.augmentation.geometry import Tensor
 def warp(
     image: Tensor, mask: Tensor, y: Tensor, x: Tensor, outside: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Reads the image bilinearly and the mask at the nearest pixel.
+    """Read the image bilinearly and the mask at the nearest pixel.
 
     Args:
         image: uint8 [H, W, C].
@@ -42,7 +42,7 @@ def _within(position: Tensor, side: int) -> Tensor:
 
 
 def _reflected(position: Tensor, side: int) -> Tensor:
-    """Folds positions into [0, side - 1]; exact to two sides away, the border's beyond.
+    """Return folds positions into [0, side - 1]; exact to two sides away, the border's beyond.
 
     By absolute values: a remainder takes TensorFlow ten times as long.
     """
@@ -51,7 +51,7 @@ def _reflected(position: Tensor, side: int) -> Tensor:
 
 
 def _bilinear(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Reads between four pixels; y and x lie in the image.
+    """Read between four pixels; y and x lie in the image.
 
     Two gathers instead of four: a gather costs TensorFlow some ten times an arithmetic operation,
     whatever it fetches. So a pixel and the one below it share a float32 as upper + 256 lower,

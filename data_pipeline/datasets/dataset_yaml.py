@@ -46,7 +46,7 @@ class DatasetInfo:
 
 
 def write_dataset_yaml(folder: Path, info: DatasetInfo) -> Path:
-    """Writes dataset.yaml, which names classes, colours and groups, and the terms of use.
+    """Write dataset.yaml, which names classes, colours and groups, and the terms of use.
 
     Returns:
         Its path.
@@ -68,7 +68,7 @@ def write_dataset_yaml(folder: Path, info: DatasetInfo) -> Path:
 
 
 def read_dataset_yaml(folder: Path) -> DatasetInfo | None:
-    """Reads a folder's dataset.yaml.
+    """Read a folder's dataset.yaml.
 
     Returns:
         Its content; None where there is no such file.

@@ -52,7 +52,7 @@ class Header:
 
 
 def parse_header(data: bytes) -> Header:
-    """Reads the header of an image file and checks that the file is whole.
+    """Read the header of an image file and checks that the file is whole.
 
     Args:
         data: The whole file.
@@ -107,7 +107,7 @@ def _parse_jpeg(data: bytes) -> Header:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yields (marker, payload, its end) up to the end marker, whose absence means truncated."""
+    """Yield (marker, payload, its end) up to the end marker, whose absence means truncated."""
     position = 2
     while True:
         found = _MARKER.search(data, position)
@@ -237,7 +237,7 @@ def _check_tiff_extent(tags: Tags, size: int) -> None:
 
 
 def _read_ifd(data: bytes, offset: int | None) -> tuple[Tags, int]:
-    """Reads an image file directory (None: the first); returns its tags and the next's offset."""
+    """Read an image file directory (None: the first); returns its tags and the next's offset."""
     order = "<" if data[:2] == b"II" else ">"
     start: int = struct.unpack_from(order + "I", data, 4)[0] if offset is None else offset
     (entries,) = struct.unpack_from(order + "H", data, start)

@@ -58,7 +58,7 @@ class LabelMap:
         self._grey_colors = int(greys.sum()) >= 2
 
     def read(self, path: Path) -> Mask:
-        """Reads a mask file.
+        """Read a mask file.
 
         Args:
             path: A png, bmp or tif of class colours or of class indices, or an npz whose array
@@ -83,7 +83,7 @@ class LabelMap:
         return Mask(self.from_colors(pixels.astype(np.uint8, copy=False)), "colors")
 
     def from_colors(self, bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class index of each pixel of a coloured mask.
+        """Return class index of each pixel of a coloured mask.
 
         A pixel of exactly a class colour is of that class. Others, as of an anti-aliased edge,
         are given to a class near by (within 6 pixels) whose colour is within the tolerance; then,
@@ -125,7 +125,7 @@ class LabelMap:
         exact: NDArray[np.uint8],
         where: tuple[NDArray[np.int64], ...],
     ) -> NDArray[np.uint8]:
-        """Classes of the m pixels `where`, of colours [m, 3], in `exact` [height, width]."""
+        """Return classes of the m pixels `where`, of colours [m, 3], in `exact` [height, width]."""
         values = colors.astype(np.int16)
         distance = np.stack([np.abs(values - c).max(axis=1) for c in self._bgr], axis=1)
         result: NDArray[np.uint8] = distance.argmin(axis=1).astype(np.uint8)
@@ -147,7 +147,8 @@ class LabelMap:
         nearest: NDArray[np.uint8],
         where: tuple[NDArray[np.int64], ...],
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Classes in the window around each pixel, bool [m, C]: solid ones, and any of the colour.
+        """Return classes in the window around each pixel, bool [m, C]: solid ones, and any of the
+        colour.
 
         Solid is a pixel of exactly the colour, or one inside an area of about that colour: a
         mask whose red is (254, 0, 0) throughout counts, the ramp of an edge does not.
@@ -164,7 +165,7 @@ class LabelMap:
         return found[0], found[1]
 
     def _mixtures(self, values: NDArray[np.int16], near: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The class nearest to each of m colours that mix two classes near by, or three.
+        """Return the class nearest to each of m colours that mix two classes near by, or three.
 
         Args:
             values: Colours, int16 [m, 3].
@@ -187,7 +188,7 @@ class LabelMap:
         return nearest
 
     def _from_grey(self, pixels: Pixels, bits: int) -> Mask:
-        """Class indices where all values are; else grey class colours."""
+        """Return class indices where all values are; else grey class colours."""
         values = pixels if bits >= 8 else pixels // np.uint8(255 // (2**bits - 1))
         largest = int(values.max())
         if largest < len(self.classes):
@@ -220,7 +221,7 @@ class LabelMap:
         return Mask(self.from_colors(bgr.astype(np.uint8, copy=False)), "colors")
 
     def _refuse_decoration(self, bgr: Pixels, header: Header) -> None:
-        """Refuses palettes of colours only near a class's, when their numbers say otherwise."""
+        """Refuse palettes of colours only near a class's, when their numbers say otherwise."""
         packed = bgr.astype(np.int32) @ np.array([1, 256, 65536])
         used = [(v >> 16, v >> 8 & 255, v & 255) for v in np.unique(packed).tolist()]
         exact = set(self.classes.values())
@@ -240,7 +241,8 @@ class LabelMap:
 def _unmix(
     values: NDArray[np.int16], colors: NDArray[np.int16]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Parts of k colours in each of m values, and how far, per channel, the value is from them.
+    """Return parts of k colours in each of m values, and how far, per channel, the value is from
+    them.
 
     Args:
         values: [m, 3].
@@ -258,7 +260,7 @@ def _unmix(
 
 
 def colorize(labels: NDArray[np.uint8], colors: Sequence[Color]) -> NDArray[np.uint8]:
-    """The RGB picture of a mask.
+    """Return the RGB picture of a mask.
 
     Args:
         labels: uint8 [height, width], class indices; 255, not counted, becomes mid grey.

@@ -100,7 +100,7 @@ def convert(
     test: float = 0.2,
     progress: Progress | None = None,
 ) -> ConversionSummary:
-    """Writes `<split>/images`, `<split>/masks` (RGB) and dataset.yaml from the authors' layout.
+    """Write `<split>/images`, `<split>/masks` (RGB) and dataset.yaml from the authors' layout.
 
     The jpg files are copied as they are. Images of a defect whose mask is empty are left out: as
     they stand, they would teach that the defect is background.
@@ -148,7 +148,7 @@ def convert(
 
 
 def find_photographs(raw: Path) -> tuple[Photograph, ...]:
-    """Lists the published images of all classes, in the order they were taken within a class.
+    """List the published images of all classes, in the order they were taken within a class.
 
     Raises:
         DataError: for missing class folders, files of other names, images without a mask and
@@ -176,7 +176,7 @@ def find_photographs(raw: Path) -> tuple[Photograph, ...]:
 
 
 def bursts(photographs: Sequence[Photograph]) -> Iterator[tuple[Photograph, ...]]:
-    """Cuts photographs of one class, ordered by number, where the exposure does not rise."""
+    """Cut photographs of one class, ordered by number, where the exposure does not rise."""
     burst: list[Photograph] = []
     for photograph in photographs:
         if burst and photograph.exposure <= burst[-1].exposure:
@@ -188,7 +188,7 @@ def bursts(photographs: Sequence[Photograph]) -> Iterator[tuple[Photograph, ...]
 
 
 def find_tiles(photographs: Sequence[Photograph]) -> tuple[tuple[Photograph, ...], ...]:
-    """Groups photographs by the tile they show.
+    """Group photographs by the tile they show.
 
     A burst is one tile; neighbouring bursts of a class that look the same are one tile too, for
     some tiles were photographed again at once.
@@ -211,7 +211,7 @@ def find_tiles(photographs: Sequence[Photograph]) -> tuple[tuple[Photograph, ...
 
 
 def assign_splits(tiles: Sequence[Sequence[Photograph]], shares: SplitConfig) -> tuple[str, ...]:
-    """Assigns whole tiles to splits so that each class's images are shared out as asked.
+    """Assign whole tiles to splits so that each class's images are shared out as asked.
 
     Within a class the tiles are dealt in order of the defect's size, each to the split that
     lacks most of its share of the images so far: every split gets small and large ones. Defects
@@ -243,7 +243,7 @@ def assign_splits(tiles: Sequence[Sequence[Photograph]], shares: SplitConfig) ->
 def _usable(
     photographs: Iterable[Photograph],
 ) -> tuple[tuple[Photograph, ...], tuple[Problem, ...]]:
-    """Reads every pair once: refuses what is broken, leaves out defects with an empty mask."""
+    """Read every pair once: refuses what is broken, leaves out defects with an empty mask."""
     kept: list[Photograph] = []
     skipped: list[Problem] = []
     problems: list[Problem] = []
@@ -271,7 +271,7 @@ def _usable(
 def _limit_free(
     tiles: Sequence[tuple[Photograph, ...]], share: float, seed: int
 ) -> tuple[list[tuple[Photograph, ...]], int]:
-    """Drops free tiles, chosen by the seed, until their images are at most `share` of all."""
+    """Drop free tiles, chosen by the seed, until their images are at most `share` of all."""
     defects = sum(len(tile) for tile in tiles if tile[0].label != FREE)
     allowed = share / (1 - share) * defects
     free = [position for position, tile in enumerate(tiles) if tile[0].label == FREE]
@@ -334,7 +334,7 @@ def _mask_path(photograph: Photograph) -> Path:
 
 
 def _look(path: Path) -> npt.NDArray[np.float32]:
-    """What an image looks like whatever its exposure: float32 [n] of length 1.
+    """Return what an image looks like whatever its exposure: float32 [n] of length 1.
 
     The logarithm makes exposure an offset; taking out what is smooth removes it and the lamp.
     """

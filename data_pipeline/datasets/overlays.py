@@ -60,7 +60,7 @@ class Overlay:
         return self._blended(picture, self._edges(max(1, round(max(size) / 800))))
 
     def _edges(self, thickness: int) -> NDArray[np.bool_]:
-        """Where a pixel of a class is so near to another class, bool [H, W].
+        """Return where a pixel of a class is so near to another class, bool [H, W].
 
         By neighbourhoods, not by contours: of a noisy mask those took gigabytes.
         """

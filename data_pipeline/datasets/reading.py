@@ -24,7 +24,7 @@ _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # cv2.flip codes: 1 left-right,
 
 
 def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
-    """Reads a picture as 8 bit grey or RGB, upright.
+    """Read a picture as 8 bit grey or RGB, upright.
 
     16 bit is scaled by its full range (65535 becomes 255), palettes are expanded, the EXIF
     orientation is applied, colour becomes grey by the luma of BT.601.
@@ -62,7 +62,7 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """The height and width of a picture, upright, without decoding it.
+    """Return the height and width of a picture, upright, without decoding it.
 
     Raises:
         BadFileError: for a file that is unreadable, truncated or damaged.
@@ -73,14 +73,14 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def _reversed_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Turns BGR into RGB in place, some rows at a time: a large image fits memory once."""
+    """Turn BGR into RGB in place, some rows at a time: a large image fits memory once."""
     for top in range(0, len(pixels), _ROWS):
         pixels[top : top + _ROWS] = pixels[top : top + _ROWS, :, ::-1]
     return pixels
 
 
 def read_pixels(data: bytes) -> tuple[Pixels, Header]:
-    """Decodes samples as stored, for masks: no scaling, no colour conversion but a palette's.
+    """Decode samples as stored, for masks: no scaling, no colour conversion but a palette's.
 
     Returns:
         uint8 or uint16 [height, width], or [height, width, 3] in OpenCV's order blue, green, red;
@@ -96,7 +96,7 @@ def read_pixels(data: bytes) -> tuple[Pixels, Header]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
         BadFileError: when it cannot be read.
@@ -138,7 +138,7 @@ def _decode(data: bytes | Path, header: Header, flags: int | None = None) -> Pix
 
 
 def _read_once(path: Path, flags: int) -> Pixels | None:
-    """Decodes a file into the array that is returned; what OpenCV returns by itself is a copy."""
+    """Decode a file into the array that is returned; what OpenCV returns by itself is a copy."""
     pixels: Pixels | None = cv2.imread(str(path), None, flags)
     if pixels is None or not pixels.size:  # damaged, or OpenCV 4.10, which left it empty
         pixels = cv2.imread(str(path), flags)

@@ -17,7 +17,7 @@ _MOST_CHANNELS = 4
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], mode: Mode) -> NDArray[np.uint8]:
-    """Resizes an image: a side that shrinks by area averaging, one that grows linearly.
+    """Resize an image: a side that shrinks by area averaging, one that grows linearly.
 
     Args:
         image: uint8 [h, w, C].
@@ -38,7 +38,7 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int], mode: Mode) ->
 
 
 def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int], mode: Mode) -> NDArray[np.uint8]:
-    """Resizes a mask by the nearest pixel; a letterbox's border is labelled 255, not counted.
+    """Resize a mask by the nearest pixel; a letterbox's border is labelled 255, not counted.
 
     Args:
         mask: uint8 [h, w], class indices.
@@ -59,7 +59,7 @@ def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int], mode: Mode) -> N
 def restore(
     probabilities: NDArray[np.float32], shape: tuple[int, int], mode: Mode
 ) -> NDArray[np.float32]:
-    """Brings a model's probabilities back to the size of the image that was resized for it.
+    """Bring a model's probabilities back to the size of the image that was resized for it.
 
     The way back of `resize_image`: a letterbox's border is cut off, then a side that shrinks is
     averaged by area and one that grows is read linearly. Probabilities, not classes: the argmax

@@ -61,7 +61,7 @@ class Dataset:
 
 
 def resolve_source(config: DataConfig) -> Path:
-    """The folder of the data set; writes the embedded synthetic one on first use.
+    """Return the folder of the data set; writes the embedded synthetic one on first use.
 
     Raises:
         DataError: when there is no such folder.
@@ -75,7 +75,7 @@ def resolve_source(config: DataConfig) -> Path:
 
 
 def find_dataset(config: DataConfig) -> Dataset:
-    """Finds every item of the configured data set by name; decodes nothing.
+    """Find every item of the configured data set by name; decode nothing.
 
     Returns:
         The items, and the files that form none.
@@ -128,7 +128,7 @@ def _grouped(
 
 
 def _bare_names(root: Path, stems: Sequence[str], listed: Mapping[str, str]) -> Iterator[Problem]:
-    """Names in dataset.yaml's groups that lack the sub-folder of the picture they mean."""
+    """Name in dataset.yaml's groups that lack the sub-folder of the picture they mean."""
     below: dict[str, str] = {}
     for stem in stems:
         below.setdefault(stem.rpartition("/")[2], stem)
@@ -173,7 +173,7 @@ def _check_layout(root: Path, splits: Sequence[str]) -> Iterator[Problem]:
 
 
 def _pair(split: str | None, images: Path, masks: Path) -> tuple[list[_Pair], list[Problem]]:
-    """Pairs images and masks by folder and stem."""
+    """Pair images and masks by folder and stem."""
     image_files, problems = _list(images, "image", IMAGE_SUFFIXES)
     mask_files, wrong = _list(masks, "mask", MASK_SUFFIXES)
     problems += wrong
@@ -210,7 +210,7 @@ def _list(
 
 
 def _descend(folder: Path) -> Iterator[Path]:
-    """Every file below a folder; links to folders as such, since they may lead in circles."""
+    """Yield every file below a folder; links to folders as such, since they may lead in circles."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower() in _LITTER:
             continue

@@ -33,7 +33,7 @@ _PARAMETER = re.compile(rf"^(?:[a-z]+_?)?{_NUMBER}_(?=.)")
 
 
 def original_stem(stem: str, known: Collection[str] = ()) -> str:
-    """The stem without the prefixes of known augmentations, `hflipped_rotated_90_7` -> `7`.
+    """Return the stem without the prefixes of known augmentations, `hflipped_rotated_90_7` -> `7`.
 
     Args:
         stem: File stem, below its folder where there is one: of `b/hflipped_7` it is `b/7`.
@@ -63,7 +63,7 @@ def group_names(
     pattern: str | None,
     folders: bool = False,
 ) -> tuple[str | None, ...]:
-    """The group of each stem: what it shows a picture of.
+    """Return the group of each stem: what it shows a picture of.
 
     Args:
         stems: File stems.
@@ -100,7 +100,7 @@ def _match(pattern: str, stem: str) -> str | None:
 def split_by_group(
     groups: Sequence[str], pixels: NDArray[np.int64], config: SplitConfig
 ) -> tuple[str, ...]:
-    """Assigns items to splits: a group is never divided, each class is spread by its share.
+    """Assign items to splits: a group is never divided, each class is spread by its share.
 
     Groups are taken in random order within each class, the class in fewest groups first. Each
     goes to a split that does not show the class yet, else to the one that lacks most of it (after
@@ -133,7 +133,7 @@ def split_by_group(
 def folds_by_group(
     groups: Sequence[str], pixels: NDArray[np.int64], folds: int, seed: int
 ) -> tuple[int, ...]:
-    """Assigns items to folds of equal shares, as `split_by_group` does to splits.
+    """Assign items to folds of equal shares, as `split_by_group` does to splits.
 
     Each group is in one fold, each class in as many folds as its groups allow; the result depends
     on the seed and on the set of items, not on their order.
@@ -163,7 +163,7 @@ def folds_by_group(
 def _deal(
     groups: Sequence[str], pixels: NDArray[np.int64], shares: NDArray[np.float64], seed: int
 ) -> tuple[int, ...]:
-    """The share that each item goes to, none of them dividing a group."""
+    """Return the share that each item goes to, none of them dividing a group."""
     names = sorted(set(groups))
     index = {name: position for position, name in enumerate(names)}
     content = np.zeros((len(names), pixels.shape[1]))

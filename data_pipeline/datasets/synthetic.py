@@ -58,7 +58,7 @@ class _Plan:
 def write_synthetic(
     out: Path, *, seed: int = 0, tiles: int = 60, progress: Progress | None = None
 ) -> DatasetInfo:
-    """Writes the data set: `<split>/images/*.jpg`, `<split>/masks/*.png` and dataset.yaml.
+    """Write the data set: `<split>/images/*.jpg`, `<split>/masks/*.png` and dataset.yaml.
 
     Args:
         out: Folder to write to; new or empty.
@@ -94,7 +94,7 @@ def write_synthetic(
 
 
 def ensure_synthetic(seed: int, tiles: int) -> Path:
-    """Finds the data set in the user's cache folder, or writes it there.
+    """Find the data set in the user's cache folder, or writes it there.
 
     The folder is `flexunet-search` in $XDG_CACHE_HOME or ~/.cache. Safe to call from several
     processes at once.
@@ -120,7 +120,7 @@ def ensure_synthetic(seed: int, tiles: int) -> Path:
 
 
 def require_empty(out: Path) -> None:
-    """Refuses a folder that holds anything, so that nothing of the user's is mixed or lost.
+    """Refuse a folder that holds anything, so that nothing of the user's is mixed or lost.
 
     Raises:
         DataError: when the path is a file, or a folder that is not empty.
@@ -130,13 +130,13 @@ def require_empty(out: Path) -> None:
 
 
 def color_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Class indices [H, W] to the colours of CLASSES, in OpenCV's BGR order [H, W, 3]."""
+    """Return class indices [H, W] to the colours of CLASSES, in OpenCV's BGR order [H, W, 3]."""
     table = np.array([color[::-1] for color in CLASSES.values()], np.uint8)
     return table[mask]
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *options: int) -> None:
-    """Writes an image by OpenCV, which by itself does not say why it could not.
+    """Write an image by OpenCV, which by itself does not say why it could not.
 
     Raises:
         OSError: when it cannot be encoded or written.
@@ -148,7 +148,7 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *options: int) -> None
 
 
 def _plan(seed: int, tiles: int) -> list[_Plan]:
-    """Class and split of each tile: shares within a class, numbered in random order."""
+    """Return class and split of each tile: shares within a class, numbered in random order."""
     slots = [
         (class_index, split)
         for class_index, count in _tiles_per_class(tiles).items()
@@ -160,7 +160,9 @@ def _plan(seed: int, tiles: int) -> list[_Plan]:
 
 
 def _tiles_per_class(tiles: int) -> dict[int, int]:
-    """Tiles of each class by its share, three at least of a defect where the tiles allow it."""
+    """Return tiles of each class by its share, three at least of a defect where the tiles allow
+    it.
+    """
     least = 3 if tiles >= 3 * len(_SHARES) else 2
     counts = {c: least if c else least - 2 for c in _SHARES}
     while sum(counts.values()) < tiles:
@@ -170,7 +172,7 @@ def _tiles_per_class(tiles: int) -> dict[int, int]:
 
 
 def _split_counts(class_index: int, count: int) -> tuple[int, int, int]:
-    """Tiles for train, valid and test: a fifth each for the latter two, at least one."""
+    """Return tiles for train, valid and test: a fifth each for the latter two, at least one."""
     if count < 3:
         # Defects are needed for training and validation first, free tiles for training alone.
         return (min(count, 1), count - 1, 0) if class_index else (min(count, 1), 0, count // 2)
@@ -179,7 +181,7 @@ def _split_counts(class_index: int, count: int) -> tuple[int, int, int]:
 
 
 def _write_tile(out: Path, plan: _Plan, seed: int) -> dict[str, str]:
-    """Draws a tile and writes its exposures; returns their stems with the tile's group."""
+    """Draw a tile and writes its exposures; returns their stems with the tile's group."""
     rng = np.random.default_rng([seed, plan.number, plan.class_index])
     tile = draw_tile(plan.class_index, rng)
     group = f"tile_{plan.number:04d}"
@@ -204,7 +206,7 @@ def _cache_folder() -> Path:
 
 
 def _move_into_place(draft: Path, folder: Path) -> None:
-    """Renames a finished folder to its name; where another process was first, theirs stays."""
+    """Rename a finished folder to its name; where another process was first, theirs stays."""
     if folder.exists() and not (folder / DATASET_YAML).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # someone deleted a part of the cache
     try:

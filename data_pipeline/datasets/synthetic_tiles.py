@@ -43,7 +43,7 @@ class Tile:
 
 
 def draw_tile(class_index: int, rng: Rng) -> Tile:
-    """Draws a tile with one defect.
+    """Draw a tile with one defect.
 
     Args:
         class_index: 1 Blowhole, 2 Break, 3 Crack, 4 Fray, 5 Uneven; 0 draws a free tile.
@@ -129,7 +129,9 @@ def _light(height: int, width: int, rng: Rng) -> Field:
 
 
 def _stains(height: int, width: int, rng: Rng) -> Field:
-    """What is no defect: faint dark specks and fine wandering lines, as every real tile has."""
+    """Return what is no defect: faint dark specks and fine wandering lines, as every real tile
+    has.
+    """
     specks = np.maximum(_cloud(height, width, 16, rng) - 1.6, 0.0)
     field = 1.0 - np.minimum(0.12 * specks, 0.12)
     lines = np.zeros((height, width), np.float32)
@@ -163,7 +165,7 @@ def _bevels(picture: Field, rng: Rng) -> Field:
 
 
 def _blowhole(surface: Field, rng: Rng) -> tuple[Field, Field]:
-    """One or two tiny round pits: dark, soft at the edge, the far rim catching light."""
+    """Return one or two tiny round pits: dark, soft at the edge, the far rim catching light."""
     height, width = surface.shape
     region = np.zeros_like(surface)
     for _ in range(1 if rng.random() < 0.8 else 2):
@@ -178,7 +180,9 @@ def _blowhole(surface: Field, rng: Rng) -> tuple[Field, Field]:
 
 
 def _break(surface: Field, rng: Rng) -> tuple[Field, Field]:
-    """A piece broken out of an edge or a corner: rough, without streaks, with a jagged lip."""
+    """Return a piece broken out of an edge or a corner: rough, without streaks, with a jagged
+    lip.
+    """
     height, width = surface.shape
     inset = _SLACK / 2
     sides = ((inset, None), (width - inset, None), (None, inset), (None, height - inset))
@@ -200,7 +204,7 @@ def _break(surface: Field, rng: Rng) -> tuple[Field, Field]:
 
 
 def _crack(surface: Field, rng: Rng) -> tuple[Field, Field]:
-    """A thin dark line that wanders along the tile and sometimes branches."""
+    """Return a thin dark line that wanders along the tile and sometimes branches."""
     height, width = surface.shape
     from_edge = rng.random() < 0.6
     start = np.array(
@@ -224,7 +228,9 @@ def _crack(surface: Field, rng: Rng) -> tuple[Field, Field]:
 
 
 def _fray(surface: Field, rng: Rng) -> tuple[Field, Field]:
-    """A large dull area where the ground surface is worn away: darker, no streaks, bell-shaped."""
+    """Return a large dull area where the ground surface is worn away: darker, no streaks,
+    bell-shaped.
+    """
     height, width = surface.shape
     center = rng.uniform((0.3, 0.35), (0.7, 0.75)) * (width, height)
     radii = rng.uniform((0.14, 0.19), (0.25, 0.36)) * (width, height)
@@ -238,7 +244,7 @@ def _fray(surface: Field, rng: Rng) -> tuple[Field, Field]:
 
 
 def _uneven(surface: Field, rng: Rng) -> tuple[Field, Field]:
-    """A band or patch that was ground differently: stronger streaks, other brightness."""
+    """Return a band or patch that was ground differently: stronger streaks, other brightness."""
     height, width = surface.shape
     ground = _streaks(height, width, rng, strength=rng.uniform(1.6, 2.4))
     ground *= rng.choice([rng.uniform(1.15, 1.4), rng.uniform(0.7, 0.82)], p=[0.7, 0.3])
@@ -276,7 +282,7 @@ def _ellipse(
 def _walk(
     start: npt.NDArray[Any], heading: float, length: float, turning: float, rng: Rng
 ) -> npt.NDArray[np.float64]:
-    """Points (x, y) of a wandering path, one every three pixels; it keeps to its heading."""
+    """Return points (x, y) of a wandering path, one every three pixels; it keeps to its heading."""
     steps = max(2, round(length / 3.0))
     angles = heading + turning * rng.standard_normal(steps)
     moves = 3.0 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -284,7 +290,7 @@ def _walk(
 
 
 def _stroke(shape: tuple[int, ...], path: npt.NDArray[Any], *, marked: bool = False) -> Field:
-    """A path drawn one pixel wide and soft (two pixels and hard if marked), 0-1, [H, W]."""
+    """Return a path drawn one pixel wide and soft (two pixels and hard if marked), 0-1, [H, W]."""
     canvas = np.zeros(shape, np.uint8)
     for aside in (-0.5, 0.5) if marked else (0.0,):
         points = np.rint((path + np.array([aside, 0.0])) * 16).astype(np.int32)[:, None]

@@ -134,7 +134,7 @@ def _axis(length: int, side: int, overlap: float, scale: float) -> Axis:
 
 
 def _alignment(side: int, shared: int) -> int:
-    """Pixels whose multiples tiles begin at.
+    """Return pixels whose multiples tiles begin at.
 
     A model halves its side once a level but one, so that 2**(levels - 1) divides the side. Which
     power of two it is does not show in a model: the largest that costs little overlap.

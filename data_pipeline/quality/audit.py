@@ -59,7 +59,7 @@ class Audit:
 
 
 def audit(survey: Survey) -> Audit:
-    """Audits a data set by the facts of its survey."""
+    """Audit a data set by the facts of its survey."""
     likeness = Likeness(survey.thumbnails, survey.groups)
     copies = sorted(_copies(survey, likeness), key=lambda pair: -pair[2])
     findings = [
@@ -73,13 +73,13 @@ def audit(survey: Survey) -> Audit:
 
 
 def audit_store(store: Store) -> Audit:
-    """Audits a prepared data set: `audit`, and what was lost in resizing."""
+    """Audit a prepared data set: `audit`, and what was lost in resizing."""
     found = audit(store.survey)
     return _worst_first([*found.findings, *_lost_classes(store)], found.pairs)
 
 
 def describe(store: Store, audit: Audit) -> dict[str, Any]:
-    """A study's record of its data, ready for JSON.
+    """Return a study's record of its data, ready for JSON.
 
     Returns:
         fingerprint, source, classes, colors ({class: [r, g, b]}), image_shape; splits: {name:
@@ -146,7 +146,7 @@ def _straddling_groups(survey: Survey) -> Iterator[AuditFinding]:
 def _near_duplicates(
     survey: Survey, copies: Sequence[tuple[int, int, float]], threshold: float
 ) -> Iterator[AuditFinding]:
-    """Pictures of different groups in different splits that are nearly the same."""
+    """Yield pictures of different groups in different splits that are nearly the same."""
     names = survey.names
     files = [f"{names[a]} = {names[b]} ({value:.3f})" for a, b, value in copies]
     if files:
@@ -168,7 +168,7 @@ def _copies(survey: Survey, likeness: Likeness) -> Iterator[tuple[int, int, floa
 
 
 def _torn(survey: Survey) -> Iterator[Pair]:
-    """A pair of each two splits that a group stands in."""
+    """Yield a pair of each two splits that a group stands in."""
     first: dict[tuple[str, str], int] = {}
     for row, place in enumerate(zip(survey.groups, survey.splits, strict=True)):
         first.setdefault(place, row)
@@ -229,7 +229,9 @@ def _size_outliers(survey: Survey) -> Iterator[AuditFinding]:
 
 
 def _lost_classes(store: Store) -> Iterator[AuditFinding]:
-    """Classes with pixels in an image but none in its record: too small for the size chosen."""
+    """Yield classes with pixels in an image but none in its record: too small for the size
+    chosen.
+    """
     at = {name: row for row, name in enumerate(store.survey.names)}
     files = []
     for split in store.splits.values():

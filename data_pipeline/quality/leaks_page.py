@@ -18,7 +18,7 @@ MOST_PAIRS = 100
 
 
 def write_leaks(survey: Survey, items: Sequence[Item], pairs: Sequence[Pair], path: Path) -> Path:
-    """Writes the first hundred pairs as one HTML file that needs no network.
+    """Write the first hundred pairs as one HTML file that needs no network.
 
     Args:
         survey: The facts.

@@ -87,7 +87,9 @@ class Likeness:
                 yield from self._correlated(part, block, likely)
 
     def _likely(self, hashes: NDArray[np.float32], block: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the block's pictures may be like those whose hashes [8, rows, 65] are given."""
+        """Return which of the block's pictures may be like those whose hashes [8, rows, 65] are
+        given.
+        """
         best = hashes[0] @ self._hashes[block].T
         for view in hashes[1:]:
             np.maximum(best, view @ self._hashes[block].T, out=best)

@@ -14,7 +14,7 @@ FREQUENCIES = 8
 
 
 def perceptual_hash(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Hashes whose product is never less than the correlation of the pictures.
+    """Hash whose product is never less than the correlation of the pictures.
 
     Like pHash it keeps the lowest frequencies of a cosine transform (Zauner, "Implementation and
     Benchmarking of Perceptual Image Hash Functions", 2010), but their values instead of their
@@ -37,7 +37,8 @@ def perceptual_hash(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def flips_and_turns(hashes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The hashes [8, n, 65] of the pictures' flips and quarter turns, from those [n, 65] of one.
+    """Return the hashes [8, n, 65] of the pictures' flips and quarter turns, from those [n, 65] of
+    one.
 
     A flip changes the sign of the odd frequencies across it; a transposition swaps them.
     """
@@ -54,7 +55,7 @@ def flips_and_turns(hashes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _cosines(side: int) -> NDArray[np.float32]:
-    """The lowest rows [FREQUENCIES, side] of the orthonormal cosine transform (DCT-II)."""
+    """Return the lowest rows [FREQUENCIES, side] of the orthonormal cosine transform (DCT-II)."""
     k = np.arange(FREQUENCIES)[:, np.newaxis]
     rows = np.cos(np.pi * k * (2 * np.arange(side) + 1) / (2 * side)) * np.sqrt(2 / side)
     rows[0] /= np.sqrt(2)

@@ -14,7 +14,7 @@ SHOWN_SIDE = 192  # pixels of a picture in a page
 
 
 def page(title: str, lead: str, figures: Iterable[str], rest: str = "") -> str:
-    """Returns the page.
+    """Return the page.
 
     Args:
         title: Heading, any text.
@@ -27,7 +27,7 @@ def page(title: str, lead: str, figures: Iterable[str], rest: str = "") -> str:
 
 
 def figure(caption: str, tags: Iterable[str]) -> str:
-    """Returns a row of pictures with its caption, any text."""
+    """Return a row of pictures with its caption, any text."""
     return (
         f"<figure><figcaption>{html.escape(caption)}</figcaption>"
         f"<div>{''.join(tags)}</div></figure>"
@@ -35,7 +35,7 @@ def figure(caption: str, tags: Iterable[str]) -> str:
 
 
 def picture_tag(picture: NDArray[np.uint8], said: str, kind: str = "sample") -> str:
-    """Returns an image tag that holds its picture.
+    """Return an image tag that holds its picture.
 
     Args:
         picture: uint8 [h, w, 3], RGB.
@@ -48,7 +48,7 @@ def picture_tag(picture: NDArray[np.uint8], said: str, kind: str = "sample") -> 
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A fifth of a PNG's size; photographs need no more."""
+    """Return a fifth of a PNG's size; photographs need no more."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
 

@@ -48,7 +48,7 @@ def resplit(
     likeness: bool = True,
     progress: Progress | None = None,
 ) -> Resplit:
-    """Writes a copy of a data set, its images divided by group.
+    """Write a copy of a data set, its images divided by group.
 
     Args:
         config: The data set, and the shares, seed and grouping of the split.

@@ -17,7 +17,7 @@ _COLORS = ("#3b6ea5", "#e08e45", "#5b9b6b")  # of train, valid, test
 
 
 def statistics(survey: Survey) -> pd.DataFrame:
-    """The table of a data set, one row for each split and class.
+    """Return the table of a data set, one row for each split and class.
 
     Returns:
         Columns split; class; images, that show the class; groups, objects photographed in
@@ -47,7 +47,7 @@ def statistics(survey: Survey) -> pd.DataFrame:
 
 
 def write_page(survey: Survey, path: Path, title: str = "Data set") -> Path:
-    """Writes the table and its charts as one HTML file that needs no network.
+    """Write the table and its charts as one HTML file that needs no network.
 
     Args:
         survey: The facts.

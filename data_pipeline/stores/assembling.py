@@ -50,7 +50,7 @@ def assemble_store(
     tasks: Sequence[ShardTask],
     patience: float = 0.0,
 ) -> tuple[Problem, ...]:
-    """Makes a store of finished shards.
+    """Make a store of finished shards.
 
     Args:
         folder: An empty one; best on the shards' file system, where a shard without gaps is
@@ -96,7 +96,7 @@ _Rows = list[tuple[ShardTask, NDArray[np.int64]]]
 def _gather(
     dataset: Dataset, tasks: Sequence[ShardTask], patience: float
 ) -> tuple[Gathered, NDArray[np.int64]]:
-    """Facts about all items, and int64 [n, C] pixels of the good ones' records."""
+    """Return facts about all items, and int64 [n, C] pixels of the good ones' records."""
     deadline = time.monotonic() + patience
     parts = [_read_patiently(task, deadline) for task in tasks]
     classes = len(dataset.classes)
@@ -120,7 +120,7 @@ def _read_patiently(task: ShardTask, deadline: float) -> ShardFacts:
 def _rows_by_split(
     tasks: Sequence[ShardTask], kept: NDArray[np.int64], splits: Sequence[str]
 ) -> dict[str, _Rows]:
-    """Which rows of which shards make up each split, in order."""
+    """Return which rows of which shards make up each split, in order."""
     names = np.array(splits)
     wanted: dict[str, _Rows] = {name: [] for name in SPLITS if name in set(splits)}
     start = 0
@@ -157,7 +157,7 @@ def _link(shard: Shard, folder: Path, split: str, number: int) -> Shard:
 
 
 def _copy(folder: Path, split: str, shape: ImageShape, rows: _Rows) -> tuple[Shard, ...]:
-    """Copies records out of the shards: their split is known only after all are decoded."""
+    """Copy records out of the shards: their split is known only after all are decoded."""
     records = _records(rows, shape)
     size, left = records_per_shard(shape), sum(len(chosen) for _, chosen in rows)
     shards: list[Shard] = []

@@ -47,7 +47,7 @@ class _Pool:
 
 
 def fold_store(store: Store, folds: int, fold: int, seed: int, folder: Path) -> Store:
-    """Opens one fold of a store as a store of its own, making it first where it is not there.
+    """Open one fold of a store as a store of its own, making it first where it is not there.
 
     It lies in `folder/<first 16 digits of its fingerprint>` and appears there whole: an interrupted
     making leaves nothing that could be taken for it. Records are copied, once for each fold.
@@ -179,7 +179,7 @@ def _copy(
 
 
 def _survey(survey: Survey, pool: _Pool, rows: dict[str, NDArray[np.int64]]) -> Survey:
-    """The same facts in the order of the fold's records."""
+    """Return the same facts in the order of the fold's records."""
     known = {name: row for row, name in enumerate(survey.names)}
     order = [known[pool.stems[row]] for name in SPLITS for row in rows[name]]
     return Survey(

@@ -63,7 +63,7 @@ class Gathered:
 
     @classmethod
     def of(cls, found: Sequence[Facts | list[Problem]], num_classes: int) -> Gathered:
-        """Gathers what `examine` returned of a run of items."""
+        """Gather what `examine` returned of a run of items."""
         kept = [(i, f) for i, f in enumerate(found) if isinstance(f, Facts)]
         facts = [f for _, f in kept]
         return cls(
@@ -110,7 +110,7 @@ ARRAYS = ("kinds", "sizes", "pixels", "objects", "thumbnails")
 def examine(
     item: Item, labels: LabelMap, channels: int, sink: Sink | None = None
 ) -> Facts | list[Problem]:
-    """Decodes an item; hands it to the sink where it is good.
+    """Decode an item; hand it to the sink where it is good.
 
     Returns:
         Its facts, or all that is wrong with it.
@@ -141,7 +141,9 @@ def examine(
 def _count(
     mask: NDArray[np.uint8], num_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels and 8-connected regions of each class of a mask [h, w]; the background has none."""
+    """Return pixels and 8-connected regions of each class of a mask [h, w]; the background has
+    none.
+    """
     if mask.size < 2**24:  # OpenCV's histogram is float32, exact up to here, and much faster
         histogram = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
     else:

@@ -56,7 +56,7 @@ def fingerprint_of(
 
 
 def settings_of(config: DataConfig) -> dict[str, Any]:
-    """What a store depends on besides its files and classes."""
+    """Return what a store depends on besides its files and classes."""
     settings = config.model_dump(
         mode="json",
         exclude={"source", "store_path", "classes", "synthetic_seed", "synthetic_tiles"},

@@ -18,7 +18,7 @@ JOINED = ("train", "valid")
 
 
 def join_store(store: Store) -> Store:
-    """Returns a store whose split `train` holds the training and the validation images.
+    """Return a store whose split `train` holds the training and the validation images.
 
     Its stems are `<original split>/<stem>`; there is no split `valid`, and `test` is as it was.
     Groups stay whole: none is divided. It lies where the store lies, so it goes with it.

@@ -54,7 +54,7 @@ class Originals:
         return len(self.items)
 
     def read_mask(self, index: int) -> NDArray[np.uint8]:
-        """Reads a record's mask at its own size, safely from several threads at once.
+        """Read a record's mask at its own size, safely from several threads at once.
 
         Returns:
             uint8 [h, w], class indices.
@@ -76,7 +76,7 @@ class Originals:
         return mask
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Reads a record's source at its own size.
+        """Read a record's source at its own size.
 
         Returns:
             The image, uint8 [h, w, channels], and its mask, uint8 [h, w].
@@ -111,7 +111,7 @@ def _items_of(store: Store, split: str, items: tuple[Item, ...], root: Path) -> 
 
 
 def _find(known: Mapping[_Key, Item], split: str, stem: str) -> Item | None:
-    """The source of a record: by its own split and stem, then by those its stem tells.
+    """Return the source of a record: by its own split and stem, then by those its stem tells.
 
     Items of data that were not divided have no split.
     """

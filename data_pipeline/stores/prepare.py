@@ -33,7 +33,7 @@ def prepare(
     progress: Progress | None = None,
     across: Across | None = None,
 ) -> Store:
-    """Opens the prepared store of a data set, making it first where it is not there.
+    """Open the prepared store of a data set, making it first where it is not there.
 
     A store lies in `<store root>/<first 16 digits of its fingerprint>`, made under another name
     and renamed when it is whole: an interrupted preparation leaves nothing that could be taken
@@ -73,14 +73,15 @@ def prepare(
 
 
 def store_root(config: DataConfig, source: Path) -> Path:
-    """The folder that holds the stores of a data set, which lies at `source`."""
+    """Return the folder that holds the stores of a data set, which lies at `source`."""
     if config.store_path is not None:
         return config.store_path.expanduser().absolute()  # for processes that run elsewhere
     return source.resolve().with_name(f"{source.resolve().name}.prepared")
 
 
 def find_prepared(config: DataConfig, fingerprint: str | None) -> Store | None:
-    """The prepared store of a fingerprint where it lies on the disk, though the source be gone.
+    """Return the prepared store of a fingerprint where it lies on the disk, though the source be
+    gone.
 
     Nothing is prepared. None where there is none, or it is damaged.
     """
@@ -96,7 +97,7 @@ def find_prepared(config: DataConfig, fingerprint: str | None) -> Store | None:
 def _make(
     tasks: Sequence[ShardTask], workers: int, progress: Progress | None, across: Across | None
 ) -> bool:
-    """Makes the shards that are not there; returns whether other machines made any."""
+    """Make the shards that are not there; returns whether other machines made any."""
     done, total = 0, sum(len(task.items) for task in tasks)
 
     def tick(count: int) -> None:
@@ -147,7 +148,7 @@ def _make_root(root: Path) -> None:
 
 
 def try_open(path: Path) -> Store | None:
-    """A store that is there and whole, else None: a damaged one is to be made again."""
+    """Return a store that is there and whole, else None: a damaged one is to be made again."""
     if not path.is_dir():
         return None
     try:
@@ -159,7 +160,7 @@ def try_open(path: Path) -> Store | None:
 
 @contextlib.contextmanager
 def exclusive(root: Path, name: str) -> Iterator[bool]:
-    """Holds the lock of a store; yields False where the file system knows no locks.
+    """Hold the lock of a store; yields False where the file system knows no locks.
 
     The lock goes with the process that holds it, however that ends.
     """
@@ -173,8 +174,8 @@ def exclusive(root: Path, name: str) -> Iterator[bool]:
 
 
 def work_folder(path: Path, locked: bool) -> Path:
-    """Where the shards of a store are made: the next process finds them where a lock keeps others
-    out meanwhile; without one, two processes must not meet.
+    """Return where the shards of a store are made: the next process finds them where a lock keeps
+    others out meanwhile; without one, two processes must not meet.
     """
     owner = "work" if locked else f"{socket.gethostname()}-{os.getpid()}"
     return path.with_name(f"{path.name}.tmp-{owner}")
@@ -182,7 +183,7 @@ def work_folder(path: Path, locked: bool) -> Path:
 
 @contextlib.contextmanager
 def _workplace(folder: Path, keep: bool) -> Iterator[None]:
-    """Makes the folder of the work, and removes it in the end.
+    """Make the folder of the work, and removes it in the end.
 
     Args:
         folder: Its place.
@@ -204,7 +205,7 @@ def _workplace(folder: Path, keep: bool) -> Iterator[None]:
 
 
 def _remove_leftovers(root: Path, locked: str | None, kept: Path | None) -> None:
-    """Removes what interrupted preparations left: of stores whose lock nobody holds.
+    """Remove what interrupted preparations left: of stores whose lock nobody holds.
 
     Args:
         root: The folder of stores.
@@ -230,7 +231,7 @@ def _remove_leftovers(root: Path, locked: str | None, kept: Path | None) -> None
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Gives a finished store its name; one that is there already is replaced."""
+    """Give a finished store its name; one that is there already is replaced."""
     if path.exists():  # damaged, or another process was first on a file system without locks
         old = path.with_name(f"{path.name}.tmp-old-{os.getpid()}")
         os.replace(path, old)

@@ -107,7 +107,7 @@ class Across(Protocol):
     def __call__(
         self, make: Callable[[ShardTask], ShardDone], tasks: Sequence[ShardTask]
     ) -> Generator[ShardDone, None, None] | None:
-        """Yields what `make` returns of each task, in any order; None: make them all here.
+        """Yield what `make` returns of each task, in any order; None: make them all here.
 
         `make` and the tasks can be pickled, every task writes into its folder, and each may run
         more than once.
@@ -132,7 +132,7 @@ class ShardFacts:
 def shard_tasks(
     dataset: Dataset, config: DataConfig, folder: Path, fingerprint: str
 ) -> list[ShardTask]:
-    """The work of a data set, in the order of its items."""
+    """Return the work of a data set, in the order of its items."""
     size = records_per_shard((*config.image_size, config.channels))
     tasks = []
     names = [item.split or UNDIVIDED for item in dataset.items]
@@ -148,7 +148,7 @@ def shard_tasks(
 
 
 def make_shard(task: ShardTask) -> ShardDone:
-    """Makes a shard in one thread, unless it is there."""
+    """Make a shard in one thread, unless it is there."""
     (done,) = make_shards([task], 1, lambda count: None)
     return done
 
@@ -156,7 +156,7 @@ def make_shard(task: ShardTask) -> ShardDone:
 def make_shards(
     tasks: Sequence[ShardTask], workers: int, tick: Callable[[int], None]
 ) -> Generator[ShardDone, None, None]:
-    """Makes the shards that are not there yet, in threads: those of an item, not of a shard.
+    """Make the shards that are not there yet, in threads: those of an item, not of a shard.
 
     Args:
         tasks: The shards, in order.
@@ -218,7 +218,7 @@ class _Maker:
         )
 
     def examine(self, slot: int) -> Facts | list[Problem]:
-        """Decodes and writes one item; called from several threads at once."""
+        """Decode and writes one item; called from several threads at once."""
         sink = partial(self._record, slot)
         return examine(self.task.items[slot], self._labels, self.task.config.channels, sink)
 
@@ -231,7 +231,7 @@ class _Maker:
         self._checks[slot] = [_check(image), _check(mask)]
 
     def finish(self) -> ShardDone:
-        """Flushes the files to the disk and gives them their names, the facts' last."""
+        """Flush the files to the disk and gives them their names, the facts' last."""
         task = self.task
         try:
             (shard,) = self._writer.finish(range(len(task.items)))
@@ -252,7 +252,7 @@ class _Maker:
 
 
 def is_finished(task: ShardTask) -> bool:
-    """Whether a shard is there, for this store, and every record is as it was written."""
+    """Return whether a shard is there, for this store, and every record is as it was written."""
     try:
         facts = read_facts(task)
         for path, shape, checks in zip(
@@ -279,7 +279,7 @@ def _check(record: Any) -> int:
 
 
 def read_facts(task: ShardTask) -> ShardFacts:
-    """Reads what is known of a finished shard.
+    """Read what is known of a finished shard.
 
     Raises:
         OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile: where the file is missing,

@@ -114,7 +114,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
-        """Opens a finished store.
+        """Open a finished store.
 
         Raises:
             DataError: when the folder holds no store, an unfinished or a damaged one.
@@ -134,7 +134,7 @@ class Store:
             raise _broken(folder, f"expected a complete store: {error!r}") from None
 
     def read(self, split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Reads one record.
+        """Read one record.
 
         Returns:
             The image, uint8 [H, W, C], and its mask, uint8 [H, W].
@@ -145,7 +145,7 @@ class Store:
         return read_record(self.splits[split].shards, self.image_shape, index)
 
     def class_pixels(self, split: str) -> NDArray[np.int64]:
-        """Counted pixels of each class in a split, int64 [num_classes]."""
+        """Return counted pixels of each class in a split, int64 [num_classes]."""
         total: NDArray[np.int64] = self.splits[split].pixels.sum(axis=0, dtype=np.int64)
         return total
 
@@ -153,7 +153,7 @@ class Store:
 def read_record(
     shards: Sequence[Shard], image_shape: ImageShape, index: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Reads record `index` of a row of shards.
+    """Read record `index` of a row of shards.
 
     Returns:
         The image, uint8 [H, W, C], and its mask, uint8 [H, W].
@@ -176,7 +176,7 @@ def read_record(
 def rarest_classes(
     pixels: NDArray[np.int64], training_images_with: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The class each image is sampled as.
+    """Return the class each image is sampled as.
 
     Args:
         pixels: int64 [n, C], pixels of each class in each image.
@@ -194,7 +194,7 @@ def rarest_classes(
 
 
 def records_per_shard(image_shape: ImageShape, target: int = SHARD_BYTES) -> int:
-    """Records in a full shard, so that its images take about `target` bytes."""
+    """Return records in a full shard, so that its images take about `target` bytes."""
     return max(1, target // int(np.prod(image_shape)))
 
 
@@ -245,7 +245,7 @@ class ShardWriter:
         self.close()
 
     def write(self, slot: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-        """Writes one record.
+        """Write one record.
 
         Args:
             slot: Its position, 0 to total - 1.
@@ -266,7 +266,7 @@ class ShardWriter:
             _write_all(file, record.tobytes(), row * record.nbytes)
 
     def finish(self, kept: Sequence[int]) -> tuple[Shard, ...]:
-        """Closes the gaps, cuts the files to size, flushes them to the disk and closes them.
+        """Close the gaps, cuts the files to size, flushes them to the disk and closes them.
 
         Args:
             kept: The slots that were written, ascending.
@@ -293,7 +293,7 @@ class ShardWriter:
         return tuple(shards)
 
     def close(self) -> None:
-        """Closes the files; the records written so far are not a valid split."""
+        """Close the files; the records written so far are not a valid split."""
         for file in (file for pair in self._files for file in pair):
             os.close(file)
         self._files = []
@@ -318,7 +318,7 @@ def write_manifest(
     survey: Survey,
     skipped: Sequence[Problem] = (),
 ) -> None:
-    """Makes a folder of shards a store: the arrays first, manifest.json last and atomically."""
+    """Make a folder of shards a store: the arrays first, manifest.json last and atomically."""
     splits = tuple(splits)
     pixels: dict[str, Any] = {split.name: split.pixels for split in splits}
     np.savez(folder / "pixels.npz", **pixels)

@@ -58,18 +58,18 @@ class Survey:
         return tuple(f"{s}/{stem}" for s, stem in zip(self.splits, self.stems, strict=True))
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Indices of the items of a split, int64 [m]."""
+        """Return indices of the items of a split, int64 [m]."""
         return np.flatnonzero(np.asarray(self.splits) == split)
 
     def save(self, path: Path) -> None:
-        """Writes the survey as one .npz file without pickled objects."""
+        """Write the survey as one .npz file without pickled objects."""
         arrays: dict[str, Any] = {n: np.array(getattr(self, n), np.str_) for n in _NAMES}
         arrays |= {name: getattr(self, name) for name in _ARRAYS}
         np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Survey:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             OSError, ValueError, KeyError: when the file is missing or not a survey.
@@ -87,7 +87,7 @@ _ARRAYS = ("sizes", "pixels", "objects", "thumbnails")
 def survey(
     config: DataConfig, *, workers: int | None = None, progress: Progress | None = None
 ) -> Survey:
-    """Reads every image and mask of a data set for its facts; writes nothing.
+    """Read every image and mask of a data set for its facts; writes nothing.
 
     Args:
         config: The data set.
@@ -118,7 +118,7 @@ def gather(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Gathered:
-    """Decodes every item once, in threads, for its facts alone.
+    """Decode every item once, in threads, for its facts alone.
 
     Args:
         dataset: The items.
@@ -139,7 +139,7 @@ def gather(
 
 
 def without_ambiguous(gathered: Gathered, dataset: Dataset) -> Gathered:
-    """Leaves out masks that read as indices, where others of the data set are grey colours."""
+    """Leave out masks that read as indices, where others of the data set are grey colours."""
     if "grey colors" not in gathered.kinds:
         return gathered
     positions = gathered.kept[gathered.kinds == "indices"].tolist()
@@ -150,7 +150,7 @@ def without_ambiguous(gathered: Gathered, dataset: Dataset) -> Gathered:
 def usable_splits(
     dataset: Dataset, config: DataConfig, gathered: Gathered
 ) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
-    """Deals the good items into splits, and checks that they make a data set.
+    """Deal the good items into splits, and checks that they make a data set.
 
     Returns:
         The split of each good item: the folder's own, or by group and class. And the problems of
@@ -187,7 +187,7 @@ def _assign_splits(dataset: Dataset, config: DataConfig, gathered: Gathered) -> 
 
 
 def assemble(dataset: Dataset, gathered: Gathered, splits: Sequence[str]) -> Survey:
-    """The survey of the good items, by split and then in their order.
+    """Return the survey of the good items, by split and then in their order.
 
     Args:
         dataset: The items.

@@ -39,7 +39,7 @@ def train_dataset(
     threads: int | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Builds the endless stream of augmented training batches.
+    """Build the endless stream of augmented training batches.
 
     Args:
         store: The prepared data.
@@ -74,7 +74,7 @@ def train_dataset(
 
 
 def _part_of(batch_size: int, shard: tuple[int, int]) -> int:
-    """Samples of a batch that one of several readers has."""
+    """Sample of a batch that one of several readers has."""
     reader, readers = shard
     if readers < 1 or not 0 <= reader < readers or batch_size % readers:
         raise ValueError(
@@ -87,7 +87,7 @@ def _part_of(batch_size: int, shard: tuple[int, int]) -> int:
 def sampler(
     store: Store, augment: AugmentConfig, seed: int
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Builds the function from a sample's number to the sample, in TensorFlow ops.
+    """Build the function from a sample's number to the sample, in TensorFlow ops.
 
     Args:
         store: The prepared data.
@@ -117,7 +117,7 @@ def sampler(
 def eval_dataset(
     store: Store, split: str, batch_size: int, *, threads: int | None = None
 ) -> tf.data.Dataset:
-    """Builds one pass over a split, unchanged and in order; the last batch may be smaller.
+    """Build one pass over a split, unchanged and in order; the last batch may be smaller.
 
     Args:
         store: The prepared data.
@@ -139,7 +139,7 @@ def eval_dataset(
 
 
 def sampling_probabilities(store: Store, augment: AugmentConfig) -> npt.NDArray[np.float64]:
-    """How often an image of each class is drawn, float64 [num_classes], sum 1.
+    """Return how often an image of each class is drawn, float64 [num_classes], sum 1.
 
     An image counts as one of the class in `Split.image_classes`; index 0 are the images without
     a defect. With balanced sampling each class that has images is drawn equally often.
@@ -163,7 +163,7 @@ def sampling_probabilities(store: Store, augment: AugmentConfig) -> npt.NDArray[
 
 
 def record_reader(store: Store, split: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Builds the function that reads one record by its index, in TensorFlow ops.
+    """Build the function that reads one record by its index, in TensorFlow ops.
 
     The shards are mapped into memory, not loaded: all processes of a machine share them through
     the page cache, and a store may be larger than the memory.
@@ -204,7 +204,7 @@ def _read_row(shard: Shard, shape: tuple[int, int, int], row: Tensor) -> tuple[T
 
 
 def _mapped(path: str, shape: tuple[int, ...]) -> Tensor:
-    """A file as a tensor of a graph, mapped into memory anew by each execution."""
+    """Return a file as a tensor of a graph, mapped into memory anew by each execution."""
     mapped = tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=shape, memory_region_name=path)
     # Without inputs the op looks like a constant, and TensorFlow's constant folding would copy
     # every shard into memory before the first sample, only to find the copies too large to keep.
@@ -214,14 +214,14 @@ def _mapped(path: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor], Tensor]:
-    """Builds the function from a sample's number to the index of its record, int64 scalars."""
+    """Build the function from a sample's number to the index of its record, int64 scalars."""
     count = store.splits[TRAIN].count
     if augment.oversample is not None:
         return _weighted_chooser(record_weights(store, augment.oversample), key)
     if augment.sampling == "natural":
 
         def in_turn(number: Tensor) -> Tensor:
-            """Each pass visits every record once, in an order of its own."""
+            """Return each pass visits every record once, in an order of its own."""
             place, order = number % count, _seed(key, number // count)
             return tf.random.experimental.index_shuffle(
                 place, order, tf.constant(count - 1, tf.int64)
@@ -238,7 +238,7 @@ def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor
     bounds = np.cumsum(sampling_probabilities(store, augment)[drawn])[:-1]
 
     def by_class(number: Tensor) -> Tensor:
-        """A class by its probability, then any of its records."""
+        """Return a class by its probability, then any of its records."""
         draws = tf.random.stateless_uniform([2], _seed(key, number), dtype=tf.float64)
         chosen = tf.reduce_sum(tf.cast(draws[0] >= bounds, tf.int64))
         size = tf.gather(sizes[drawn], chosen)
@@ -249,7 +249,8 @@ def _chooser(store: Store, augment: AugmentConfig, key: int) -> Callable[[Tensor
 
 
 def record_weights(store: Store, oversample: dict[str, float]) -> npt.NDArray[np.float64]:
-    """How often each training record is drawn, relative to one that shows none of the classes.
+    """Return how often each training record is drawn, relative to one that shows none of the
+    classes.
 
     Args:
         store: The prepared data.
@@ -296,7 +297,7 @@ def _keys(seed: int, count: int) -> list[int]:
 
 
 def _seed(key: int, number: Tensor) -> Tensor:
-    """The stateless seed, int64 [2], of one draw."""
+    """Return the stateless seed, int64 [2], of one draw."""
     return tf.stack([tf.constant(key, tf.int64), number])
 
 
@@ -305,7 +306,7 @@ def _parallel(threads: int | None) -> int:
 
 
 def finish(dataset: tf.data.Dataset, threads: int | None) -> tf.data.Dataset:
-    """Adds the prefetching and the options that every stream of this package has.
+    """Add the prefetching and the options that every stream of this package has.
 
     Args:
         dataset: Batches.

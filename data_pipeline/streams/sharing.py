@@ -130,20 +130,20 @@ class PipelineWorker:
 
 
 def chunk_of(image_shape: ImageShape) -> int:
-    """Samples in one element of a shared stream, so that it takes about a MiB."""
+    """Sample in one element of a shared stream, so that it takes about a MiB."""
     sample = int(np.prod(image_shape)) + int(np.prod(image_shape[:2]))
     return int(np.clip(_CHUNK_BYTES // sample, 1, _LARGEST_CHUNK))
 
 
 def _policy_id(augment: AugmentConfig) -> str:
-    """A short name for a policy: equal for equal ones."""
+    """Return a short name for a policy: equal for equal ones."""
     return hashlib.sha256(augment.model_dump_json().encode()).hexdigest()[:12]
 
 
 def worker_dataset(
     store: Store, augment: AugmentConfig, *, seed: int, chunk: int, threads: int
 ) -> tf.data.Dataset:
-    """Builds what each worker runs: an endless stream with an origin of its own.
+    """Build what each worker runs: an endless stream with an origin of its own.
 
     Returns:
         Elements (uint8 [chunk, H, W, C], uint8 [chunk, H, W], int64 [chunk] sample numbers).
@@ -168,7 +168,7 @@ def worker_dataset(
 def shared_dataset(
     stream: SharedStream, trainer: str, batch_size: int, *, most_requests: int
 ) -> tf.data.Dataset:
-    """Builds a trial's view of the shared stream.
+    """Build a trial's view of the shared stream.
 
     Args:
         stream: Where to read.

@@ -139,7 +139,7 @@ def _standing(trial: TrialRecord, evaluations: Sequence[Evaluation]) -> Measured
 def own_counts(
     study: StudyRecord, scored: Sequence[Evaluation], trial: TrialRecord
 ) -> tuple[Evaluation | None, list[str]]:
-    """The counts of a trial's model on the validation split.
+    """Return the counts of a trial's model on the validation split.
 
     Returns:
         None, with the reason, where they are of other classes, data or epoch than the study's; None

@@ -134,7 +134,7 @@ def _rows(field: SearchedField, trials: Sequence[TrialRecord]) -> list[dict[str,
 
 
 def top_count(trials: int) -> int:
-    """How many of so many trials are "the best": a tenth, at least 5."""
+    """Return how many of so many trials are "the best": a tenth, at least 5."""
     return max(FEWEST_TOP, math.ceil(TOP_SHARE * trials))
 
 
@@ -147,7 +147,7 @@ def _why(p_value: float, incumbent: float, values: float) -> str | None:
 
 
 def _place(field: SearchedField, value: object) -> float | None:
-    """Where a value lies, 0 at the low end and 1 at the high one; None for no number."""
+    """Return where a value lies, 0 at the low end and 1 at the high one; None for no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if field.kind == "choice":
@@ -167,7 +167,7 @@ class _Edge:
 
 
 def _edge(field: SearchedField, end: End, inward: Sequence[float]) -> _Edge:
-    """The outer tenth; of few values at least the last one."""
+    """Return the outer tenth; of few values at least the last one."""
     if field.kind == "choice":
         count = len(field.choices)
         places = [index / (count - 1) for index in range(count)]
@@ -212,7 +212,7 @@ def _last(field: SearchedField, end: End) -> Any:
 def _widened(
     config: Mapping[str, Any], ends: Sequence[tuple[str, End]]
 ) -> dict[str, SearchedField]:
-    """All searched fields, the named ends moved out.
+    """Return all searched fields, the named ends moved out.
 
     Dropout grows with the level, so that its rate stays below 1 / (num_layers - 1).
     """
@@ -232,7 +232,7 @@ def _widened(
 
 
 def _most(config: Mapping[str, Any], fields: Mapping[str, SearchedField], name: str) -> float:
-    """The highest value of a field of the model, searched or not; 0 where it is not told."""
+    """Return the highest value of a field of the model, searched or not; 0 where it is not told."""
     if name in fields:
         return float(_last(fields[name], "high"))
     model = config.get("model")
@@ -241,7 +241,7 @@ def _most(config: Mapping[str, Any], fields: Mapping[str, SearchedField], name: 
 
 
 def edges_yaml(study: StudyRecord) -> str:
-    """The study's searched fields as YAML, those at an edge with their wider range.
+    """Return the study's searched fields as YAML, those at an edge with their wider range.
 
     Returns:
         The sections model, train and augment, as far as they have searched fields, to paste into a

@@ -141,11 +141,11 @@ class Confirmation:
         return next((each.resolution for each in self.evaluations.values()), None)
 
     def of_trial(self, trial: int) -> tuple[Evaluation, ...]:
-        """Counts of a config, one a seed that is done; the folds of a seed are joined."""
+        """Count of a config, one a seed that is done; the folds of a seed are joined."""
         return _of_trial(self.plan, self.evaluations, trial)
 
     def best_run(self, trial: int) -> Run | None:
-        """The training of a config whose model to use: the best by its *validation* value.
+        """Return the training of a config whose model to use: the best by its *validation* value.
 
         Never by what it scored on the images that confirm it: that would choose by them. Of equals
         the first; None where none is done.
@@ -313,7 +313,7 @@ def _drop_prepared(plan: ConfirmationPlan, evaluations: dict[Run, Evaluation]) -
 
 
 def _most_alike(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The first of those that most are like."""
+    """Return the first of those that most are like."""
     alike: list[list[Evaluation]] = []
     for each in evaluations:
         for others in alike:

@@ -63,7 +63,7 @@ def _evaluator(name: Evaluator, trials: int, seed: int) -> BaseImportanceEvaluat
 
 
 def top_trials(trials: int) -> int:
-    """How many of so many trials are the best tenth of ped_anova: at least four."""
+    """Return how many of so many trials are the best tenth of ped_anova: at least four."""
     return math.ceil(max(_TOP_SHARE, _FEWEST_TOP_TRIALS / trials) * trials)
 
 

@@ -169,7 +169,7 @@ def _why_no_target(values: Sequence[float]) -> str | None:
 
 
 def _stands_out(values: NDArray[np.float64]) -> bool:
-    """Whether the best tenth is not all of the trials, by ties at the lowest score."""
+    """Return whether the best tenth is not all of the trials, by ties at the lowest score."""
     ordered = np.sort(values)[::-1]
     return bool(ordered[top_trials(len(ordered)) - 1] > ordered[-1])
 

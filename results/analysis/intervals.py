@@ -268,7 +268,7 @@ def _weighted(values: Floats, weights: NDArray[np.int32] | Floats) -> Floats:
 def class_intervals(
     evaluation: Evaluation, score: Score = "dice", replicates: int = REPLICATES, seed: int = 0
 ) -> pd.DataFrame:
-    """A model's score per class with its interval; see ``intervals_table``.
+    """Return a model's score per class with its interval; see ``intervals_table``.
 
     Raises:
         ValueError: for an evaluation without an image.
@@ -277,7 +277,7 @@ def class_intervals(
 
 
 def intervals_table(found: Bootstrap) -> pd.DataFrame:
-    """What a bootstrap tells, one row a class, then "mean foreground" and "worst class".
+    """Return what a bootstrap tells, one row a class, then "mean foreground" and "worst class".
 
     Returns:
         Columns class, kind ("class", "mean" or "worst": a class may have any name), one named
@@ -308,7 +308,7 @@ def paired_difference(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much better ``a`` is than ``b``, both drawn alike; see ``difference_table``.
+    """Return how much better ``a`` is than ``b``, both drawn alike; see ``difference_table``.
 
     Raises:
         ValueError: where split, classes, images, their groups, sizes or true pixels differ; lists
@@ -321,7 +321,7 @@ def paired_difference(
 
 
 def difference_table(a: Bootstrap, b: Bootstrap) -> pd.DataFrame:
-    """The difference of two bootstraps on the same draws of groups: ``a`` - ``b``.
+    """Return the difference of two bootstraps on the same draws of groups: ``a`` - ``b``.
 
     Args:
         a: Of ``bootstrap`` or ``seeded_bootstrap``.
@@ -375,7 +375,9 @@ def _interval(replicates: Floats, defined: NDArray[np.bool_]) -> tuple[Floats, F
 
 
 def percentiles(drawn: Floats) -> tuple[float, float]:
-    """The ends of the 95 % interval of [R] replicates, over those that are defined; NaN of none."""
+    """Return the ends of the 95 % interval of [R] replicates, over those that are defined; NaN of
+    none.
+    """
     defined = drawn[~np.isnan(drawn)]
     if not defined.size:
         return float("nan"), float("nan")

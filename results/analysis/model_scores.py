@@ -54,7 +54,7 @@ class ReferenceScores:
 def scores_table(
     evaluation: Evaluation, replicates: int = REPLICATES, seed: int = 0
 ) -> pd.DataFrame:
-    """Every score of every class with its 95 % interval over groups.
+    """Return every score of every class with its 95 % interval over groups.
 
     Args:
         evaluation: The counts, of at least one image.
@@ -97,18 +97,20 @@ def scores_table(
 
 
 def class_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the classes alone, their counts as whole numbers: what ``classes.csv`` holds."""
+    """Return the rows of the classes alone, their counts as whole numbers: what ``classes.csv``
+    holds.
+    """
     rows = table[table["kind"] == "class"].drop(columns="kind").reset_index(drop=True)
     return rows.astype(dict.fromkeys((*COUNTS, *OBJECTS), "Int64"))
 
 
 def mean_row(table: pd.DataFrame) -> pd.Series:
-    """The row of the mean over the foreground classes."""
+    """Return the row of the mean over the foreground classes."""
     return table[table["kind"] == "mean"].iloc[0]
 
 
 def summary(table: pd.DataFrame, evaluation: Evaluation) -> dict[str, Any]:
-    """The scores as plain values, for JSON: null where undefined.
+    """Return the scores as plain values, for JSON: null where undefined.
 
     Args:
         table: Of ``scores_table``.
@@ -145,7 +147,7 @@ def _row(row: pd.Series) -> dict[str, Any]:
 
 
 def _plain(value: float) -> float | None:
-    """A number that JSON can hold: undefined becomes null."""
+    """Return a number that JSON can hold: undefined becomes null."""
     return None if math.isnan(value) else float(value)
 
 
@@ -159,7 +161,7 @@ def _true_pixels(evaluation: Evaluation) -> list[int]:
 
 
 def pooled_says(evaluation: Evaluation, reference: ReferenceScores) -> str:
-    """What the pooled metric hides, in a sentence."""
+    """Return what the pooled metric hides, in a sentence."""
     alone = scores.background_only(_true_pixels(evaluation)).pooled_dice
     return (
         f"The reference's pooled metric is {number(reference.pooled_dice, 4)}: it counts the "
@@ -169,7 +171,7 @@ def pooled_says(evaluation: Evaluation, reference: ReferenceScores) -> str:
 
 
 def table_cautions(table: pd.DataFrame) -> tuple[Caution, ...]:
-    """What to mind of a ``scores_table``: classes that few groups show, or none."""
+    """Return what to mind of a ``scores_table``: classes that few groups show, or none."""
     classes = table[table["kind"] == "class"].iloc[scores.BACKGROUND + 1 :]
     found = []
     absent = classes[classes["groups"] == 0]
@@ -196,7 +198,7 @@ def table_cautions(table: pd.DataFrame) -> tuple[Caution, ...]:
 
 
 def dice_says(table: pd.DataFrame) -> str:
-    """The mean and the classes at its ends, in a sentence."""
+    """Return the mean and the classes at its ends, in a sentence."""
     mean = mean_row(table)
     classes = table[table["kind"] == "class"].iloc[scores.BACKGROUND + 1 :].dropna(subset="dice")
     if classes.empty:
@@ -219,13 +221,13 @@ def _between(row: pd.Series) -> str:
 
 
 def interval_cell(row: pd.Series | Mapping[str, Any], score: str = "dice") -> str:
-    """An interval for a table: "0.42 to 0.61"; empty where there is none."""
+    """Return an interval for a table: "0.42 to 0.61"; empty where there is none."""
     low, high = float(row[f"{score}_low"]), float(row[f"{score}_high"])
     return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
 
 
 def text_rows(table: pd.DataFrame) -> list[Sequence[str]]:
-    """Cells for people: class, Dice, its interval, IoU, precision, recall, images, groups.
+    """Return cells for people: class, Dice, its interval, IoU, precision, recall, images, groups.
 
     The foreground classes, the background, then the mean.
     """

@@ -87,7 +87,8 @@ def minimized(study: StudyRecord) -> tuple[str, ...]:
 
 
 def pareto_table(study: StudyRecord) -> pd.DataFrame:
-    """The COMPLETE trials by all objectives, those of the front marked; the best value first.
+    """Return the COMPLETE trials by all objectives, those of the front marked; the best value
+    first.
 
     Returns:
         Columns number, baseline (name or None), value, one for each of ``minimized``, front (bool);
@@ -133,7 +134,7 @@ class Tradeoff:
 
 
 def tradeoff_table(study: StudyRecord, measure: str) -> Tradeoff:
-    """The COMPLETE trials by value and what they cost, the front marked; in any study.
+    """Return the COMPLETE trials by value and what they cost, the front marked; in any study.
 
     Args:
         study: The study's records.
@@ -164,7 +165,7 @@ def tradeoff_table(study: StudyRecord, measure: str) -> Tradeoff:
 
 
 def _traded(trial: TrialRecord, measure: str) -> float:
-    """What a trial cost; NaN where it is not known."""
+    """Return what a trial cost; NaN where it is not known."""
     if measure == "seconds":
         known = trial.curve.total_seconds[np.isfinite(trial.curve.total_seconds)]
         return float(known.sum()) if known.size else math.nan

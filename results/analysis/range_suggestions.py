@@ -77,7 +77,7 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def limit_of(name: str, config: Mapping[str, Any]) -> Limit:
-    """What a field takes, in a study of this config: its images bound the number of levels.
+    """Return what a field takes, in a study of this config: its images bound the number of levels.
 
     A field that is not known, or a config that does not tell, bounds nothing more.
     """
@@ -184,7 +184,7 @@ def _takes(limit: Limit, value: float) -> bool:
 
 
 def as_config(field: SearchedField) -> dict[str, Any]:
-    """The field as a config has it: ``{"int": [3, 7], "step": 2}``."""
+    """Return the field as a config has it: ``{"int": [3, 7], "step": 2}``."""
     if field.kind == "choice":
         return {"choice": list(field.choices)}
     written: dict[str, Any] = {field.kind: [field.low, field.high]}

@@ -147,7 +147,7 @@ def _score(
 def _objective(
     found: Bootstrap, objective: str, weights: Mapping[str, float]
 ) -> tuple[float, Floats, int]:
-    """The objective's value, its replicates [R], and the column that tells of its groups."""
+    """Return the objective's value, its replicates [R], and the column that tells of its groups."""
     column = -1 if objective == "worst_class_dice" else -2
     if objective != "weighted_dice":
         return float(found.value[column]), found.replicates[:, column], column
@@ -192,7 +192,7 @@ def _row(
 
 
 def _difference(a: _Scored, b: _Scored | None) -> tuple[float, float, float]:
-    """The difference a - b and its interval; NaN of a config to itself, or to none."""
+    """Return the difference a - b and its interval; NaN of a config to itself, or to none."""
     if b is None or a is b:
         return math.nan, math.nan, math.nan
     ends = (math.nan, math.nan)

@@ -95,7 +95,7 @@ def timeline(study: StudyRecord) -> Timeline:
 
 @lru_cache(maxsize=1)  # several parts of a report ask for it
 def epochs_table(study: StudyRecord) -> pd.DataFrame:
-    """Every epoch whose end is known, by trial and epoch.
+    """Return every epoch whose end is known, by trial and epoch.
 
     Returns:
         Columns number, epoch, worker ("host/pid" or ""), start, end (seconds since 1970; the start
@@ -227,7 +227,9 @@ def _gaps(segments: pd.DataFrame) -> pd.DataFrame:
 
 
 def pauses_between(starts: Floats, ends: Floats) -> list[tuple[float, float]]:
-    """The stretches of more than 10 minutes that no interval covers, between the first and last."""
+    """Return the stretches of more than 10 minutes that no interval covers, between the first and
+    last.
+    """
     order = np.argsort(starts, kind="stable")
     reached = np.maximum.accumulate(ends[order]) if len(order) else ends
     begins = starts[order]
@@ -285,7 +287,9 @@ def _marks(
 
 
 def _time_after(trial: TrialRecord, epochs: pd.DataFrame | None, epoch: int) -> float:
-    """When an epoch had ended; before the first one, when the trial started; NaN: not known."""
+    """Return when an epoch had ended; before the first one, when the trial started; NaN: not
+    known.
+    """
     before = 0 if epochs is None else int((epochs["epoch"].to_numpy() <= epoch).sum())
     if epochs is None or not before:
         return seconds_of(trial.started)
@@ -293,7 +297,7 @@ def _time_after(trial: TrialRecord, epochs: pd.DataFrame | None, epoch: int) -> 
 
 
 def _lane_at(segments: pd.DataFrame | None, time: float) -> int:
-    """The lane of the trial's last segment that had begun; its first one; or none."""
+    """Return the lane of the trial's last segment that had begun; its first one; or none."""
     if segments is None or segments.empty:
         return NO_LANE
     begun = np.flatnonzero(segments["start"].to_numpy() <= time)
@@ -301,7 +305,9 @@ def _lane_at(segments: pd.DataFrame | None, time: float) -> int:
 
 
 def seconds_of(iso: str | None) -> float:
-    """Seconds since 1970 of an ISO time, UTC where it names no zone; NaN for anything else."""
+    """Return seconds since 1970 of an ISO time, UTC where it names no zone; NaN for anything
+    else.
+    """
     try:
         moment = datetime.fromisoformat(iso or "")
     except ValueError:

@@ -19,12 +19,12 @@ _UNKNOWN = (
 
 
 def leaks_of(study: StudyRecord) -> list[str]:
-    """What the audit says of images of one object in several splits."""
+    """Return what the audit says of images of one object in several splits."""
     return leaks(study)
 
 
 def data_section(study: StudyRecord, terms: Mapping[str, str]) -> Iterator[str]:
-    """The section.
+    """Yield the section.
 
     Args:
         study: The study's records.

@@ -21,7 +21,7 @@ _ALWAYS = {"dropout_rate", "normalization"}  # whose off is as telling as their 
 def training_section(
     study: StudyRecord, trial: TrialRecord, config: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The section of the training config in brief, and of what the model costs."""
+    """Yield the section of the training config in brief, and of what the model costs."""
     yield "## Training"
     fields = searched_fields(study.config)
     if fields:
@@ -62,7 +62,7 @@ def _dotted(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(section: str, config: Mapping[str, Any], left_out: Collection[str]) -> str:
-    """A section's constants that are on: "optimizer adamw, batch_size 8"."""
+    """Return a section's constants that are on: "optimizer adamw, batch_size 8"."""
     fields = config.get(section)
     return ", ".join(
         f"{plain(name)} {plain(_value(value))}"
@@ -80,7 +80,7 @@ def _value(value: object) -> str:
 
 
 def origin_section(study: StudyRecord, choice: Choice) -> Iterator[str]:
-    """The section of how to make it again: commands, versions, hardware."""
+    """Yield the section of how to make it again: commands, versions, hardware."""
     yield "## How to reproduce"
     yield block("\n".join([_again(study), *_confirm(choice), _export(study, choice)]))
     yield plain(again_note(study))
@@ -99,7 +99,7 @@ def origin_section(study: StudyRecord, choice: Choice) -> Iterator[str]:
 
 
 def _again(study: StudyRecord) -> str:
-    """The report's own commands for making a study again."""
+    """Return the report's own commands for making a study again."""
     text = next(each["text"] for each in commands(study) if each["name"] == "Make it again")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return "\n".join(["# study.yaml: what STUDY_DIR/study.yaml has under config", *lines])

@@ -37,7 +37,7 @@ _FEW = "\\*"
 def summary(
     found: BaselineComparison, choice: Choice, set_aside: Confirmation | None = None
 ) -> Iterator[str]:
-    """What it is and how good, in a few lines of markdown.
+    """Yield what it is and how good, in a few lines of markdown.
 
     Args:
         found: The config against the baselines.
@@ -122,7 +122,9 @@ def _why(found: BaselineComparison, choice: Choice, set_aside: Confirmation | No
 
 
 def _higher(study: StudyRecord, trial: TrialRecord) -> str:
-    """The trial that the pruner stopped although it had a higher score; nothing without one."""
+    """Return the trial that the pruner stopped although it had a higher score; nothing without
+    one.
+    """
     best = best_of(study.with_state("PRUNED"))
     if best is None or best.value is None or trial.value is None or best.value <= trial.value:
         return ""
@@ -133,7 +135,7 @@ def _higher(study: StudyRecord, trial: TrialRecord) -> str:
 
 
 def results_section(found: BaselineComparison, choice: Choice) -> Iterator[str]:
-    """The section of the scores, class by class."""
+    """Yield the section of the scores, class by class."""
     yield "## Results"
     yield (
         "Dice of a class is 2 TP / (2 TP + FP + FN), of the pixels of all images together; "
@@ -243,7 +245,7 @@ def _pooled(found: BaselineComparison) -> Iterator[str]:
 
 
 def _background(found: BaselineComparison) -> float | None:
-    """What predicting background everywhere scores by the pooled metric."""
+    """Return what predicting background everywhere scores by the pooled metric."""
     counts = _counts(found)
     if not counts:
         return None
@@ -257,7 +259,7 @@ def limits(
     scored: tuple[Sequence[Evaluation], Sequence[str]],
     set_aside: Confirmation | None = None,
 ) -> list[str]:
-    """What to mind before the model is trusted, a line each, worst first.
+    """Return what to mind before the model is trusted, a line each, worst first.
 
     Args:
         found: The config against the baselines.

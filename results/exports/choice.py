@@ -101,7 +101,7 @@ def _unconfirmed(study: StudyRecord, found: Confirmation | None) -> str:
 
 
 def _trial(study: StudyRecord, number: int) -> TrialRecord:
-    """The trial of a number.
+    """Return the trial of a number.
 
     Raises:
         ExportError: where there is none, or it has no value.
@@ -142,14 +142,16 @@ def model_to_export(study_dir: Path, trial: int | None = None, searched: bool = 
 
 
 def exported_config(study: StudyRecord, choice: Choice) -> dict[str, Any]:
-    """The config of a choice as it is written: constants, the classes, where it comes from."""
+    """Return the config of a choice as it is written: constants, the classes, where it comes
+    from.
+    """
     config = best_config(study, choice.trial)
     config["provenance"] |= _confirmed_facts(choice)
     return config
 
 
 def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
-    """The study's config with the trial's parameters as constants, and its provenance.
+    """Return the study's config with the trial's parameters as constants, and its provenance.
 
     Args:
         study: the study's records.
@@ -228,7 +230,7 @@ def _or_none(score: float) -> float | None:
 
 
 def _confirmed_facts(choice: Choice) -> dict[str, Any]:
-    """What provenance says of the confirmation; nothing without one."""
+    """Return what provenance says of the confirmation; nothing without one."""
     found, row = choice.confirmation, choice.row
     if found is None or row is None or choice.run is None:
         return {}

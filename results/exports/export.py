@@ -154,7 +154,7 @@ def export_best(
 
 
 def _whole_model(path: Path) -> Path:
-    """The path of a model, which no other use of it would have shown to be damaged."""
+    """Return the path of a model, which no other use of it would have shown to be damaged."""
     try:
         with zipfile.ZipFile(path) as file:
             torn = file.testzip()
@@ -172,7 +172,7 @@ def _texts(
     options: ExportOptions,
     services: Services,
 ) -> tuple[dict[str, str], FlexUNetExport | None]:
-    """The config files by name, and what came of the reference's."""
+    """Return the config files by name, and what came of the reference's."""
     texts: dict[str, str] = {}
     reference = None
     if "yaml" in options.formats:
@@ -189,7 +189,7 @@ def _texts(
 def _flexunet(
     study: StudyRecord, config: Mapping[str, Any], options: ExportOptions
 ) -> FlexUNetExport:
-    """The reference's config file, what it cannot express, and what to mind.
+    """Return the reference's config file, what it cannot express, and what to mind.
 
     Raises:
         ExportError: for classes without colours, and of a strict export for each setting lost.
@@ -224,7 +224,7 @@ def _flexunet(
 
 
 def _images(study: StudyRecord) -> dict[str, int]:
-    """Images of each split, as far as the record tells."""
+    """Return images of each split, as far as the record tells."""
     splits = study.data.get("splits")
     told = splits if isinstance(splits, Mapping) else {}
     return {name: facts["images"] for name, facts in told.items() if "images" in facts}

@@ -33,7 +33,7 @@ EVALUATION = "evaluation.json"
 
 
 def evaluations(out: Path) -> list[Path]:
-    """The evaluations that stand in a folder."""
+    """Return the evaluations that stand in a folder."""
     if not out.is_dir():
         return []
     return sorted(

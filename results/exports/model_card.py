@@ -108,7 +108,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """The card, markdown in UTF-8 that ends with a line break."""
+    """Return the card, markdown in UTF-8 that ends with a line break."""
     parts = [
         f"# Model card: {plain(facts.study.name)}, trial {facts.choice.trial.number}",
         *_warning(facts),
@@ -278,7 +278,7 @@ FORMAT_HEADS = ("size", "largest difference", "mean difference", "equal pixels",
 
 
 def format_cells(row: FormatRow) -> list[str]:
-    """A format's numbers for people, in the order of ``FORMAT_HEADS``."""
+    """Return a format's numbers for people, in the order of ``FORMAT_HEADS``."""
     return [
         bytes_text(row.size),
         f"{row.largest_difference:.2g}",
@@ -289,7 +289,7 @@ def format_cells(row: FormatRow) -> list[str]:
 
 
 def bytes_text(size: int) -> str:
-    """Bytes for people: "640 B", "12.3 kB", "1.2 MB"."""
+    """Return bytes for people: "640 B", "12.3 kB", "1.2 MB"."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"

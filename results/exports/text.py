@@ -60,7 +60,7 @@ def config_text(
     name: str,
     schema: str | None = None,
 ) -> str:
-    """The config as YAML with a head that says what it is and how to use it.
+    """Return the config as YAML with a head that says what it is and how to use it.
 
     Args:
         study: The study's records.
@@ -96,7 +96,7 @@ def _yaml(config: Mapping[str, Any]) -> str:
 
 
 def choice_line(study: StudyRecord, choice: Choice) -> str:
-    """What is exported and why, in a line."""
+    """Return what is exported and why, in a line."""
     line = _CONFIRMED_LINE
     if choice.confirmation is None:
         line = _ANY_LINE if choice.asked else _BEST_LINE
@@ -104,7 +104,9 @@ def choice_line(study: StudyRecord, choice: Choice) -> str:
 
 
 def among(study: StudyRecord) -> str:
-    """What the search's best is the best of; a trial that was stopped may have a higher value."""
+    """Return what the search's best is the best of; a trial that was stopped may have a higher
+    value.
+    """
     complete = sum(trial.value is not None for trial in study.with_state("COMPLETE"))
     total = f" (of {len(study.trials):,})" if len(study.trials) > complete else ""
     best = "the only" if complete == 1 else f"the best of {complete:,}"
@@ -112,7 +114,7 @@ def among(study: StudyRecord) -> str:
 
 
 def words(study: StudyRecord, choice: Choice) -> dict[str, Any]:
-    """What texts say of a choice."""
+    """Return what texts say of a choice."""
     trial, row, found = choice.trial, choice.row, choice.confirmation
     told = {
         "study": one_line(study.name),

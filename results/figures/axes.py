@@ -45,7 +45,7 @@ class Axis:
     choices: tuple[str, ...] = ()
 
     def places(self, values: pd.Series) -> Floats:
-        """Places of values of the field; NaN where a trial has none."""
+        """Return places of values of the field; NaN where a trial has none."""
         if self.field.kind == "choice":
             order = {text: float(place) for place, text in enumerate(self.choices)}
             found = [order.get(choice_text(value, self.choices), math.nan) for value in values]
@@ -56,12 +56,12 @@ class Axis:
         return np.log10(np.where(numbers > 0, numbers, np.nan))
 
     def scaled(self, places: Floats) -> Floats:
-        """Places as 0..1 from end to end."""
+        """Return places as 0..1 from end to end."""
         span = self.high - self.low
         return (places - self.low) / span if span > 0 else np.zeros_like(places)
 
     def value_at(self, place: float) -> str:
-        """The value at a place, for people; of a choice as the user named it; "" for NaN."""
+        """Return the value at a place, for people; of a choice as the user named it; "" for NaN."""
         if not math.isfinite(place):
             return ""
         if self.choices:
@@ -71,7 +71,9 @@ class Axis:
         return f"{10.0**place if self.log else place:.3g}"
 
     def cells(self, most: int) -> Floats:
-        """Places of a grid along it: its choices, its whole numbers or ``most`` even ones."""
+        """Return places of a grid along it: its choices, its whole numbers or ``most`` even
+        ones.
+        """
         if self.choices or (
             self.field.kind == "int" and not self.log and self.high - self.low < most
         ):
@@ -80,7 +82,9 @@ class Axis:
 
 
 def choice_text(value: object, known: Sequence[str]) -> str:
-    """A choice's text: whole numbers stand as such in a column that misses one (8.0 for 8)."""
+    """Return a choice's text: whole numbers stand as such in a column that misses one (8.0 for
+    8).
+    """
     text = str(value)
     whole = text not in known and isinstance(value, float) and value.is_integer()
     return f"{value:.0f}" if whole else text
@@ -112,7 +116,7 @@ def set_axis(axis: Axis, update: Any) -> None:
 
 
 def spread(axis: Axis, numbers: pd.Series, part: float = GOLDEN) -> Any:
-    """A shift along the axis where trials share places: the same of a trial in every figure.
+    """Return a shift along the axis where trials share places: the same of a trial in every figure.
 
     Args:
         axis: of choices or whole numbers; 0 for others.
@@ -126,7 +130,7 @@ def spread(axis: Axis, numbers: pd.Series, part: float = GOLDEN) -> Any:
 
 
 def axis_of(field: SearchedField, name: str, values: pd.Series) -> Axis:
-    """The axis of a field.
+    """Return the axis of a field.
 
     Args:
         field: the field.

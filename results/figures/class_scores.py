@@ -59,7 +59,7 @@ def class_scores_figure(table: pd.DataFrame, images: int, replicates: int) -> Dr
 
 
 def _rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The mean, the foreground classes, the background; kinds as they are drawn."""
+    """Return the mean, the foreground classes, the background; kinds as they are drawn."""
     classes = table[table["kind"] == "class"]
     background = classes.iloc[[BACKGROUND]].assign(kind="background")
     mean = table[table["kind"] == "mean"]

@@ -24,7 +24,7 @@ _DIVERGING = [[0.0, palette.BASELINE], [0.5, palette.PAPER], [1.0, palette.ACCEN
 
 
 def class_spread_figure(data: StudyTables) -> Drawing:
-    """How the trials' Dice of each foreground class is spread: boxes, trials as points."""
+    """Return how the trials' Dice of each foreground class is spread: boxes, trials as points."""
     dice, which = compared_trials(data)
     alt = f"Spread of Dice per class over {which} trials"
     table = class_spread(dice)

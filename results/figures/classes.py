@@ -33,7 +33,7 @@ _SCALE = [[i / (len(palette.SEQUENTIAL) - 1), c] for i, c in enumerate(palette.S
 
 
 def class_curves_figure(study: StudyRecord) -> Drawing:
-    """The incumbent's Dice of each class by epoch."""
+    """Return the incumbent's Dice of each class by epoch."""
     trial = study.incumbent
     alt = "Dice per class by epoch of the best trial"
     if trial is None:

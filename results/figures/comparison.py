@@ -49,13 +49,13 @@ def incumbents_figure(table: pd.DataFrame, names: Sequence[str]) -> Drawing:
 
 
 def _foreground(table: pd.DataFrame) -> list[str]:
-    """The mean, then the classes but the background; a class may be called like the mean."""
+    """Return the mean, then the classes but the background; a class may be called like the mean."""
     classes = list(dict.fromkeys(table.loc[table["kind"] == "class", "class"]))
     return [MEAN, *map(str, classes[1:])]
 
 
 def _rows_of(table: pd.DataFrame, study: str, names: Sequence[str]) -> pd.DataFrame:
-    """A study's rows in the order of ``_foreground``, empty where it has none."""
+    """Return a study's rows in the order of ``_foreground``, empty where it has none."""
     rows = table[table["study"] == study]
     mean = rows[rows["kind"] == "mean"].set_index("class").reindex(list(names[:1]))
     classes = rows[rows["kind"] == "class"].set_index("class").reindex(list(names[1:]))
@@ -164,7 +164,7 @@ def _told_apart(table: pd.DataFrame, first: str) -> str:
 
 
 def histories_figure(tables: Mapping[str, pd.DataFrame], over: str) -> Drawing:
-    """The best value so far of each study.
+    """Return the best value so far of each study.
 
     Args:
         tables: Study to its ``tables.comparison.progress_table``.

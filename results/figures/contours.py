@@ -22,7 +22,7 @@ _CELLS = 28
 
 
 def contour_figure(data: StudyTables, pair: tuple[str, str]) -> Drawing:
-    """The mean value around each point of two fields, the trials over it.
+    """Return the mean value around each point of two fields, the trials over it.
 
     Args:
         data: the study's tables.
@@ -54,7 +54,7 @@ def contour_figure(data: StudyTables, pair: tuple[str, str]) -> Drawing:
 
 
 def contours_note(data: StudyTables) -> str:
-    """How to read the contours, once for all of them."""
+    """Return how to read the contours, once for all of them."""
     shown, scored = shown_trials(data), scored_trials(data)
     note = "Colour is the mean value of the trials around a place, near ones weighing more (kernel "
     note += f"regression, Gaussian of {BANDWIDTH:g} of each axis; choices apart); blank where no "

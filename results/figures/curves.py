@@ -23,7 +23,7 @@ _NEAR_END = 0.1  # of a trial's epochs
 
 
 def curves_figure(data: StudyTables, column: str, title: str) -> Drawing:
-    """One column of the epochs by epoch for each trial, incumbent and baseline in front.
+    """Return one column of the epochs by epoch for each trial, incumbent and baseline in front.
 
     Args:
         data: the study's tables.
@@ -88,7 +88,7 @@ def _add_rungs(figure: Any, data: StudyTables) -> tuple[int, ...]:
 
 
 def _planned(data: StudyTables) -> int:
-    """Epochs of a trial that is not stopped, as far as the trials show."""
+    """Return epochs of a trial that is not stopped, as far as the trials show."""
     return int(data.trials["epochs"].max())
 
 
@@ -157,7 +157,7 @@ def _add_front_curve(figure: Any, curve: pd.DataFrame, column: str, name: str, c
 
 
 def stops_sentence(data: StudyTables) -> str:
-    """Where trials were pruned, and whether the best one still rose at its end."""
+    """Return where trials were pruned, and whether the best one still rose at its end."""
     stops, begun = stops_table(data.trials), int((data.trials["epochs"] > 0).sum())
     said = f"None of the {begun:,} trials that trained was pruned." if begun > 1 else ""
     if len(stops):
@@ -181,7 +181,7 @@ def _rising(trial: TrialRecord | None) -> str:
 
 
 def loss_sentence(study: StudyRecord) -> str:
-    """Whether the best trial's validation loss and its objective agree on the best epoch."""
+    """Return whether the best trial's validation loss and its objective agree on the best epoch."""
     trial = study.incumbent
     if trial is None or trial.best_row is None:
         return ""
@@ -198,7 +198,7 @@ def loss_sentence(study: StudyRecord) -> str:
 
 
 def class_curves_sentence(study: StudyRecord) -> str:
-    """The best trial's strongest and weakest class, and those that it never finds."""
+    """Return the best trial's strongest and weakest class, and those that it never finds."""
     trial = study.incumbent
     if trial is None or trial.best_row is None:
         return ""

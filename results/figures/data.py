@@ -23,7 +23,7 @@ _FAR = 3.0
 
 
 def share_figure(table: pd.DataFrame) -> Drawing:
-    """The share of each class in the pixels of each split, from ``class_table``."""
+    """Return the share of each class in the pixels of each split, from ``class_table``."""
     alt = "Share of each class in the pixels of each split"
     known = table[table["share"] > 0]
     if known.empty:
@@ -72,7 +72,7 @@ def _add_split(figure: Any, rows: pd.DataFrame, heights: pd.Series, split: str, 
 
 
 def share_sentence(table: pd.DataFrame) -> str:
-    """Which class is the rarest, and which is shown unlike in training."""
+    """Return which class is the rarest, and which is shown unlike in training."""
     first = "train" if "train" in set(table["split"]) else str(table["split"].iloc[0])
     part = table[(table["split"] == first) & (table["share"] > 0)]
     background = table["class"].iloc[0]

@@ -49,13 +49,13 @@ def label(text: object, most: int = 60) -> str:
 
 
 def objective_name(study: StudyRecord) -> str:
-    """The objective in words: "Mean foreground Dice"."""
+    """Return the objective in words: "Mean foreground Dice"."""
     words = study.objective.replace("_", " ").replace("dice", "Dice")
     return words[:1].upper() + words[1:]
 
 
 def blank(x: str, y: str | None) -> Any:
-    """An empty figure with the axes' titles; without y, bars by name."""
+    """Return an empty figure with the axes' titles; without y, bars by name."""
     axis = {
         "gridcolor": palette.LINE,
         "zeroline": False,
@@ -98,19 +98,19 @@ def count_axis(figure: Any, first: int, last: int) -> None:
 
 
 def padded(low: float, high: float) -> list[float]:
-    """A range with room for marks at its ends."""
+    """Return a range with room for marks at its ends."""
     margin = 0.025 * (high - low) or 0.5
     return [float(low - margin), float(high + margin)]
 
 
 def small(values: pd.Series) -> Any:
-    """The values as float32, for drawing."""
+    """Return the values as float32, for drawing."""
     # Half the bytes of float64, and more digits than a screen has pixels.
     return values.to_numpy(dtype=np.float32)
 
 
 def thinned(shown: int, total: int, what: str) -> str:
-    """The rule by which ``tables.thin`` left some out; empty where it did not."""
+    """Return the rule by which ``tables.thin`` left some out; empty where it did not."""
     if shown >= total:
         return ""
     return (

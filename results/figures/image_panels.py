@@ -102,7 +102,7 @@ def mistaken(shown: Scene, predicted: Pixels) -> Pixels:
 
 
 def kinds(truth: Pixels, seen: Pixels) -> tuple[Mask, Mask, Mask]:
-    """Where a class is missed, invented and confused with another: three [H, W] masks."""
+    """Return where a class is missed, invented and confused with another: three [H, W] masks."""
     counted = truth != UNCOUNTED
     true, found = counted & (truth > 0), counted & (seen > 0)
     return true & ~found, found & ~true, true & found & (truth != seen)

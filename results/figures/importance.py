@@ -18,7 +18,8 @@ FEW_TRIALS = 50
 
 
 def importance_figure(table: pd.DataFrame, how: str, targets: Mapping[str, str]) -> Drawing:
-    """A heat map of importances, a target a row, a field a column, ranges written in the cells.
+    """Return a heat map of importances, a target a row, a field a column, ranges written in the
+    cells.
 
     Args:
         table: columns target, parameter, importance, low, high, trials; not empty.
@@ -72,7 +73,7 @@ def _named(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def by_importance(table: pd.DataFrame, target: str) -> list[str]:
-    """The parameters of a table by their importance for a target, the largest first."""
+    """Return the parameters of a table by their importance for a target, the largest first."""
     part = table[table["target"] == target]
     part = table if part.empty else part
     order = part.groupby("parameter", sort=False)["importance"].mean()
@@ -80,7 +81,9 @@ def by_importance(table: pd.DataFrame, target: str) -> list[str]:
 
 
 def importance_words(table: pd.DataFrame, targets: Mapping[str, str]) -> str:
-    """Which field moves the mean most, which class another one moves, and how sure that is."""
+    """Return which field moves the mean most, which class another one moves, and how sure that
+    is.
+    """
     names = short_names(sorted({str(name) for name in table["parameter"]}))
     mean, *classes = targets
     leading = _leading(table, mean)
@@ -99,7 +102,7 @@ def importance_words(table: pd.DataFrame, targets: Mapping[str, str]) -> str:
 def _other_class(
     table: pd.DataFrame, classes: Mapping[str, str], first: Any, names: Mapping[str, str]
 ) -> str:
-    """The class that another field moves most, the clearest of them."""
+    """Return the class that another field moves most, the clearest of them."""
     found = [(name, _leading(table, name)) for name in classes]
     known = [(name, pair) for name, pair in found if pair is not None]
     others = [row for row in known if row[1][0]["parameter"] != first["parameter"]]
@@ -114,14 +117,14 @@ def _other_class(
 
 
 def _leading(table: pd.DataFrame, target: str) -> tuple[Any, Any] | None:
-    """The two most important rows of a target, the second None where there is but one."""
+    """Return the two most important rows of a target, the second None where there is but one."""
     part = table[(table["target"] == target) & table["importance"].notna()]
     rows = part.sort_values(["importance", "parameter"], ascending=[False, True]).to_dict("records")
     return (rows[0], rows[1] if len(rows) > 1 else None) if rows else None
 
 
 def _inside(name: str) -> str:
-    """A name that stands inside a sentence: "mean foreground Dice"."""
+    """Return a name that stands inside a sentence: "mean foreground Dice"."""
     return name[:1].lower() + name[1:]
 
 

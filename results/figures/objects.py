@@ -24,7 +24,7 @@ _PARTS = (
 
 
 def objects_figure(evaluation: Evaluation, called: str) -> Drawing:
-    """Objects of each class found, found in part and missed; to the left, those invented.
+    """Return objects of each class found, found in part and missed; to the left, those invented.
 
     Args:
         evaluation: A scored model.
@@ -87,7 +87,7 @@ def _pattern(shape: str) -> dict[str, Any]:
 
 
 def _whole_ticks(left: int, right: int) -> dict[str, Any]:
-    """Ticks of whole numbers without a sign: what is to the left is counted too."""
+    """Return ticks of whole numbers without a sign: what is to the left is counted too."""
     step = next(
         base * 10**power
         for power in range(12)
@@ -99,7 +99,7 @@ def _whole_ticks(left: int, right: int) -> dict[str, Any]:
 
 
 def objects_says(table: pd.DataFrame) -> str:
-    """How many objects are found, missed and invented, and which are missed most."""
+    """Return how many objects are found, missed and invented, and which are missed most."""
     whole = table[table["size"] == ALL_SIZES]
     total, found, part, missed, invented = (
         int(whole[name].sum()) for name in ("objects", "found", "in_part", "missed", "invented")

@@ -29,14 +29,16 @@ _UNDEFINED = -0.06
 
 
 def axes_of(data: StudyTables) -> list[Axis]:
-    """The axes of the searched fields of the trials that are shown, at most ``MOST_FIELDS``."""
+    """Return the axes of the searched fields of the trials that are shown, at most
+    ``MOST_FIELDS``.
+    """
     fields, shown = searched_fields(data.study.config), shown_trials(data)
     names = short_names(list(fields))
     return [axis_of(fields[n], names[n], shown[n]) for n in list(fields)[:MOST_FIELDS]]
 
 
 def parallel_figure(data: StudyTables) -> Drawing:
-    """Fields, value and Dice per class of trials as lines across parallel axes."""
+    """Return fields, value and Dice per class of trials as lines across parallel axes."""
     fields = searched_fields(data.study.config)
     alt = "Parallel coordinates of the searched fields, the value and the Dice of each class"
     scored = scored_trials(data)
@@ -60,7 +62,7 @@ def parallel_figure(data: StudyTables) -> Drawing:
 
 
 def drawn_classes(study: StudyRecord) -> tuple[str, ...]:
-    """The classes that have an axis: all where they are few, else the one that is chosen."""
+    """Return the classes that have an axis: all where they are few, else the one that is chosen."""
     classes = target_classes(study)
     return classes if len(classes) <= MOST_CLASSES else classes[:1]
 
@@ -78,7 +80,7 @@ def _left_out(study: StudyRecord) -> str:
 
 
 def dice_dimension(name: str, values: Any) -> dict[str, Any]:
-    """An axis of Dice: undefined ones stand below 0, where there are any."""
+    """Return an axis of Dice: undefined ones stand below 0, where there are any."""
     known = values[np.isfinite(values)]
     top = max(float(known.max(initial=0.0)), 0.05)
     dimension = {"label": name, "values": _rounded(dice_places(values)), "range": [0.0, top]}
@@ -91,7 +93,7 @@ def dice_dimension(name: str, values: Any) -> dict[str, Any]:
 
 
 def dice_places(values: Any) -> Any:
-    """Where Dice stands on its axis: undefined below 0."""
+    """Return where Dice stands on its axis: undefined below 0."""
     return np.where(np.isfinite(values), values, _UNDEFINED)
 
 
@@ -132,7 +134,7 @@ def _parallel(dimensions: list[dict[str, Any]], values: Any) -> Any:
 
 
 def shared_words(data: StudyTables) -> str:
-    """What the best trials have in common, as a sentence."""
+    """Return what the best trials have in common, as a sentence."""
     best, fields = best_trials(data), searched_fields(data.study.config)
     if len(best) < 2:
         return f"{count(len(best), 'COMPLETE trial')} with a value: nothing in common to tell yet."
@@ -152,6 +154,6 @@ def shared_words(data: StudyTables) -> str:
 
 
 def span_text(low: float, high: float) -> str:
-    """A range for people: "3 to 5"; one value where the ends are the same."""
+    """Return a range for people: "3 to 5"; one value where the ends are the same."""
     ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.3g}" for end in (low, high)]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -21,7 +21,8 @@ _POWERS = 20
 
 
 def pareto_figure(study: StudyRecord, measure: str) -> Drawing:
-    """The COMPLETE trials by value and by one of what is minimised, the Pareto front in front.
+    """Return the COMPLETE trials by value and by one of what is minimised, the Pareto front in
+    front.
 
     Args:
         study: a study of several objectives.
@@ -65,7 +66,8 @@ def _says(front: pd.DataFrame, trials: int, title: str) -> str:
 
 
 def tradeoff_figure(study: StudyRecord, found: Tradeoff) -> Drawing:
-    """The COMPLETE trials by value and by one cost, the front, the best and the baselines marked.
+    """Return the COMPLETE trials by value and by one cost, the front, the best and the baselines
+    marked.
 
     Args:
         study: the study's records.
@@ -100,7 +102,9 @@ def tradeoff_figure(study: StudyRecord, found: Tradeoff) -> Drawing:
 
 
 def spans_powers(costs: pd.Series) -> bool:
-    """Whether the highest cost is so far above the lowest that an axis needs its logarithm."""
+    """Return whether the highest cost is so far above the lowest that an axis needs its
+    logarithm.
+    """
     return bool(costs.min() > 0 and costs.max() > _POWERS * costs.min())
 
 
@@ -130,13 +134,13 @@ def _add_trials(
 
 
 def measure_title(measure: str) -> str:
-    """A measure with its unit: "Training time (s)"."""
+    """Return a measure with its unit: "Training time (s)"."""
     name, unit = TRADED[measure]
     return f"{name} ({unit})" if unit else name
 
 
 def amount(measure: str, value: float) -> str:
-    """An amount of a measure for people: "1.9 M parameters", "12 min", "0.42 GFLOP"."""
+    """Return an amount of a measure for people: "1.9 M parameters", "12 min", "0.42 GFLOP"."""
     if measure == "seconds":
         return duration(value)
     if measure == "parameters":
@@ -145,7 +149,7 @@ def amount(measure: str, value: float) -> str:
 
 
 def near_best(found: Tradeoff) -> Mapping[Any, Any] | None:
-    """The cheapest trial within ``NEAR`` of the highest value; None in an empty table."""
+    """Return the cheapest trial within ``NEAR`` of the highest value; None in an empty table."""
     if found.table.empty:
         return None
     near = found.table[found.table["value"] >= found.table["value"].max() - NEAR]
@@ -155,7 +159,7 @@ def near_best(found: Tradeoff) -> Mapping[Any, Any] | None:
 
 
 def tradeoff_words(found: Tradeoff) -> str:
-    """The cheapest configuration near the best one, as a sentence."""
+    """Return the cheapest configuration near the best one, as a sentence."""
     cheap, best = near_best(found), found.table.to_dict("records")[0]
     if cheap is None:
         return ""

@@ -24,7 +24,7 @@ _MOST_TEXTS = 12
 
 
 def confusion_figure(evaluation: Evaluation, called: str) -> Drawing:
-    """Pixels of each true class by predicted class, each row in shares of the true class.
+    """Return pixels of each true class by predicted class, each row in shares of the true class.
 
     Args:
         evaluation: A scored model.
@@ -130,7 +130,7 @@ def _add_rows(
 
 
 def percent(share: float) -> str:
-    """A share as people read it: "42 %", "0.3 %", "<0.1 %"; nothing where undefined."""
+    """Return a share as people read it: "42 %", "0.3 %", "<0.1 %"; nothing where undefined."""
     if np.isnan(share):
         return ""
     if share == 0:
@@ -141,7 +141,9 @@ def percent(share: float) -> str:
 
 
 def confusion_says(evaluation: Evaluation) -> str:
-    """What becomes of each class's pixels: how much background swallows, and what is mixed up."""
+    """Return what becomes of each class's pixels: how much background swallows, and what is mixed
+    up.
+    """
     matrix, names = evaluation.confusion.astype(np.float64), evaluation.classes
     total = matrix.sum(axis=1)
     classes = np.flatnonzero(total[1:]) + 1

@@ -50,7 +50,7 @@ _AXES = {
 
 
 def history_figure(data: StudyTables, over: str = "trials") -> Drawing:
-    """The value of every trial, by state, under the line of the best so far.
+    """Return the value of every trial, by state, under the line of the best so far.
 
     Args:
         data: the study's tables.
@@ -178,7 +178,7 @@ def _add_baselines(figure: Any, rows: pd.DataFrame, axis: _Axis) -> None:
 
 
 def history_sentence(study: StudyRecord, table: pd.DataFrame, over: str) -> str:
-    """Where the best COMPLETE trial was found, and how much was spent after it."""
+    """Return where the best COMPLETE trial was found, and how much was spent after it."""
     incumbent = study.incumbent
     row = table[table["number"] == (-1 if incumbent is None else incumbent.number)]
     if incumbent is None or row.empty:

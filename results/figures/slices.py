@@ -27,7 +27,7 @@ MARKS = {
 
 
 def slice_figures(data: StudyTables) -> list[Drawing]:
-    """A small figure for each searched field, in their order; empty with nothing to show."""
+    """Return a small figure for each searched field, in their order; empty with nothing to show."""
     shown = shown_trials(data)
     if shown.empty:
         return []
@@ -49,7 +49,7 @@ def kinds_of(data: StudyTables, shown: pd.DataFrame) -> pd.Series:
 
 
 def slices_note(data: StudyTables) -> str:
-    """How to read the slices, once for all of them."""
+    """Return how to read the slices, once for all of them."""
     shown, scored = shown_trials(data), scored_trials(data)
     note = f"Each mark is one of {count(len(shown), 'trial')}: Dice on the validation split at its "
     note += "best epoch against what it had of the field. Choices and whole numbers are spread "

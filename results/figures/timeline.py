@@ -40,7 +40,7 @@ _READABLE = 0.025  # share of a bar that has room for its percentage
 
 
 def timeline_figure(found: Timeline, study: StudyRecord) -> Drawing:
-    """A row a worker, node by node, with a bar for each trial that it trained.
+    """Return a row a worker, node by node, with a bar for each trial that it trained.
 
     Without epochs that tell when they ended, trials are drawn from their start to their end.
     """
@@ -171,7 +171,7 @@ def _bars_note(least: float, found: Timeline) -> str:
 
 
 def timeline_sentence(segments: pd.DataFrame, found: Timeline, *, known: bool) -> str:
-    """How many workers trained how many trials for how long, and what went wrong."""
+    """Return how many workers trained how many trials for how long, and what went wrong."""
     lanes, nodes = segments["lane"].nunique(), segments["node"].nunique()
     span = float(segments["end"].max() - segments["start"].min())
     said = f"{count(segments['number'].nunique(), 'trial')} trained, "
@@ -189,7 +189,7 @@ def timeline_sentence(segments: pd.DataFrame, found: Timeline, *, known: bool) -
 
 
 def utilisation_figure(found: Timeline) -> Drawing:
-    """What workers spent their time on, a bar for all and one a node."""
+    """Return what workers spent their time on, a bar for all and one a node."""
     alt = "Shares of the workers' time: training, validating, waiting, saving, idle"
     table = found.utilisation
     if table.empty:
@@ -249,7 +249,7 @@ def _use_note(table: pd.DataFrame) -> str:
 
 
 def use_sentence(table: pd.DataFrame) -> str:
-    """The share of the time that went into training and validation, and the largest rest."""
+    """Return the share of the time that went into training and validation, and the largest rest."""
     row = table.iloc[-1]
     useful = float(row["training"] + row["validation"])
     said = f"Workers spent {100 * useful:.0f} % of their time in training and validation"

@@ -75,7 +75,7 @@ def classes_figure(training: TrainingRecord) -> Drawing:
 
 
 def rate_figure(training: TrainingRecord) -> Drawing:
-    """The learning rate by epoch."""
+    """Return the learning rate by epoch."""
     alt = "Learning rate by epoch"
     curve = training.curve
     if not np.isfinite(curve.learning_rate).any():
@@ -142,7 +142,7 @@ def _mark_best(figure: Any, training: TrainingRecord) -> None:
 
 
 def _unvalidated(training: TrainingRecord) -> str:
-    """Why there are no scores; empty where there are."""
+    """Return why there are no scores; empty where there are."""
     if training.final:
         return NOTHING_VALIDATED
     return "" if len(training.curve) else NO_EPOCH

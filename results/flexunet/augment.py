@@ -139,7 +139,9 @@ def _is_on(augment: Mapping[str, Any], name: str) -> bool:
 
 
 def _share(augment: Mapping[str, Any], name: str) -> float:
-    """How often an operation is drawn, by ``AugmentConfig.share`` where the config says nothing."""
+    """Return how often an operation is drawn, by ``AugmentConfig.share`` where the config says
+    nothing.
+    """
     default = 0.5 if name in ("horizontal_flip", "vertical_flip") else 1.0
     return float((augment.get("probability") or {}).get(name, default))
 

@@ -190,7 +190,7 @@ def _confirmed(materials: Mapping[str, Material]) -> dict[str, Any] | None:
 
 
 def _confirmation(material: Material) -> Confirmation | str | None:
-    """A study's confirmation, or why it cannot be read."""
+    """Return a study's confirmation, or why it cannot be read."""
     try:
         return material.confirmation
     except RecordError as error:
@@ -198,7 +198,9 @@ def _confirmation(material: Material) -> Confirmation | str | None:
 
 
 def _unread(materials: Mapping[str, Material]) -> list[str]:
-    """What of the studies could not be read, a sentence each; the rest of the page stands."""
+    """Return what of the studies could not be read, a sentence each; the rest of the page
+    stands.
+    """
     found = []
     for name, material in materials.items():
         confirmation = _confirmation(material)
@@ -229,7 +231,7 @@ def _parameters(studies: Mapping[str, StudyRecord]) -> dict[str, Any]:
 
 
 def _value(study: StudyRecord, field: str) -> str:
-    """The incumbent's value of a field: searched, else as the study's config fixes it."""
+    """Return the incumbent's value of a field: searched, else as the study's config fixes it."""
     if study.incumbent is not None and field in study.incumbent.params:
         return value_text(study.incumbent.params[field])
     section, _, key = field.partition(".")

@@ -186,7 +186,9 @@ def render_flips(training: TrainingRecord, generated: datetime | None = None) ->
 
 
 def _image(flip: Flip, epochs: Sequence[int]) -> dict[str, Any]:
-    """An image for the template: its frames in the order of the epochs, "" where there is none."""
+    """Return an image for the template: its frames in the order of the epochs, "" where there is
+    none.
+    """
     frames = [_uri(flip.frames[epoch]) if epoch in flip.frames else "" for epoch in epochs]
     return {
         "name": flip.name,

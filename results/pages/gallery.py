@@ -126,7 +126,9 @@ def _statement(gallery: Gallery) -> str:
 def _rows(
     gallery: Gallery, swatches: Mapping[str, Mapping[str, str | None]]
 ) -> list[dict[str, Any]]:
-    """The rows of ``text_rows``: the foreground classes, then the background, then the mean."""
+    """Return the rows of ``text_rows``: the foreground classes, then the background, then the
+    mean.
+    """
     rows = text_rows(gallery.table)
     background = gallery.evaluation.classes[BACKGROUND]
     made = []
@@ -161,5 +163,5 @@ def _provenance(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def command_text(arguments: Sequence[str]) -> str:
-    """A command as one types it."""
+    """Return a command as one types it."""
     return shlex.join(["flexunet-search", *arguments])

@@ -95,6 +95,6 @@ def _sha256(text: str) -> str:
 
 
 def _joined(pattern: str) -> str:
-    """The page's own styles or scripts, then those of its sections, by name."""
+    """Return the page's own styles or scripts, then those of its sections, by name."""
     paths = [*sorted(_TEMPLATES.glob(pattern)), *sorted((_TEMPLATES / "sections").glob(pattern))]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)

@@ -70,7 +70,7 @@ def _facts(training: TrainingRecord, made: str) -> list[tuple[str, str]]:
 
 
 def _class_table(training: TrainingRecord) -> dict[str, Any] | None:
-    """Scores of each class in the best epoch; None where nothing was validated."""
+    """Return scores of each class in the best epoch; None where nothing was validated."""
     row = training.best_row
     if row is None or training.final:
         return None

@@ -109,7 +109,7 @@ def _names(workers: Sequence[Worker | None]) -> tuple[str, ...]:
 def _picked(
     tables: Sequence[Mapping[str, Any]], names: Sequence[str], absent: Any
 ) -> list[Sequence[Any]]:
-    """The values of ``names`` in each table, ``absent`` where one has none."""
+    """Return the values of ``names`` in each table, ``absent`` where one has none."""
     pick = itemgetter(*names)
     try:
         # Of a single name the getter gives the value itself.

@@ -209,7 +209,7 @@ def load_evaluations(study_dir: Path) -> tuple[tuple[Evaluation, ...], tuple[str
 def of_trial(
     evaluations: Sequence[Evaluation], number: int, split: str = "valid"
 ) -> Evaluation | None:
-    """The counts of a trial's own model on a split; None where it was not scored."""
+    """Return the counts of a trial's own model on a split; None where it was not scored."""
     for evaluation in evaluations:
         if (evaluation.trial, evaluation.split, evaluation.seed) == (number, split, None):
             return evaluation

@@ -45,7 +45,7 @@ class SearchedField:
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}{step}"
 
     def distribution(self) -> BaseDistribution:
-        """The same as Optuna's distribution.
+        """Return the same as Optuna's distribution.
 
         Raises:
             ValueError: for a range or step that Optuna refuses.

@@ -149,7 +149,7 @@ class StudyRecord:
 
 
 def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial of the highest finite value, the earliest of equals; None without one."""
+    """Return the trial of the highest finite value, the earliest of equals; None without one."""
     scored = [(t.value, -t.number, t) for t in trials if t.value is not None]
     finite = [row for row in scored if np.isfinite(row[0])]
     return max(finite, key=lambda row: row[:2])[2] if finite else None

@@ -22,14 +22,14 @@ _NAMES = {"best": "Best trial", "baseline": "Baseline", "background alone": "Bac
 
 
 def front_trials(material: Material) -> dict[str, TrialRecord]:
-    """The "best" trial and the "baseline", where there are such and they differ."""
+    """Return the "best" trial and the "baseline", where there are such and they differ."""
     best, baseline = material.best, material.baseline
     found = {} if best is None else {"best": best}
     return found if baseline is None or baseline is best else found | {"baseline": baseline}
 
 
 def winners(table: pd.DataFrame, study: StudyRecord) -> dict[str, Any]:
-    """The best trial of each class beside the best by the objective."""
+    """Return the best trial of each class beside the best by the objective."""
     incumbent = study.incumbent
     if table.empty or incumbent is None:
         return {"reason": "No trial is COMPLETE with a defined foreground class yet.", "rows": []}
@@ -59,7 +59,7 @@ def winners(table: pd.DataFrame, study: StudyRecord) -> dict[str, Any]:
 
 
 def winners_says(table: pd.DataFrame, incumbent: int) -> str:
-    """What choosing the best by the objective costs."""
+    """Return what choosing the best by the objective costs."""
     known = table.dropna(subset=["cost"])
     elsewhere = known[known["cost"] > 0]
     if known.empty:
@@ -79,7 +79,7 @@ def winners_says(table: pd.DataFrame, incumbent: int) -> str:
 
 
 def reading(row: dict[Any, Any]) -> str:
-    """What precision and recall of a class say together: one of this module's four words."""
+    """Return what precision and recall of a class say together: one of this module's four words."""
     precision, recall = row["precision"], row["recall"]
     if recall == 0 or (pd.isna(precision) and row["true_pixels"] > 0):
         return NOTHING
@@ -126,7 +126,7 @@ def scores_view(material: Material) -> dict[str, Any]:
 
 
 def scores_says(table: pd.DataFrame, model: str, called: str) -> str:
-    """Which classes a model misses, invents or does not find at all."""
+    """Return which classes a model misses, invents or does not find at all."""
     rows = table[table["model"] == model].to_dict("records")[scores.BACKGROUND + 1 :]
     read = {row["class"]: reading(row) for row in rows}
     parts = []
@@ -144,7 +144,7 @@ def scores_says(table: pd.DataFrame, model: str, called: str) -> str:
 
 
 def pooled_view(material: Material) -> dict[str, Any]:
-    """The reference's pooled metric beside the mean over foreground classes."""
+    """Return the reference's pooled metric beside the mean over foreground classes."""
     trials = front_trials(material)
     table = class_tables.pooled_scores(material.study, trials, material.evaluations)
     if table.empty:
@@ -176,7 +176,7 @@ def pooled_view(material: Material) -> dict[str, Any]:
 
 
 def pooled_says(table: pd.DataFrame) -> str:
-    """What the pooled metric hides."""
+    """Return what the pooled metric hides."""
     rows = {row["model"]: row for row in table.to_dict("records")}
     alone, best = rows.get("background alone"), rows.get("best")
     if alone is None:

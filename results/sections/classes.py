@@ -25,7 +25,7 @@ MOST_ROWS = 200
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     data = material.tables
     return {
         "map": class_map_figure(data),
@@ -40,7 +40,7 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     data = material.tables
     dice, _ = class_tables.compared_trials(data)
     trials = words.front_trials(material)
@@ -56,7 +56,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
 
 
 def matrix(data: StudyTables) -> dict[str, Any]:
-    """The trials x classes table, best trials first."""
+    """Return the trials x classes table, best trials first."""
     study, trials = data.study, data.trials
     keep = {t.number for t in study.baselines}
     ordered = ranked(trials)

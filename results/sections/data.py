@@ -28,7 +28,7 @@ _LONG_WAIT = 0.05
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     study = material.study
     table = class_table(study)
     return {
@@ -44,7 +44,7 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     account = input_account(material.study)
     found = {
         "splits": class_table(material.study),
@@ -54,7 +54,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
 
 
 def data_lead(study: StudyRecord, table: pd.DataFrame) -> str:
-    """What each split holds, at which size, and what was left out."""
+    """Return what each split holds, at which size, and what was left out."""
     if table.empty:
         return "The study directory holds no description of its data."
     sizes = table.drop_duplicates("split")
@@ -97,7 +97,7 @@ def _percent(share: float) -> str:
 
 
 def finding_rows(study: StudyRecord) -> list[dict[str, Any]]:
-    """Findings of the audit, leaks first."""
+    """Return findings of the audit, leaks first."""
     rows = []
     for finding in tables.findings_table(study).to_dict("records"):
         files = finding["files"]
@@ -116,7 +116,7 @@ def finding_rows(study: StudyRecord) -> list[dict[str, Any]]:
 
 
 def augmentation(study_dir: Path) -> dict[str, Any]:
-    """The picture of augmented training images, or why there is none.
+    """Return the picture of augmented training images, or why there is none.
 
     Returns:
         uri (data URI; None without a picture), text, alt.
@@ -158,7 +158,9 @@ def _told(file: Path) -> dict[str, Any]:
 
 
 def feeding(study: StudyRecord) -> dict[str, Any]:
-    """How images came to the trials: a sentence, facts [(name, value, unit)], how to read them."""
+    """Return how images came to the trials: a sentence, facts [(name, value, unit)], how to read
+    them.
+    """
     account = input_account(study)
     if account is None:
         said = "Not recorded: "
@@ -172,7 +174,7 @@ def _has_epochs(study: StudyRecord) -> bool:
 
 
 def feeding_sentence(account: InputAccount) -> str:
-    """Whether trials waited for images, and what sharing saved."""
+    """Return whether trials waited for images, and what sharing saved."""
     said = f"Trials waited for images during {_short(account.waiting)} of their training time: "
     if account.waiting > _LONG_WAIT:
         said += "feeding them faster would make the search faster."

@@ -21,7 +21,7 @@ _MOST_FIELDS = 8
 def headline(
     found: BaselineComparison, table: pd.DataFrame | None, confirmation: Confirmation | None
 ) -> dict[str, Any]:
-    """The study's result in a number and a sentence."""
+    """Return the study's result in a number and a sentence."""
     value = objective_estimate(found)
     return {
         "label": _label(found, confirmation),
@@ -88,7 +88,7 @@ def _measured(found: BaselineComparison, confirmation: Confirmation | None) -> s
 
 
 def config_words(found: BaselineComparison) -> str:
-    """The best config's searched fields in a line: "num_layers 5, base_filters 16"."""
+    """Return the best config's searched fields in a line: "num_layers 5, base_filters 16"."""
     fields = list(searched_fields(found.study.config))
     params = found.best.trial.params if found.best else {}
     short = short_names(fields)
@@ -111,7 +111,7 @@ def _no_result(study: StudyRecord) -> str:
 
 
 def _also(found: BaselineComparison) -> str:
-    """What the search itself said, where the number is of something better."""
+    """Return what the search itself said, where the number is of something better."""
     own = found.study.incumbent
     if found.best is None or own is None or found.source == "search":
         return ""

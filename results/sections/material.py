@@ -89,7 +89,7 @@ def class_swatches(
 
 
 def _css(color: object) -> str | None:
-    """An RGB triple as CSS; None for anything else, which a record of data may hold."""
+    """Return an RGB triple as CSS; None for anything else, which a record of data may hold."""
     if not isinstance(color, Sequence) or len(color) != 3:
         return None
     if not all(isinstance(part, int) and 0 <= part <= 255 for part in color):

@@ -15,7 +15,7 @@ _LIKELY, _UNLIKELY, _NEXT_TO_NONE = 0.5, 0.1, 0.005
 
 
 def outlook(found: Convergence) -> dict[str, Any]:
-    """Whether another 20 trials are worth it.
+    """Return whether another 20 trials are worth it.
 
     Returns:
         says; heads and rows of a table, empty where it cannot be told; note: method, n, assumption.
@@ -88,7 +88,7 @@ def _method(found: Convergence) -> str:
 
 
 def percent(share: float) -> str:
-    """A probability for people: never a 0 % or 100 % that it is not."""
+    """Return a probability for people: never a 0 % or 100 % that it is not."""
     if 0 < share < _NEXT_TO_NONE:
         return "< 1 %"
     if 1 - _NEXT_TO_NONE < share < 1:
@@ -97,7 +97,7 @@ def percent(share: float) -> str:
 
 
 def pruning(found: Savings) -> dict[str, Any]:
-    """What pruning saved.
+    """Return what pruning saved.
 
     Returns:
         says; facts [(name, value, unit)]; note: how it was computed.

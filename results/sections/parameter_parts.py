@@ -40,7 +40,7 @@ REPEATED: Mapping[Evaluator, str] = {
 
 
 def found_importances(study: StudyRecord) -> list[TargetImportances]:
-    """Importances by each of Optuna's evaluators: the forests for few classes alone."""
+    """Return importances by each of Optuna's evaluators: the forests for few classes alone."""
     few = len(target_classes(study)) <= MOST_CLASSES
     return [
         importance_table(study, evaluator, classes=few or evaluator == "ped_anova")
@@ -49,7 +49,7 @@ def found_importances(study: StudyRecord) -> list[TargetImportances]:
 
 
 def importance_part(study: StudyRecord, found: TargetImportances) -> dict[str, Any]:
-    """One evaluator's figure."""
+    """Return one evaluator's figure."""
     title, how = EVALUATORS[found.evaluator]
     part = {"name": found.evaluator, "title": title}
     if found.table.empty:
@@ -74,7 +74,7 @@ def importance_part(study: StudyRecord, found: TargetImportances) -> dict[str, A
 
 
 def contour_part(data: StudyTables, found: Sequence[TargetImportances]) -> dict[str, Any]:
-    """The contours of the pairs of the most important fields, or why there are none."""
+    """Return the contours of the pairs of the most important fields, or why there are none."""
     objective = found[0].table[found[0].table["kind"] == "objective"]
     if len(objective) < 2:
         why = found[0].reason or found[0].left_out.get(data.study.objective, "")
@@ -85,7 +85,7 @@ def contour_part(data: StudyTables, found: Sequence[TargetImportances]) -> dict[
 
 
 def edge_part(study: StudyRecord) -> dict[str, Any]:
-    """The fields at an edge of their range, and the wider ranges as YAML."""
+    """Return the fields at an edge of their range, and the wider ranges as YAML."""
     edges = edges_table(study)
     if edges.reason is not None:
         return {"says": edges.reason, "rows": []}
@@ -107,7 +107,7 @@ def edge_part(study: StudyRecord) -> dict[str, Any]:
 
 
 def edge_words(found: Sequence[Mapping[Any, Any]], names: Mapping[str, str]) -> str:
-    """Which fields ran into which end, as a sentence."""
+    """Return which fields ran into which end, as a sentence."""
     parts = []
     for why, whose in (
         ("best trials", "the best trials crowd"),
@@ -195,7 +195,7 @@ def _trial_text(row: Mapping[Any, Any]) -> str:
 
 
 def pareto_rows(study: StudyRecord) -> dict[str, Any]:
-    """The Pareto front as a table: its heads and its rows, the best value first."""
+    """Return the Pareto front as a table: its heads and its rows, the best value first."""
     table, names = pareto.pareto_table(study), pareto.minimized(study)
     front = table[table["front"]].head(MOST_ROWS)
     return {

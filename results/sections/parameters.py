@@ -36,7 +36,7 @@ from results.tables.parameters import (
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     study, data = material.study, material.tables
     found = found_importances(study)
     return {
@@ -56,7 +56,7 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     fields = list(searched_fields(material.study.config).values())
     return {
         "importances": _all_importances(material.study),
@@ -75,7 +75,7 @@ def _all_importances(study: StudyRecord) -> pd.DataFrame:
 
 
 def trials_json(data: StudyTables) -> dict[str, Any]:
-    """The trials that the figures show, in the order of the parallel coordinates.
+    """Return the trials that the figures show, in the order of the parallel coordinates.
 
     The page's script brushes with it and shows another class: numbers of the trials, of each axis
     its places and how to read them, of each target (the objective first) its values.
@@ -105,5 +105,5 @@ def trials_json(data: StudyTables) -> dict[str, Any]:
 
 
 def _digits(values: Any) -> list[float | None]:
-    """Numbers with four digits behind the point, null for NaN: a screen shows no more."""
+    """Return numbers with four digits behind the point, null for NaN: a screen shows no more."""
     return [round(float(v), 4) if np.isfinite(v) else None for v in np.asarray(values, np.float64)]

@@ -64,7 +64,7 @@ class Strips:
         self._seen = cache(self._draw_seen)
 
     def view(self, key: str) -> dict[str, Any]:
-        """The strips of a model: of the classes it is worst at, by class."""
+        """Return the strips of a model: of the classes it is worst at, by class."""
         evaluation = self._models[key]
         chosen = chosen_images(evaluation)
         dice = scores.dice(evaluation.counts.sum(axis=0))
@@ -130,7 +130,7 @@ class Strips:
         ]
 
     def _other(self, key: str, picture: Picture, label: str) -> list[tuple[str, str, str]]:
-        """The other model's prediction of the same picture, where it was scored too."""
+        """Return the other model's prediction of the same picture, where it was scored too."""
         made = []
         for other, evaluation in self._models.items():
             if other == key or evaluation.name not in picture.predictions:

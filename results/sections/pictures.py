@@ -23,7 +23,7 @@ _TITLES = {"best": "Best", "baseline": "Baseline"}
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     models = material.evaluations
     listing, problem = _listed(material)
     titles = {key: f"{_TITLES[key]} (trial {each.trial})" for key, each in models.items()}
@@ -43,7 +43,7 @@ def pictures_of(
     swatches: Mapping[str, Mapping[str, str | None]],
     most: int = MOST_CLASSES,
 ) -> dict[str, Any]:
-    """What the section's template prints of scored models, whichever they are.
+    """Return what the section's template prints of scored models, whichever they are.
 
     Args:
         models: Their counts by key: "best", "baseline" or any other.
@@ -75,7 +75,7 @@ def pictures_of(
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     models = material.evaluations
     made = {
         "images": _image_rows,
@@ -95,7 +95,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
 
 
 def _image_rows(evaluation: Evaluation) -> pd.DataFrame:
-    """Every image with its scores, the classes by name behind the fixed columns."""
+    """Return every image with its scores, the classes by name behind the fixed columns."""
     table = picture_tables.image_scores(evaluation)
     named = {place: f"dice {name}" for place, name in enumerate(evaluation.classes)}
     errors = picture_tables.error_pixels(evaluation)
@@ -119,7 +119,7 @@ def _reason(material: Material) -> str:
 
 
 def _objects(models: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Objects by class and size of both models, and images by class, side by side."""
+    """Return objects by class and size of both models, and images by class, side by side."""
     parts = {key: objects_table(evaluation) for key, evaluation in models.items()}
     images = {key: images_table(evaluation) for key, evaluation in models.items()}
     by_size = _beside(parts, ["class", "size"], _OBJECT_COLUMNS)
@@ -148,7 +148,7 @@ _TOTALS = {"objects": "Objects", "shown": "Images that show it"}
 def _beside(
     tables: Mapping[str, pd.DataFrame], keys: list[str], columns: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Cells of the models' tables beside each other, rows without a count left out."""
+    """Return cells of the models' tables beside each other, rows without a count left out."""
     if not tables:
         return {"rows": []}
     first = next(iter(tables.values()))

@@ -21,7 +21,7 @@ _KINDS = {"int": "whole number", "float": "number", "choice": "choice"}
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     study = material.study
     return {
         "rows": provenance(study, material.generated),
@@ -35,12 +35,12 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     return {"space": space_table(material.study), "fixed_fields": fixed_table(material.study)}
 
 
 def provenance(study: StudyRecord, generated: str) -> list[tuple[str, str]]:
-    """What made the study, for making it again."""
+    """Return what made the study, for making it again."""
     versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
     return [
         ("Study", study.name),
@@ -59,7 +59,7 @@ def _section(study: StudyRecord, name: str) -> Mapping[str, Any]:
 
 
 def hardware_rows(study: StudyRecord) -> list[tuple[str, str]]:
-    """The machines: what drove the study, what trained it, what a trial was given."""
+    """Return the machines: what drove the study, what trained it, what a trial was given."""
     rows = []
     if study.hardware:
         rows.append(("Driven from", _machine(study.hardware)))
@@ -111,7 +111,7 @@ def _hosts(study: StudyRecord) -> str:
 
 
 def space_table(study: StudyRecord) -> pd.DataFrame:
-    """The searched fields.
+    """Return the searched fields.
 
     Returns:
         Columns field (dotted), kind, range (text); in the config's order.
@@ -124,7 +124,7 @@ def space_table(study: StudyRecord) -> pd.DataFrame:
 
 
 def fixed_table(study: StudyRecord) -> pd.DataFrame:
-    """The fields that all trials shared.
+    """Return the fields that all trials shared.
 
     Returns:
         Columns field (dotted), value (text); the baselines, a list of configs, left out.
@@ -169,7 +169,9 @@ def commands(study: StudyRecord) -> list[dict[str, str]]:
 
 
 def study_place(study: StudyRecord) -> str:
-    """Where the study is: an object store's URL where it is kept in one, else its directory."""
+    """Return where the study is: an object store's URL where it is kept in one, else its
+    directory.
+    """
     storage = _section(study, "study").get("storage_path")
     if isinstance(storage, str) and "://" in storage:
         return f"{storage.rstrip('/')}/{study.name}"
@@ -177,7 +179,7 @@ def study_place(study: StudyRecord) -> str:
 
 
 def again_note(study: StudyRecord) -> str:
-    """How close a second run comes to this one."""
+    """Return how close a second run comes to this one."""
     account = input_account(study)
     text = "The same data have the same fingerprint."
     if study.git_revision and study.git_revision.endswith("-dirty"):
@@ -190,5 +192,5 @@ def again_note(study: StudyRecord) -> str:
 
 
 def config_text(study: StudyRecord) -> str:
-    """The whole resolved config as YAML, which ``run`` reads."""
+    """Return the whole resolved config as YAML, which ``run`` reads."""
     return yaml.safe_dump(dict(study.config), sort_keys=False, allow_unicode=True)

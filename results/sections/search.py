@@ -32,7 +32,7 @@ _LEGEND_COLUMNS, _LEGEND_LINE = 4, 20
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     study, data = material.study, material.tables
     class_curves, workers = class_curves_figure(study), timeline(study)
     # The legend of many classes takes lines of its own below the plot.
@@ -62,7 +62,7 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     study, data, workers = material.study, material.tables, timeline(material.study)
     return {
         "trials": data.trials,
@@ -79,7 +79,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
 
 
 def state_rows(data: StudyTables) -> list[dict[str, Any]]:
-    """Trials by state."""
+    """Return trials by state."""
     table = tables.states_table(data.trials)
     return [
         {
@@ -96,7 +96,7 @@ def state_rows(data: StudyTables) -> list[dict[str, Any]]:
 
 
 def search_lead(study: StudyRecord) -> str:
-    """What the search maximised and by what it pruned."""
+    """Return what the search maximised and by what it pruned."""
     text = f"Objective: {objective_name(study).lower().replace('dice', 'Dice')} on the validation "
     text += "split, at each trial's best epoch."
     if study.pruning_metric and study.pruning_metric != study.objective:
@@ -108,7 +108,7 @@ def search_lead(study: StudyRecord) -> str:
 
 
 def untrained_text(untrained: Untrained) -> str:
-    """Proposals that were not trained, with why; empty without any."""
+    """Return proposals that were not trained, with why; empty without any."""
     sentences = untrained.sentences()
     if not sentences:
         return ""
@@ -117,7 +117,7 @@ def untrained_text(untrained: Untrained) -> str:
 
 
 def failure_rows(study: StudyRecord) -> list[dict[str, Any]]:
-    """Reasons of failures with the trials they befell."""
+    """Return reasons of failures with the trials they befell."""
     rows = []
     for row in tables.failures_table(study).head(_MOST_REASONS).to_dict("records"):
         numbers = row["numbers"]

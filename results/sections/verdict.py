@@ -83,7 +83,7 @@ class Verdict:
 
 
 def _edges(study: StudyRecord) -> list[str]:
-    """The crowded ends that can be moved out: "model.num_layers: 3 to 9".
+    """Return the crowded ends that can be moved out: "model.num_layers: 3 to 9".
 
     The end at which the incumbent alone lies is left to the section of the fields.
     """
@@ -94,7 +94,7 @@ def _edges(study: StudyRecord) -> list[str]:
 
 
 def build(material: Material) -> dict[str, Any]:
-    """What the section's template prints."""
+    """Return what the section's template prints."""
     verdict = Verdict(material)
     found = verdict.contest
     first = found.baselines[0] if found.baselines else None
@@ -113,7 +113,7 @@ def build(material: Material) -> dict[str, Any]:
 
 
 def frames(material: Material) -> Mapping[str, pd.DataFrame]:
-    """The section's tables, for files."""
+    """Return the section's tables, for files."""
     verdict = Verdict(material)
     best = verdict.contest.best
     confirmation = verdict.confirmation[0]
@@ -129,7 +129,7 @@ def frames(material: Material) -> Mapping[str, pd.DataFrame]:
 
 
 def against(material: Material, found: BaselineComparison) -> list[dict[str, Any]]:
-    """The best config's classes against each baseline; one entry without a baseline."""
+    """Return the best config's classes against each baseline; one entry without a baseline."""
     if found.best is None:
         return []
     shown = []
@@ -149,7 +149,7 @@ def against(material: Material, found: BaselineComparison) -> list[dict[str, Any
 
 
 def ranking(found: BaselineComparison, confirmation: Confirmation | None) -> dict[str, Any] | None:
-    """The confirmed configs from best to worst; None without a confirmation."""
+    """Return the confirmed configs from best to worst; None without a confirmation."""
     if confirmation is None:
         return None
     heads = ["Config", "Mean", "95 % interval", "Less than the best by", "In the search", "Seeds"]
@@ -189,7 +189,7 @@ def _ranking_says(found: BaselineComparison, confirmation: Confirmation) -> str:
 
 
 def facts(verdict: Verdict) -> list[tuple[str, str, str]]:
-    """What it cost, in a few figures: name, value, unit."""
+    """Return what it cost, in a few figures: name, value, unit."""
     best = verdict.contest.best
     trial = best.trial if best else None
     data = verdict.material.tables
@@ -227,7 +227,7 @@ def fields_of(study: StudyRecord, found: BaselineComparison) -> str:
 
 
 def parameter_rows(study: StudyRecord, found: BaselineComparison) -> list[dict[str, str]]:
-    """The searched fields of the best config and of the first baseline."""
+    """Return the searched fields of the best config and of the first baseline."""
     best = found.best.trial.params if found.best else {}
     rival = found.baselines[0].trial if found.baselines else best_baseline(study)
     baseline = rival.params if rival else {}

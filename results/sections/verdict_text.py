@@ -26,7 +26,7 @@ _OUTCOMES = (
 
 
 def interval(low: float, high: float, sign: bool = False) -> str:
-    """An interval's ends: "0.652 to 0.771"; empty where there is none."""
+    """Return an interval's ends: "0.652 to 0.771"; empty where there is none."""
     if math.isnan(low) or math.isnan(high):
         return ""
     text = signed if sign else number
@@ -34,7 +34,7 @@ def interval(low: float, high: float, sign: bool = False) -> str:
 
 
 def objective_words(contest: BaselineComparison) -> str:
-    """The objective within a sentence: "mean foreground Dice"."""
+    """Return the objective within a sentence: "mean foreground Dice"."""
     name = objective_name(contest.study)
     return name[:1].lower() + name[1:]
 
@@ -45,7 +45,7 @@ def baseline_name(baseline: MeasuredConfig) -> str:
 
 
 def gain_sentence(contest: BaselineComparison, baseline: MeasuredConfig) -> str:
-    """What the best config gains over a baseline, and what the interval leaves out.
+    """Return what the best config gains over a baseline, and what the interval leaves out.
 
     Real is a gain of configs that were confirmed over several seeds, on enough groups; of one
     training each it can only be above chance on these groups.
@@ -83,7 +83,7 @@ def _how_sure(contest: BaselineComparison, gain: Estimate) -> str:
 
 
 def _seeds(contest: BaselineComparison) -> int:
-    """Trainings of the best config that differ in their seed alone."""
+    """Return trainings of the best config that differ in their seed alone."""
     found = contest.best.found if contest.best else None
     return found.seeds if found is not None and contest.source == "confirmed" else 1
 
@@ -96,7 +96,7 @@ def _where(contest: BaselineComparison) -> str:
 
 
 def _reserve(contest: BaselineComparison, gain: Estimate) -> str:
-    """What the interval does not know."""
+    """Return what the interval does not know."""
     parts = []
     if contest.source == "scored":
         parts.append("the best was chosen on the same images, which flatters it")
@@ -139,7 +139,7 @@ def _without_intervals(rows: pd.DataFrame) -> str:
 
 
 def runner_up_sentence(contest: BaselineComparison) -> str:
-    """Which other confirmed configs are as good, as far as can be told."""
+    """Return which other confirmed configs are as good, as far as can be told."""
     if contest.source != "confirmed" or contest.ranking is None or contest.best is None:
         return ""
     complete = contest.ranking[contest.ranking["complete"]]
@@ -153,7 +153,7 @@ def runner_up_sentence(contest: BaselineComparison) -> str:
 
 
 def weakest(table: pd.DataFrame, most: int = 3) -> pd.DataFrame:
-    """The foreground classes of the lowest Dice, the lowest first; of a ``class_table``.
+    """Return the foreground classes of the lowest Dice, the lowest first; of a ``class_table``.
 
     A class that the images do not show is left out: its Dice tells of false alarms alone.
     """
@@ -163,7 +163,7 @@ def weakest(table: pd.DataFrame, most: int = 3) -> pd.DataFrame:
 
 
 def not_shown(table: pd.DataFrame) -> list[str]:
-    """The foreground classes that no image shows, where the images were counted."""
+    """Return the foreground classes that no image shows, where the images were counted."""
     rows = table[table["kind"] == "class"].iloc[1:]
     counted = bool((table["groups"] > 0).any())
     return rows.loc[rows["true_groups"] == 0, "class"].tolist() if counted else []
@@ -175,7 +175,7 @@ def short_path(
     told: tuple[Caution, ...],
     converged: Convergence,
 ) -> list[dict[str, str]]:
-    """The five-minute path: question, answer, and the section that shows it."""
+    """Return the five-minute path: question, answer, and the section that shows it."""
     if contest.best is None or table is None:
         return []
     return [
@@ -201,7 +201,7 @@ def _link(section: str) -> dict[str, str]:
 
 
 def trust(contest: BaselineComparison, told: tuple[Caution, ...]) -> str:
-    """Which config to trust, and how far."""
+    """Return which config to trust, and how far."""
     if contest.best is None:
         return "No config yet."
     trial = contest.best.trial
@@ -222,7 +222,7 @@ def trust(contest: BaselineComparison, told: tuple[Caution, ...]) -> str:
 
 
 def because(contest: BaselineComparison) -> str:
-    """Why that config."""
+    """Return why that config."""
     value = objective_estimate(contest)
     ends = interval(value.low, value.high)
     words = f"{number(value.value)} {objective_words(contest)}{f' ({ends})' if ends else ''}."

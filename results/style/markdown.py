@@ -10,18 +10,18 @@ _MARKUP = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
 
 
 def one_line(text: object) -> str:
-    """A text without line breaks."""
+    """Return a text without line breaks."""
     return " ".join(str(text).split())
 
 
 def plain(text: object) -> str:
-    """A text that markdown shows as it is, in a paragraph or a table's cell."""
+    """Return a text that markdown shows as it is, in a paragraph or a table's cell."""
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKUP.sub(lambda found: f"\\{found[0]}", escaped)
 
 
 def code(text: object) -> str:
-    """A text as code within a line."""
+    """Return a text as code within a line."""
     line = one_line(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if line[:1] == "`" or line[-1:] == "`" else ""
@@ -29,18 +29,18 @@ def code(text: object) -> str:
 
 
 def block(text: str) -> str:
-    """A text as a block of code."""
+    """Return a text as a block of code."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}\n{text}\n{fence}"
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """A list; its lines are markdown."""
+    """Return a list; its lines are markdown."""
     return "\n".join(f"- {line}" for line in lines)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """A table of cells that are markdown.
+    """Return a table of cells that are markdown.
 
     Args:
         heads: Of the columns.

@@ -9,12 +9,12 @@ NONE = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A score for people; a dash where there is none."""
+    """Return a score for people; a dash where there is none."""
     return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def value_text(value: object) -> str:
-    """A parameter's value for people: 0.001238, 1.2e-05, mish; a dash for none."""
+    """Return a parameter's value for people: 0.001238, 1.2e-05, mish; a dash for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NONE
     if isinstance(value, float) and not isinstance(value, bool):
@@ -23,7 +23,7 @@ def value_text(value: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: "42 s", "12 min", "3.4 h", "2.1 days"."""
+    """Return seconds for people: "42 s", "12 min", "3.4 h", "2.1 days"."""
     for size, unit in ((86400.0 * 2, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= size:
             amount = seconds / (86400.0 if unit == "days" else size)
@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def magnitude(value: float) -> str:
-    """A large number for people: "1.9 M", "12.4 G"; a dash for NaN."""
+    """Return a large number for people: "1.9 M", "12.4 G"; a dash for NaN."""
     if math.isnan(value):
         return NONE
     for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -42,7 +42,7 @@ def magnitude(value: float) -> str:
 
 
 def time_text(iso: str | None) -> str:
-    """An ISO time cut to minutes."""
+    """Return an ISO time cut to minutes."""
     return iso[:16].replace("T", " ") if iso else NONE
 
 
@@ -52,7 +52,7 @@ def count(number: int, noun: str) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference for people: "+0.051", "−0.020"; a dash where there is none."""
+    """Return a difference for people: "+0.051", "−0.020"; a dash where there is none."""
     if value is None or math.isnan(value):
         return NONE
     text = f"{value:+.{digits}f}"

@@ -20,7 +20,7 @@ _FEWEST_PAIRS = 3
 
 
 def valued_trials(data: StudyTables, most: int) -> tuple[pd.DataFrame, int]:
-    """The trials that have a value, the best first, whatever their state.
+    """Return the trials that have a value, the best first, whatever their state.
 
     Args:
         data: The study's tables.
@@ -54,7 +54,7 @@ def compared_trials(data: StudyTables) -> tuple[pd.DataFrame, str]:
 
 
 def class_spread(dice: pd.DataFrame) -> pd.DataFrame:
-    """How Dice of each foreground class is spread over trials.
+    """Return how Dice of each foreground class is spread over trials.
 
     Args:
         dice: Trials x classes, of ``compared_trials``.
@@ -73,7 +73,7 @@ def class_spread(dice: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_winners(data: StudyTables) -> pd.DataFrame:
-    """The best COMPLETE trial of each foreground class against the best by the objective.
+    """Return the best COMPLETE trial of each foreground class against the best by the objective.
 
     Returns:
         Columns class, trial (of equals the incumbent, else the earliest), dice, chosen (the
@@ -101,7 +101,7 @@ def class_winners(data: StudyTables) -> pd.DataFrame:
 
 
 def class_correlation(dice: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of each pair of foreground classes over trials.
+    """Return Spearman's rank correlation of each pair of foreground classes over trials.
 
     Spearman, American Journal of Psychology 15 (1904). Ties share their mean rank.
 
@@ -136,7 +136,7 @@ def _spearman(one: Any, other: Any) -> tuple[float, int]:
 def model_counts(
     trials: Mapping[str, TrialRecord], models: Mapping[str, Evaluation]
 ) -> tuple[dict[str, Any], str]:
-    """Counts of pixels of the best trial and the baseline on the validation split.
+    """Count of pixels of the best trial and the baseline on the validation split.
 
     Args:
         trials: By what they are called: "best", "baseline".
@@ -190,7 +190,8 @@ def pooled_scores(
     trials: Mapping[str, TrialRecord],
     models: Mapping[str, Evaluation],
 ) -> pd.DataFrame:
-    """The reference's pooled metric beside the mean foreground Dice, on the validation split.
+    """Return the reference's pooled metric beside the mean foreground Dice, on the validation
+    split.
 
     Args:
         study: Whose data tell the pixels of each class, where no model was scored.

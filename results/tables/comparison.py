@@ -20,7 +20,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 def labels(studies: Sequence[StudyRecord]) -> list[str]:
-    """A name for each study: its own, with its folder's where two are called alike."""
+    """Return a name for each study: its own, with its folder's where two are called alike."""
     names = [study.name for study in studies]
     told = [
         name if names.count(name) == 1 else f"{name} ({study.path.resolve().parent.name})"
@@ -82,7 +82,7 @@ def _incumbent_rows(study: StudyRecord, scored: Sequence[Evaluation]) -> pd.Data
 def differences_table(
     studies: Mapping[str, StudyRecord], scored: Mapping[str, Sequence[Evaluation]]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """How much better each study's incumbent is than the first one's, on the same images.
+    """Return how much better each study's incumbent is than the first one's, on the same images.
 
     Returns:
         Columns study, class, kind, difference, low, high, above, groups, few; and of each study
@@ -113,7 +113,8 @@ def _scored_incumbent(study: StudyRecord, scored: Sequence[Evaluation]) -> Evalu
 
 
 def config_differences(studies: Mapping[str, StudyRecord]) -> pd.DataFrame:
-    """Fields of the configs in which the studies differ, distributions as the config writes them.
+    """Return fields of the configs in which the studies differ, distributions as the config writes
+    them.
 
     Returns:
         Index field (dotted), a column a study: the value as text, "–" where it has none.
@@ -144,7 +145,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def data_differences(studies: Mapping[str, StudyRecord]) -> pd.DataFrame:
-    """What the studies were made on, fact by fact.
+    """Return what the studies were made on, fact by fact.
 
     Returns:
         Index fact, a column a study (text), and differs (bool): fingerprint, source, classes, image
@@ -178,7 +179,8 @@ def _data_facts(study: StudyRecord) -> dict[str, str]:
 def split_warnings(
     studies: Mapping[str, StudyRecord], scored: Mapping[str, Sequence[Evaluation]]
 ) -> list[str]:
-    """What makes the studies' scores no measure of each other, a sentence each; empty: nothing.
+    """Return what makes the studies' scores no measure of each other, a sentence each; empty:
+    nothing.
 
     Two studies of other fingerprints may still be scored on the same images (other sizes of the
     same data); where both are scored, the images themselves decide.
@@ -224,7 +226,7 @@ def _other_data(first: str, label: str, images: tuple[set[str], set[str]]) -> st
 
 
 def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
-    """The best value so far, after each trial that has ended, in the order of their ends.
+    """Return the best value so far, after each trial that has ended, in the order of their ends.
 
     Args:
         study: Its records.

@@ -42,7 +42,7 @@ def tabulate(study: StudyRecord) -> StudyTables:
 
 
 def trials_table(study: StudyRecord) -> pd.DataFrame:
-    """One row a trial, by number.
+    """Return one row a trial, by number.
 
     Returns:
         Columns number, state, baseline (name or None), value (the objective at the best epoch; of
@@ -93,7 +93,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
 
 
 def dice_table(study: StudyRecord) -> pd.DataFrame:
-    """Trials x classes: Dice at each trial's best epoch.
+    """Return trials x classes: Dice at each trial's best epoch.
 
     Returns:
         Index number, one column a class in the study's order, values in 0..1; NaN where the class
@@ -108,7 +108,8 @@ def dice_table(study: StudyRecord) -> pd.DataFrame:
 
 
 def history_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """The value of each trial and the best of the COMPLETE ones up to it, from ``trials_table``.
+    """Return the value of each trial and the best of the COMPLETE ones up to it, from
+    ``trials_table``.
 
     Returns:
         Columns number, state, baseline, value, epochs, best (NaN before the first COMPLETE trial).
@@ -119,7 +120,7 @@ def history_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves_table(study: StudyRecord) -> pd.DataFrame:
-    """Every epoch of every trial.
+    """Return every epoch of every trial.
 
     Returns:
         Columns number, epoch, objective, validation_loss, train_loss, pruning_value,
@@ -142,7 +143,7 @@ def _joined(parts: list[Any], dtype: type) -> Any:
 
 
 def class_curves_table(study: StudyRecord, trial: TrialRecord) -> pd.DataFrame:
-    """One trial's Dice per class by epoch.
+    """Return one trial's Dice per class by epoch.
 
     Returns:
         Index epoch, one column a class in the study's order, NaN where undefined.
@@ -152,7 +153,7 @@ def class_curves_table(study: StudyRecord, trial: TrialRecord) -> pd.DataFrame:
 
 
 def states_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """How many trials of ``trials_table`` are in each state, their epochs and their seconds.
+    """Return how many trials of ``trials_table`` are in each state, their epochs and their seconds.
 
     Returns:
         Index state (all four, in the order they are listed), columns trials, epochs, seconds.
@@ -164,7 +165,7 @@ def states_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def parameters_table(study: StudyRecord) -> pd.DataFrame:
-    """The searched fields: what the incumbent and the best baseline have, what was searched.
+    """Return the searched fields: what the incumbent and the best baseline have, what was searched.
 
     Returns:
         Index parameter (dotted), columns incumbent, baseline (None without one), searched (text).
@@ -183,7 +184,7 @@ def parameters_table(study: StudyRecord) -> pd.DataFrame:
 
 
 def failures_table(study: StudyRecord) -> pd.DataFrame:
-    """Why trials failed, the most frequent reason first.
+    """Return why trials failed, the most frequent reason first.
 
     Returns:
         Columns reason (its first line), trials (how many), numbers (list of trial numbers).
@@ -203,7 +204,7 @@ def failures_table(study: StudyRecord) -> pd.DataFrame:
 
 
 def splits_table(study: StudyRecord) -> pd.DataFrame:
-    """The data the study was made on, by split and class.
+    """Return the data the study was made on, by split and class.
 
     Returns:
         Columns split, class, images (of the split), groups, images_with (the class), pixels,
@@ -232,7 +233,8 @@ def splits_table(study: StudyRecord) -> pd.DataFrame:
 
 
 def findings_table(study: StudyRecord) -> pd.DataFrame:
-    """What the audit of the data found and the files left out, leaks first, then by severity.
+    """Return what the audit of the data found and the files left out, leaks first, then by
+    severity.
 
     Returns:
         Columns kind, severity, message, files (list), leak (bool).

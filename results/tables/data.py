@@ -127,7 +127,7 @@ def _number(told: Mapping[str, Any], name: str) -> float:
 
 
 def input_table(account: InputAccount | None) -> pd.DataFrame:
-    """The account as one row, with waiting and images_per_second; no row without one."""
+    """Return the account as one row, with waiting and images_per_second; no row without one."""
     if account is None:
         return pd.DataFrame()
     rates = {"waiting": account.waiting, "images_per_second": account.images_per_second}

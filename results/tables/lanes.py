@@ -15,7 +15,7 @@ _SEGMENTS = ["number", "state", "node", "worker", "lane", "start", "end", "epoch
 
 
 def trial_segments(study: StudyRecord) -> pd.DataFrame:
-    """Trials from their start to their end, on as few lanes as hold them without an overlap.
+    """Return trials from their start to their end, on as few lanes as hold them without an overlap.
 
     For records of which no epoch tells when it ended.
 

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def scored_trials(data: StudyTables) -> pd.DataFrame:
-    """The COMPLETE and PRUNED trials with a value: rows of ``trials_table``."""
+    """Return the COMPLETE and PRUNED trials with a value: rows of ``trials_table``."""
     trials = data.trials
     return trials[trials["value"].notna() & trials["state"].isin(["COMPLETE", "PRUNED"])]
 
@@ -38,13 +38,16 @@ def shown_trials(data: StudyTables) -> pd.DataFrame:
 
 
 def target_classes(study: StudyRecord) -> tuple[str, ...]:
-    """The classes whose Dice is worth a look beside the value: none where there is but one."""
+    """Return the classes whose Dice is worth a look beside the value: none where there is but
+    one.
+    """
     foreground = study.classes[1:]
     return foreground if len(foreground) > 1 else ()
 
 
 def best_trials(data: StudyTables) -> pd.DataFrame:
-    """The best tenth of the COMPLETE trials with a value, at least 5 of them, the best first.
+    """Return the best tenth of the COMPLETE trials with a value, at least 5 of them, the best
+    first.
 
     All of them where there are no 5.
     """
@@ -54,7 +57,7 @@ def best_trials(data: StudyTables) -> pd.DataFrame:
 
 
 def common_table(best: pd.DataFrame, fields: Sequence[SearchedField]) -> pd.DataFrame:
-    """What the best trials have of each field.
+    """Return what the best trials have of each field.
 
     Args:
         best: rows of ``trials_table``.
@@ -94,13 +97,15 @@ def _common_row(field: SearchedField, values: pd.Series) -> dict[str, object]:
 
 
 def narrowest(common: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``common_table`` that cover at most half of their range, the narrowest first."""
+    """Return the rows of ``common_table`` that cover at most half of their range, the narrowest
+    first.
+    """
     narrow = common[common["share"] <= 0.5]
     return narrow.sort_values(["share", "parameter"])
 
 
 def leading_pairs(parameters: Sequence[str], most: int = 3) -> list[tuple[str, str]]:
-    """Pairs of the first parameters, those of the most important ones first.
+    """Pair of the first parameters, those of the most important ones first.
 
     Args:
         parameters: by importance, the largest first.
@@ -117,7 +122,7 @@ def surface(
     grid: tuple[Floats, Floats],
     unordered: tuple[bool, bool] = (False, False),
 ) -> Floats:
-    """The mean value around each cell of a grid, trials near it weighing more.
+    """Return the mean value around each cell of a grid, trials near it weighing more.
 
     Kernel regression (Nadaraya 1964, Watson 1964) with a Gaussian kernel of ``BANDWIDTH`` of each
     axis; no value where no trial is within ``REACH`` of the cell.

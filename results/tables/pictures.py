@@ -27,7 +27,7 @@ def image_scores(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def chosen_images(evaluation: Evaluation) -> pd.DataFrame:
-    """The worst, the median (the lower of two) and the best image of each foreground class.
+    """Return the worst, the median (the lower of two) and the best image of each foreground class.
 
     By the image's Dice of the class, among the images that show it in truth; of equals the first
     by name.
@@ -90,7 +90,7 @@ def error_pixels(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def confusion_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Pixels of each true class by predicted class.
+    """Return pixels of each true class by predicted class.
 
     Returns:
         Columns true, predicted, pixels, share (of the true class's pixels, 0..1; NaN without one);

@@ -18,7 +18,7 @@ _DEFAULT_GRACE, _DEFAULT_FACTOR = 5, 3
 
 
 def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
-    """The best value over what the search spent, trials in the order in which they ended.
+    """Return the best value over what the search spent, trials in the order in which they ended.
 
     Args:
         study: the study's records.
@@ -46,7 +46,9 @@ def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def ended(trial: TrialRecord) -> float:
-    """When a trial ended, or its last epoch did, in seconds since 1970; NaN where not told."""
+    """Return when a trial ended, or its last epoch did, in seconds since 1970; NaN where not
+    told.
+    """
     finished = seconds_of(trial.finished)
     if math.isfinite(finished):
         return finished
@@ -61,7 +63,7 @@ def pruner_name(config: Mapping[str, Any]) -> str:
 
 
 def rungs(config: Mapping[str, Any], last: int) -> tuple[int, ...]:
-    """Epochs after which asha or hyperband stops trials: grace * factor**k, below ``last``.
+    """Return epochs after which asha or hyperband stops trials: grace * factor**k, below ``last``.
 
     Hyperband's brackets begin at later ones of the same rungs.
 

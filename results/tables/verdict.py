@@ -47,7 +47,7 @@ class Estimate:
 
 
 def objective_estimate(contest: BaselineComparison) -> Estimate:
-    """The best config's objective; NaN without one."""
+    """Return the best config's objective; NaN without one."""
     if contest.best is None:
         return Estimate(math.nan)
     if contest.ranking is None:
@@ -57,7 +57,7 @@ def objective_estimate(contest: BaselineComparison) -> Estimate:
 
 
 def objective_difference(contest: BaselineComparison, baseline: MeasuredConfig) -> Estimate:
-    """The best config's objective less a baseline's, paired by groups."""
+    """Return the best config's objective less a baseline's, paired by groups."""
     best = contest.best
     if best is None:
         return Estimate(math.nan)
@@ -89,7 +89,7 @@ def _three(row: pd.Series, *names: str) -> tuple[float, float, float]:
 
 
 def outcome(low: float, high: float) -> Outcome:
-    """What the interval of a difference says: whether 0 is outside of it."""
+    """Return what the interval of a difference says: whether 0 is outside of it."""
     if math.isnan(low) or math.isnan(high):
         return "unknown"
     return "gains" if low > 0 else "loses" if high < 0 else "open"
@@ -170,7 +170,7 @@ def against_table(contest: BaselineComparison) -> pd.DataFrame:
 
 
 def cost_table(study: StudyRecord, trials: pd.DataFrame, best: TrialRecord | None) -> pd.DataFrame:
-    """What the study cost, and what its best config costs.
+    """Return what the study cost, and what its best config costs.
 
     Args:
         study: The study.

@@ -33,6 +33,6 @@ def cautions(findings: Evidence) -> tuple[Caution, ...]:
 
 
 def cautions_table(told: Iterable[Caution]) -> pd.DataFrame:
-    """The cautions as rows: columns kind, bad, text, action."""
+    """Return the cautions as rows: columns kind, bad, text, action."""
     rows = [(each.kind, each.bad, each.text, each.action) for each in told]
     return pd.DataFrame(rows, columns=["kind", "bad", "text", "action"])

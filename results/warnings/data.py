@@ -16,7 +16,7 @@ _SCORE_AGAIN = f"Delete those files and run {SCORE} again."
 
 
 def leak_cautions(study: StudyRecord) -> list[Caution]:
-    """Images of one object in several splits."""
+    """Return images of one object in several splits."""
     found = leaks(study)
     if not found:
         return []
@@ -31,7 +31,7 @@ def leak_cautions(study: StudyRecord) -> list[Caution]:
 
 
 def leaks(study: StudyRecord) -> list[str]:
-    """What the audit says of images of one object in several splits."""
+    """Return what the audit says of images of one object in several splits."""
     found = study.data.get("findings")
     return [
         str(each.get("message", ""))
@@ -41,7 +41,7 @@ def leaks(study: StudyRecord) -> list[str]:
 
 
 def unreadable(findings: Evidence) -> list[Caution]:
-    """Scores that cannot be read or do not belong to this study."""
+    """Return scores that cannot be read or do not belong to this study."""
     scored, confirmed = list(findings.unreadable), list(findings.unconfirmed)
     (confirmed if findings.contest.source == "confirmed" else scored).extend(
         findings.contest.problems
@@ -65,7 +65,7 @@ def _first(problems: list[str], most: int = 3) -> str:
 
 
 def few_groups(findings: Evidence) -> list[Caution]:
-    """Classes that too few groups show, in the splits that chose and that measured."""
+    """Return classes that too few groups show, in the splits that chose and that measured."""
     shown: dict[str, dict[str, int]] = {}
     if findings.validation is not None:
         shown["valid"] = _true_groups(findings.validation)
@@ -112,7 +112,7 @@ def _few_of(
 
 
 def _true_groups(evaluation: Evaluation) -> dict[str, int]:
-    """Groups that show each foreground class in truth."""
+    """Group that show each foreground class in truth."""
     counts = evaluation.counts
     shows = counts[..., 0] + counts[..., 2] > 0
     return {

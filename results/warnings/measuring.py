@@ -8,7 +8,7 @@ from results.warnings.base import CONFIRM, SCORE, Evidence
 
 
 def chosen_by_validation(findings: Evidence) -> list[Caution]:
-    """A score that was measured where it was chosen."""
+    """Return a score that was measured where it was chosen."""
     confirmation, contest = findings.confirmation, findings.contest
     if contest.best is None or contest.source == "confirmed":
         return []
@@ -33,7 +33,7 @@ def chosen_by_validation(findings: Evidence) -> list[Caution]:
 
 
 def resolution(findings: Evidence) -> list[Caution]:
-    """A model that was not scored, or not at the size of the images."""
+    """Return a model that was not scored, or not at the size of the images."""
     contest = findings.contest
     if contest.best is None or contest.source == "confirmed":
         return []
@@ -58,7 +58,7 @@ def resolution(findings: Evidence) -> list[Caution]:
 
 
 def baseline(findings: Evidence) -> list[Caution]:
-    """A baseline that is not there, or was not measured."""
+    """Return a baseline that is not there, or was not measured."""
     contest = findings.contest
     if contest.best is None:
         return []

@@ -74,7 +74,7 @@ def not_converged(converged: Convergence) -> list[Caution]:
 
 
 def still_rising(contest: BaselineComparison) -> list[Caution]:
-    """A best trial that was best at its last epoch."""
+    """Return a best trial that was best at its last epoch."""
     best = contest.best.trial if contest.best else None
     if best is None or not ended_rising(best):
         return []
@@ -89,13 +89,13 @@ def still_rising(contest: BaselineComparison) -> list[Caution]:
 
 
 def ended_rising(trial: TrialRecord) -> bool:
-    """Whether a trial's best epoch is its last one."""
+    """Return whether a trial's best epoch is its last one."""
     last = max(trial.epochs, len(trial.curve))
     return trial.best_epoch is not None and last > 0 and trial.best_epoch >= last
 
 
 def edges(edges: Sequence[str]) -> list[Caution]:
-    """Ranges whose ends the best trials crowd."""
+    """Return ranges whose ends the best trials crowd."""
     if not edges:
         return []
     return [
@@ -108,7 +108,7 @@ def edges(edges: Sequence[str]) -> list[Caution]:
 
 
 def running(study: StudyRecord) -> list[Caution]:
-    """Trials that have not ended."""
+    """Return trials that have not ended."""
     running = len(study.with_state("RUNNING"))
     if not running:
         return []

@@ -234,7 +234,7 @@ def _recipe(
     seed: int,
     splits: str,
 ) -> Any:
-    """What the options ask for; every one that cannot be is told in one error."""
+    """Return what the options ask for; every one that cannot be is told in one error."""
     from data_pipeline.augmentation.offline_plan import Recipe, choose_operations
     from search.config.errors import ConfigError
 

@@ -171,7 +171,7 @@ class EpochLines:
         self._print(f"      flexunet-search predict {model} IMAGES OUT")
 
     def _last_epoch(self) -> int | None:
-        """The epoch that the training ends with at the latest, as its record tells."""
+        """Return the epoch that the training ends with at the latest, as its record tells."""
         import yaml
 
         try:

@@ -60,7 +60,9 @@ class Nodes:
         return self._nodes
 
     def _is_due(self, name: str) -> bool:
-        """Whether to ask a node: a new one, or one that was asked and did not answer in time."""
+        """Return whether to ask a node: a new one, or one that was asked and did not answer in
+        time.
+        """
         waited = time.monotonic() - self._asked_at.get(name, float("-inf"))
         unanswered = self._ask_processors and self._known.get(name, (None, None))[0] is None
         return name not in self._known or (unanswered and waited > _ASK_AGAIN_SECONDS)

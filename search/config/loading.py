@@ -152,7 +152,7 @@ def config_from_record(tree: Mapping[str, Any], source: str) -> StudyConfig:
 
 
 def _as_recorded(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record of an older version does not name it did not do."""
+    """Return what a record of an older version does not name it did not do."""
     augment = tree.get("augment") or {}
     filled = {"preset": "none", **augment} if isinstance(augment, Mapping) else augment
     return {**tree, "augment": filled}

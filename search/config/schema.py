@@ -68,7 +68,7 @@ def _is_constant(value: Any) -> bool:
 
 
 def _open(given: Mapping[str, Any], named: Mapping[str, Any]) -> list[str]:
-    """Fields that a preset may have a word on: all that are not searched."""
+    """Return fields that a preset may have a word on: all that are not searched."""
     return [name for name in FILLED if given[name] is None or name in named]
 
 

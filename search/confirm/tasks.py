@@ -313,7 +313,7 @@ class TrainingQueue:
             self._give_up_without_progress()
 
     def _makes_no_progress(self) -> bool:
-        """Whether several configs have failed; one bad one fails by folds and seeds, too."""
+        """Return whether several configs have failed; one bad one fails by folds and seeds, too."""
         if len(self._failed_without_epoch) < MOST_FAILURES_WITHOUT_EPOCH:
             return False
         failed = {run.trial for run in self._failed_without_epoch}

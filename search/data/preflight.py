@@ -103,7 +103,9 @@ def _sampling_problems(field: str, weights: Mapping[str, float], store: Store) -
 
 
 def _is_drawn(field: str, store: Store, label: int) -> bool:
-    """Whether a weight has images to act on: each counts for its rarest class, or for all."""
+    """Return whether a weight has images to act on: each counts for its rarest class, or for
+    all.
+    """
     split = store.splits["train"]
     if field == "oversample" and label:
         return bool(split.pixels[:, label].any())

@@ -265,7 +265,7 @@ def _evaluation(
 
 
 def _seen(held: EvaluationDataset, facts: ModelMetadata) -> Iterator[Caution]:
-    """How far the model may know these images from its training."""
+    """Yield how far the model may know these images from its training."""
     action = "Evaluate on images that it has never seen, such as the test split."
     if held.own and held.split in (*facts.trained_on, WHOLE):
         text = "The model was trained on these very images: its scores here are far too good."

@@ -109,7 +109,7 @@ def find_evaluation_dataset(
 
 
 def _config(source: str, facts: ModelMetadata) -> DataConfig:
-    """How the model's own data were read, of another folder."""
+    """Return how the model's own data were read, of another folder."""
     height, width, channels = facts.image_shape
     update = {"source": source, "image_size": (height, width), "channels": channels}
     return (facts.data or DataConfig(resize=facts.resize)).model_copy(update=update)
@@ -121,7 +121,7 @@ def _config(source: str, facts: ModelMetadata) -> DataConfig:
 def _agreed(
     root: Path, info: DatasetInfo | None, facts: ModelMetadata, believed: bool
 ) -> dict[str, Color]:
-    """The classes of model and data, where they are the same."""
+    """Return the classes of model and data, where they are the same."""
     of_model = dict(zip(facts.classes, facts.colors, strict=True))
     # Colours that are made up read no mask.
     if facts.named and facts.colored and (believed or info is None):
@@ -165,7 +165,7 @@ def _model_says(facts: ModelMetadata) -> str:
 
 
 def _find(config: DataConfig, root: Path) -> Dataset:
-    """The data set; of a folder with some of the splits alone, those."""
+    """Return the data set; of a folder with some of the splits alone, those."""
     splits = [name for name in SPLITS if (root / name).is_dir()]
     whole = not splits or {"train", "valid"} <= set(splits)
     if whole or (root / "images").is_dir() or (root / "masks").is_dir():
@@ -206,7 +206,7 @@ def _grouped(
 def _chosen(
     dataset: Dataset, config: DataConfig, split: str | None, own: bool
 ) -> tuple[str, tuple[Item, ...]]:
-    """The name of the split and its items."""
+    """Return the name of the split and its items."""
     if split == WHOLE or (split is None and not dataset.divided and not own):
         return WHOLE, dataset.items
     name = split or "test"
@@ -227,7 +227,7 @@ def _chosen(
 
 
 def _problems_of(dataset: Dataset, split: str) -> tuple[Problem, ...]:
-    """What is wrong within a split."""
+    """Return what is wrong within a split."""
     if split == WHOLE or not dataset.divided:
         return dataset.problems
     within = f"{dataset.root / split}{os.sep}"
@@ -235,7 +235,9 @@ def _problems_of(dataset: Dataset, split: str) -> tuple[Problem, ...]:
 
 
 def _copies(items: Sequence[Item], facts: ModelMetadata) -> tuple[str, ...] | None:
-    """Which of the images are, byte by byte, files of the data that the model was trained on."""
+    """Return which of the images are, byte by byte, files of the data that the model was trained
+    on.
+    """
     if facts.data is None or facts.data.source == SYNTHETIC:
         return None
     try:
@@ -248,7 +250,9 @@ def _copies(items: Sequence[Item], facts: ModelMetadata) -> tuple[str, ...] | No
 
 
 def _seen(dataset: Dataset, config: DataConfig, fingerprint: str | None) -> tuple[Item, ...] | None:
-    """What is not for the test; None where splits were dealt, and how is not at hand any more."""
+    """Return what is not for the test; None where splits were dealt, and how is not at hand any
+    more.
+    """
     if dataset.divided:
         return tuple(item for item in dataset.items if item.split != "test")
     store = find_prepared(config, fingerprint)
@@ -271,7 +275,9 @@ def _digest(path: Path) -> bytes:
 
 
 def _fingerprint(dataset: Dataset, config: DataConfig, workers: int | None) -> str:
-    """The one that the prepared data have; where they are, their digests are not taken anew."""
+    """Return the one that the prepared data have; where they are, their digests are not taken
+    anew.
+    """
     root = store_root(config, dataset.root)
     if config.store_path is None and os.access(root, os.W_OK):
         return fingerprint_of(dataset, config, root, workers)

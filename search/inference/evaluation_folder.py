@@ -26,7 +26,7 @@ NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html"
 
 
 def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
-    """Where an evaluation goes unless told otherwise: beside the model.
+    """Return where an evaluation goes unless told otherwise: beside the model.
 
     Each file of a model has a folder of its own: a best_int8.tflite must not replace what
     best.keras scored.
@@ -49,7 +49,7 @@ def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
 
 
 def _data_of(folder: Path) -> str | None:
-    """The data of an earlier evaluation; None without one that can be read."""
+    """Return the data of an earlier evaluation; None without one that can be read."""
     try:
         told = json.loads((folder / MARK).read_text(encoding="utf-8"))["data"]["path"]
     except (OSError, ValueError, TypeError, LookupError):
@@ -100,7 +100,7 @@ def write_evaluation(
 
 
 def _facts(done: Evaluated, command: str) -> dict[str, Any]:
-    """What evaluation.json says."""
+    """Return what evaluation.json says."""
     held, facts, evaluation = done.held, done.facts, done.evaluation
     return {
         "format": 1,

@@ -70,7 +70,7 @@ def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Expo
 
 
 def _data_of(study: StudyRecord) -> DataConfig | None:
-    """The study's data as its record has them; None where that cannot be read."""
+    """Return the study's data as its record has them; None where that cannot be read."""
     given = study.config.get("data")
     try:
         return DataConfig.model_validate(dict(given) if isinstance(given, Mapping) else given)
@@ -136,7 +136,7 @@ def _converted(
 
 
 def _filled(model: Any, weights: Path, scratch: Path) -> Path:
-    """A model to compare in the place of weights alone: built anew, and filled with them."""
+    """Return a model to compare in the place of weights alone: built anew, and filled with them."""
     import keras
 
     anew = keras.models.clone_model(model)

@@ -239,7 +239,7 @@ def _classes(record: _Record, source: Path) -> tuple[dict[str, Color], bool]:
 
 
 def _classes_of_study(source: Path) -> dict[str, Color]:
-    """Classes as the data.json beside a study.yaml has them; empty of anything else."""
+    """Return classes as the data.json beside a study.yaml has them; empty of anything else."""
     if source.name != STUDY:
         return {}
     path = source.with_name(file_names.DATA)
@@ -252,7 +252,7 @@ def _classes_of_study(source: Path) -> dict[str, Color]:
 
 
 def _classes_of_data(data: DataConfig) -> dict[str, Color]:
-    """Classes of the data themselves, where they are in reach."""
+    """Return classes of the data themselves, where they are in reach."""
     if data.source == SYNTHETIC:
         return dict(SYNTHETIC_CLASSES)
     try:
@@ -263,7 +263,7 @@ def _classes_of_data(data: DataConfig) -> dict[str, Color]:
 
 
 def _scored(tree: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the classes whose scores an older export states."""
+    """Name of the classes whose scores an older export states."""
     found: Any = tree
     for name in ("provenance", "scores", "dice"):
         found = found.get(name) if isinstance(found, Mapping) else None

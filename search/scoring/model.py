@@ -156,7 +156,7 @@ def score_model(
 
 
 def arrays_of(counts: Sequence[ImageCounts]) -> dict[str, Any]:
-    """What an evaluation keeps of its images' counts, by field."""
+    """Return what an evaluation keeps of its images' counts, by field."""
     return {
         "sizes": np.array([found.size for found in counts], np.int64).reshape(-1, 2),
         "true_probability": np.array([found.true_probability for found in counts], np.float64),

@@ -108,7 +108,7 @@ class Throughput:
         self._paces.pop(number, None)
 
     def rates(self, now: float) -> tuple[float, float]:
-        """Images a second that the running trials read, and that are made for them.
+        """Return images a second that the running trials read, and that are made for them.
 
         Each at the pace of its last epoch, as long as the next one can still be under way.
         """

@@ -133,12 +133,12 @@ class EpochPictures:
 
 
 def epoch_file(epoch: int) -> str:
-    """The name of an epoch's prediction."""
+    """Return the name of an epoch's prediction."""
     return f"epoch-{epoch:04d}.png"
 
 
 def folder_names(stems: Sequence[str]) -> list[str]:
-    """Names of folders for images: their stems as far as they may be names, no two equal."""
+    """Name of folders for images: their stems as far as they may be names, no two equal."""
     names: list[str] = []
     for stem in stems:
         plain = re.sub(r"[^\w.()+-]", "_", stem)
@@ -150,7 +150,7 @@ def folder_names(stems: Sequence[str]) -> list[str]:
 
 
 def palette_png(labels: Pixels, colors: Sequence[tuple[int, int, int]]) -> bytes:
-    """A mask as a PNG of class indices with the classes' colours as its palette.
+    """Return a mask as a PNG of class indices with the classes' colours as its palette.
 
     Args:
         labels: uint8 [H, W], class indices; 255, not counted, becomes mid grey.
@@ -166,6 +166,6 @@ def palette_png(labels: Pixels, colors: Sequence[tuple[int, int, int]]) -> bytes
 
 
 def _jpeg(image: Pixels) -> bytes:
-    """A photograph [H, W, 1 or 3] in RGB."""
+    """Return a photograph [H, W, 1 or 3] in RGB."""
     turned = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[2] == 3 else image
     return bytes(cv2.imencode(".jpg", turned, (cv2.IMWRITE_JPEG_QUALITY, 90))[1])

@@ -101,7 +101,7 @@ class TrainingFiles:
 
 
 def metrics_csv(epochs: Sequence[Epoch], classes: Sequence[str]) -> str:
-    """A row an epoch: losses, learning rate, Dice and IoU of each class, seconds, images/s.
+    """Return a row an epoch: losses, learning rate, Dice and IoU of each class, seconds, images/s.
 
     Args:
         epochs: Those that were trained.
@@ -127,13 +127,13 @@ def metrics_csv(epochs: Sequence[Epoch], classes: Sequence[str]) -> str:
 
 
 def losses_csv(epochs: Sequence[Epoch]) -> str:
-    """The losses as the reference's trainer writes them: epochs from 0, four digits."""
+    """Return the losses as the reference's trainer writes them: epochs from 0, four digits."""
     rows = [_reference_row(r.epoch, r.train_loss, r.validation_loss) for r in epochs]
     return "".join(["epoch, loss, val_loss\n", *rows])
 
 
 def pooled_dice_csv(epochs: Sequence[Epoch]) -> str:
-    """The reference's metric, Dice over all classes pooled, as its trainer writes it.
+    """Return the reference's metric, Dice over all classes pooled, as its trainer writes it.
 
     It is measured in validation alone: of training it is nan.
     """

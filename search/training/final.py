@@ -38,7 +38,9 @@ def final_epochs(config: StudyConfig, asked: int | None = None, earlier: Path | 
 
 
 def _best_epoch(folder: Path) -> int:
-    """The epoch of the highest objective in a training's metrics.jsonl, the earliest of equals."""
+    """Return the epoch of the highest objective in a training's metrics.jsonl, the earliest of
+    equals.
+    """
     if not (folder / RECORD).is_file():
         raise ConfigError(str(folder), [f"expected the folder of a training, found no {RECORD}"])
     best = best_of(epochs_in(folder))

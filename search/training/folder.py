@@ -193,7 +193,9 @@ def _differences(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _was_deterministic(path: Path) -> bool:
-    """Whether what a folder's training has so far was trained so; it may have no epoch yet."""
+    """Return whether what a folder's training has so far was trained so; it may have no epoch
+    yet.
+    """
     if not any((path.parent / name).exists() for name in CHECKPOINTS):
         return True
     return yaml.safe_load(path.read_text(encoding="utf-8")).get("deterministic") is True

@@ -275,7 +275,9 @@ class TrialRun:
         )
 
     def _own_batches(self) -> Any:
-        """Batches that are this trial's alone; a resumed trial goes on with the next ones."""
+        """Return batches that are this trial's alone; a resumed trial goes on with the next
+        ones.
+        """
         batch_size = self.config.train.batch_size
         return train_dataset(
             self._store,
@@ -353,7 +355,7 @@ class TrialRun:
         }
 
     def _candidate(self, epoch: int) -> Path:
-        """Where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""
+        """Return where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""
         return self.folder / f".best.{epoch}.keras"
 
     def _publish_best(self) -> None:
