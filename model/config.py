@@ -202,7 +202,7 @@ class TrainConfig(BaseModel):
     )
     plateau_factor: float = Field(0.4, gt=0, lt=1, description="Factor of reduce_on_plateau.")
     plateau_patience: int = Field(
-        4, ge=1, description="StorageRetry of reduce_on_plateau in epochs."
+        4, ge=1, description="Patience of reduce_on_plateau in epochs."
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",

@@ -25,7 +25,7 @@ from results.style.words import listed
 from search.inference.evaluation_dataset import WHOLE, EvaluationDataset
 from search.inference.model_metadata import ModelMetadata
 from search.scoring.counting import ImageCounts, count_image, decide
-from search.scoring.model import arrays_of
+from search.scoring.model import Shown, arrays_of, predicted
 
 _LEAST = 1e-7  # Keras clips probabilities there before it takes a logarithm
 
@@ -96,7 +96,8 @@ def evaluate(
     problems: list[Problem] = list(held.problems)
     rows: list[tuple[int, ImageCounts, tuple[float, float]]] = []
     with decoding_threads(threads) as pool:
-        found = predicted(reader, model, held.items, batch_size, pool, problems)
+        shown = good_images(reader, held.items, pool, 2 * batch_size, problems)
+        found = predicted(shown, model.predict, batch_size)
         for row in in_order(pool, reader.count, found, 2 * threads):
             rows.append(row)
             progress(len(rows), len(held.items))
@@ -118,21 +119,6 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """An image as the model sees it, and its mask at its own size.
-
-    Attributes:
-        record: uint8 [H, W, C].
-        mask: uint8 [h, w], class indices.
-        image: uint8 [h, w, C]; None where it was not asked for.
-    """
-
-    record: Pixels
-    mask: Pixels
-    image: Pixels | None
-
-
 class Reader:
     """Decodes held-out images, and counts what is predicted of them.
 
@@ -147,24 +133,24 @@ class Reader:
         self._labels = LabelMap(held.classes, held.config.color_tolerance)
         self.strict = held.config.on_bad == "error"
 
-    def read(self, item: Item, whole: bool = False) -> Decoded | list[Problem]:
+    def read(self, item: Item, whole: bool = False) -> Shown | list[Problem]:
         """Decode an item; or tell all that is wrong with it.
 
         Args:
             item: Its files.
             whole: Whether to keep the image itself.
         """
-        kept: list[Decoded] = []
+        kept: list[Shown] = []
 
         def keep(image: Pixels, mask: Pixels) -> None:
             record = resize_image(image, self._size, self._mode)
-            kept.append(Decoded(record, mask, image if whole else None))
+            kept.append(Shown(record, mask, image if whole else None))
 
         found = examine(item, self._labels, self._channels, keep)
         return kept[0] if isinstance(found, Facts) else found
 
     def count(
-        self, found: tuple[int, Decoded, Probabilities]
+        self, found: tuple[int, Shown, Probabilities]
     ) -> tuple[int, ImageCounts, tuple[float, float]]:
         """Count one image; and the means of :func:`pixel_means`."""
         index, shown, probabilities = found
@@ -172,7 +158,7 @@ class Reader:
         truth = resize_mask(shown.mask, self._size, self._mode)
         return index, counts, pixel_means(probabilities, truth)
 
-    def decide(self, shown: Decoded, probabilities: Probabilities) -> Pixels:
+    def decide(self, shown: Shown, probabilities: Probabilities) -> Pixels:
         """Return the predicted classes at the image's own size, uint8 [h, w]."""
         return decide(probabilities, shown.mask, self._mode)[0]
 
@@ -197,48 +183,31 @@ def pixel_means(probabilities: Probabilities, truth: Pixels) -> tuple[float, flo
     return float(-np.log(np.clip(true, _LEAST, 1 - _LEAST)).mean()), float(true.mean())
 
 
-def predicted(
+def good_images(
     reader: Reader,
-    model: Predicts,
     items: Sequence[Item],
-    batch_size: int,
     pool: ThreadPoolExecutor,
+    ahead: int,
     problems: list[Problem],
     whole: bool = False,
-) -> Iterator[tuple[int, Decoded, Probabilities]]:
-    """Yield (place, image, probabilities) of the good images, in order; note what is wrong.
+) -> Iterator[tuple[int, Shown]]:
+    """Yield (place, image) of the good items, in order; note what is wrong with the others.
 
     Args:
         reader: Decodes.
-        model: Is asked.
         items: The files.
-        batch_size: Images a step.
         pool: Threads that decode.
-        problems: Gets what is wrong with the bad ones.
+        ahead: How many images may be decoded that nobody has taken.
+        problems: Gets what is wrong with the bad ones. Where one spoils all, the rest is decoded to
+            find the others, and not yielded.
         whole: Whether to keep the images themselves.
     """
-    ahead = 2 * batch_size
     decoded = in_order(pool, lambda item: reader.read(item, whole), items, ahead)
-    waiting: list[tuple[int, Decoded]] = []
-    for index, found in enumerate(decoded):
+    for place, found in enumerate(decoded):
         if isinstance(found, list):
             problems += found
-        elif not (problems and reader.strict):  # else the others are only looked for bad files
-            waiting.append((index, found))
-        if len(waiting) == batch_size:
-            yield from _asked(model, waiting)
-            waiting = []
-    if not (problems and reader.strict):
-        yield from _asked(model, waiting)
-
-
-def _asked(
-    model: Predicts, waiting: Sequence[tuple[int, Decoded]]
-) -> Iterator[tuple[int, Decoded, Probabilities]]:
-    if waiting:
-        found = model.predict(np.stack([shown.record for _, shown in waiting]))
-        for (index, shown), probabilities in zip(waiting, found, strict=True):
-            yield index, shown, probabilities
+        elif not (problems and reader.strict):
+            yield place, found
 
 
 def _evaluation(

@@ -14,10 +14,11 @@ from results.exports.folder import EVALUATION
 from results.pages.gallery import Gallery, write_gallery
 from results.records import file_names
 from results.records.pictures import Picture
-from search.inference.evaluation import Evaluated, Predicts, Reader, predicted
+from search.inference.evaluation import Evaluated, Predicts, Reader, good_images
 from search.inference.evaluation_dataset import EvaluationDataset
 from search.inference.model_metadata import ModelMetadata, digest_of
 from search.process.hardware import git_revision, versions
+from search.scoring.model import predicted
 from search.scoring.pictures import picks, write_labels, write_photograph
 
 MARK = EVALUATION
@@ -177,7 +178,8 @@ def draw(done: Evaluated, model: Predicts, folder: Path, threads: int) -> dict[s
     items = [done.items[index] for index in chosen]
     listing: dict[str, Picture] = {}
     with decoding_threads(threads) as pool:
-        for place, shown, found in predicted(reader, model, items, 1, pool, [], whole=True):
+        good = good_images(reader, items, pool, 2, [], whole=True)
+        for place, shown, found in predicted(good, model.predict, 1):
             index, stem = chosen[place], folder / f"{place:04d}"
             if shown.image is not None:
                 write_photograph(stem.with_suffix(".jpg"), shown.image)

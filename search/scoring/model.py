@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.config import DataConfig
+from data_pipeline.datasets.resize import Mode
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.facts import decoding_threads, in_order
 from data_pipeline.stores.originals import Originals
@@ -24,6 +26,21 @@ _log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """An image as a model sees it, with its truth at the size at which it is counted.
+
+    Attributes:
+        record: uint8 [H, W, C].
+        mask: uint8 [h, w], class indices, 255 where not counted.
+        image: uint8 [h, w, C]; None where it was not asked for.
+    """
+
+    record: Pixels
+    mask: Pixels
+    image: Pixels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +96,14 @@ class Images:
             return self.store.read(self.split, index)
         return self.originals.read(index)
 
-    def records(self, indices: Sequence[int]) -> Pixels:
-        """Return what a model sees of some images, uint8 [B, H, W, C]."""
-        return np.stack([self.store.read(self.split, index)[0] for index in indices])
+    @property
+    def mode(self) -> Mode | None:
+        """How the images were resized; None: they are counted at the size of the records."""
+        return None if self.originals is None else self.config.resize
 
-    def count(self, index: int, probabilities: NDArray[np.float32]) -> ImageCounts:
-        """Count an image whose record has got the probabilities, float32 [H, W, C]."""
-        mode = None if self.originals is None else self.config.resize
-        return count_image(probabilities, self.mask(index), mode)
+    def shown(self, index: int) -> Shown:
+        """Return an image as a model sees it, and its truth."""
+        return Shown(self.store.read(self.split, index)[0], self.mask(index))
 
 
 def score_model(
@@ -180,21 +197,32 @@ def at_best(images: Images, work: Callable[[Images], T]) -> tuple[Images, T]:
         return images, work(images)
 
 
-def predictions(
-    images: Images, ask: Ask, indices: Sequence[int], batch_size: int
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield (index, probabilities float32 [H, W, C]) of some images, in order."""
-    for start in range(0, len(indices), batch_size):
-        chosen = indices[start : start + batch_size]
-        yield from zip(chosen, ask(images.records(chosen)), strict=True)
+def predicted(
+    images: Iterable[tuple[int, Shown]], ask: Ask, batch_size: int
+) -> Iterator[tuple[int, Shown, NDArray[np.float32]]]:
+    """Ask a model for images, so many at a time; yield each with what it predicts.
+
+    Args:
+        images: Each with its index.
+        ask: uint8 [B, H, W, C] to probabilities, float32 [B, H, W, classes].
+        batch_size: B; the last batch may be smaller.
+    """
+    waiting = iter(images)
+    while batch := list(itertools.islice(waiting, batch_size)):
+        found = ask(np.stack([shown.record for _, shown in batch]))
+        for (index, shown), probabilities in zip(batch, found, strict=True):
+            yield index, shown, probabilities
 
 
 def count_images(images: Images, ask: Ask, batch_size: int, threads: int) -> Iterator[ImageCounts]:
     """Yield the counts of every image, in order; masks are read and counted in threads."""
     indices = range(images.store.splits[images.split].count)
     with decoding_threads(threads) as pool:
-        predicted = predictions(images, ask, indices, batch_size)
-        yield from in_order(pool, lambda found: images.count(*found), predicted, 2 * threads)
+        decoded = enumerate(in_order(pool, images.shown, indices, 2 * batch_size))
+        found = predicted(decoded, ask, batch_size)
+        yield from in_order(
+            pool, lambda each: count_image(each[2], each[1].mask, images.mode), found, 2 * threads
+        )
 
 
 def _table(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from foundation.files import whole_file, write_json
 from results.analysis.scores import dice
 from results.records.evaluation import FOLDER, Evaluation, Resolution
 from search.scoring.counting import decide
-from search.scoring.model import Images, predictions
+from search.scoring.model import Images, predicted
 
 LONGEST_SIDE = 320
 PICTURES = "pictures.json"
@@ -145,15 +145,15 @@ def draw_pictures(
     indices = picks(evaluations)
     entries = {index: _draw_image(folder, images, index) for index in indices}
     shape, classes = images.store.image_shape, images.store.num_classes
-    mode = None if images.originals is None else images.config.resize
     for name, path in models.items():
         beat()
         ask = Predictor(load_model(path, shape, classes)).predict
-        for index, probabilities in predictions(images, ask, indices, batch_size):
-            predicted, _ = decide(probabilities, images.mask(index), mode)
+        shown = ((index, images.shown(index)) for index in indices)
+        for index, each, probabilities in predicted(shown, ask, batch_size):
+            labels, _ = decide(probabilities, each.mask, images.mode)
             place = f"pictures/{_stem(images, index)}.{name}.png"
             beat()
-            write_labels(folder / place, predicted)
+            write_labels(folder / place, labels)
             entries[index]["predictions"][name] = place
     facts = facts_of(evaluations, images.resolution)
     listing = {"format": 1, **facts, "images": list(entries.values())}

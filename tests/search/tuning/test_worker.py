@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.stores.prepare import prepare
 from search.config.schema import StudyConfig
 from search.data.store_transfer import StoreTransferError
 from search.interfaces.messages import TrialJob, TrialReport
 from search.process.setup import limit_gpu_memory, reason_of, threads_of
 from search.tuning.worker import TrialWorker
-from tests.search.tiny import PARAMS
+from tests.search.tiny import PARAMS, tiny_study
 
 
 class ResourceExhaustedError(Exception):
@@ -120,3 +121,31 @@ def test_a_node_that_cannot_hold_the_data_is_waited_for(
     monkeypatch.setattr("search.tuning.worker.RETRY_SECONDS", 0)
     worker._run = FakeRun(StoreTransferError("n cannot hold the store"))  # type: ignore[assignment]
     assert worker.step()["report"] == TrialReport(waiting="n cannot hold the store")
+
+
+def test_a_worker_that_trains_has_loaded_nothing_of_the_study(
+    ray_session: None, tmp_path: Path, synthetic_folder: Path
+) -> None:
+    import ray
+
+    config = tiny_study(tmp_path, synthetic_folder)
+    store = prepare(config.data)
+    folder = tmp_path / "tiny" / "trials" / "00000"
+    folder.mkdir(parents=True)
+    (folder.parents[1] / "study.yaml").touch()
+    trial = config.at(
+        {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}, seed=1
+    )
+    resources = {"cpus_per_trial": 1, "gpus_per_trial": 0, "worker_memory_limit_gb": None}
+    job = TrialJob(0, folder, store.path, "me", trial, resources, {"CPU": 1})
+    worker = ray.remote(num_cpus=1)(TrialWorker).remote({"trial": job})
+    try:
+        result = ray.get(worker.train.remote())
+        loaded = ray.get(worker.__ray_call__.remote(lambda _: sorted(sys.modules)))
+    finally:
+        ray.kill(worker)
+
+    assert [epoch.epoch for epoch in result["report"].epochs] == [1]
+    assert "tensorflow" in loaded
+    study = ("optuna", "sqlalchemy", "search.study")
+    assert not [name for name in loaded if name.split(".")[0] in study or name.startswith(study[2])]
