@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foundation.lazy import lazy_names
 
 if TYPE_CHECKING:
     from data_pipeline.config import DataConfig as DataConfig
@@ -17,21 +18,12 @@ if TYPE_CHECKING:
     from data_pipeline.stores.prepare import prepare as prepare
     from data_pipeline.stores.store import Store as Store
 
-_HOMES = {
-    "DataConfig": "data_pipeline.config",
-    "DataError": "data_pipeline.problems",
-    "Store": "data_pipeline.stores.store",
-    "prepare": "data_pipeline.stores.prepare",
-}
-
-__all__ = ["DataConfig", "DataError", "Store", "prepare"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "DataConfig": "data_pipeline.config",
+        "DataError": "data_pipeline.problems",
+        "Store": "data_pipeline.stores.store",
+        "prepare": "data_pipeline.stores.prepare",
+    },
+)

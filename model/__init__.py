@@ -9,18 +9,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from foundation.lazy import lazy_names
 
 if TYPE_CHECKING:
     import keras
 
     from model.config import ModelConfig as ModelConfig
     from model.inference import ModelError as ModelError
-
-_HOMES = {"ModelConfig": "model.config", "ModelError": "model.inference"}
-
-__all__ = ["ModelConfig", "ModelError", "build"]
 
 
 def build(
@@ -53,11 +50,8 @@ def build(
     return build_flexunet(fields, image_shape, classes, seed=seed, precision=precision)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {"ModelConfig": "model.config", "ModelError": "model.inference"},
+    ("build",),
+)

@@ -201,9 +201,7 @@ class TrainConfig(BaseModel):
         description="Updates of linear warm-up from zero to learning_rate, in any schedule.",
     )
     plateau_factor: float = Field(0.4, gt=0, lt=1, description="Factor of reduce_on_plateau.")
-    plateau_patience: int = Field(
-        4, ge=1, description="Patience of reduce_on_plateau in epochs."
-    )
+    plateau_patience: int = Field(4, ge=1, description="Patience of reduce_on_plateau in epochs.")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
         description="Compute type of the convolutions; weights, loss and softmax stay float32. "

@@ -11,8 +11,9 @@ Importing this package loads neither Ray nor TensorFlow.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foundation.lazy import lazy_names
 
 if TYPE_CHECKING:
     from results.pages.notebook import Study as Study
@@ -21,22 +22,13 @@ if TYPE_CHECKING:
     from results.pages.report import write_report as write_report
     from results.records.study import RecordError as RecordError
 
-_HOMES = {
-    "RecordError": "results.records.study",
-    "Study": "results.pages.notebook",
-    "best_config": "results.pages.notebook",
-    "load_study": "results.pages.notebook",
-    "write_report": "results.pages.report",
-}
-
-__all__ = ["RecordError", "Study", "best_config", "load_study", "write_report"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "RecordError": "results.records.study",
+        "Study": "results.pages.notebook",
+        "best_config": "results.pages.notebook",
+        "load_study": "results.pages.notebook",
+        "write_report": "results.pages.report",
+    },
+)

@@ -10,8 +10,9 @@ Importing this package loads neither Ray nor TensorFlow nor Optuna; ``run`` does
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foundation.lazy import lazy_names
 
 if TYPE_CHECKING:
     from search.config.errors import ConfigError as ConfigError
@@ -20,22 +21,13 @@ if TYPE_CHECKING:
     from search.errors import RunError as RunError
     from search.tuning.session import run as run
 
-_HOMES = {
-    "ConfigError": "search.config.errors",
-    "RunError": "search.errors",
-    "StudyConfig": "search.config.schema",
-    "load_config": "search.config.loading",
-    "run": "search.tuning.session",
-}
-
-__all__ = ["ConfigError", "RunError", "StudyConfig", "load_config", "run"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "ConfigError": "search.config.errors",
+        "RunError": "search.errors",
+        "StudyConfig": "search.config.schema",
+        "load_config": "search.config.loading",
+        "run": "search.tuning.session",
+    },
+)
