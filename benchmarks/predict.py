@@ -33,9 +33,9 @@ from model.exporting import write_onnx, write_tflite
 from model.flexunet import build_flexunet
 from model.runtimes import Runtime, open_predictor
 from search.inference.model_metadata import ModelMetadata, facts_of
-from search.inference.prediction import Options, predict
+from search.inference.prediction import PredictOptions, predict
 from search.inference.prediction_folder import Folder
-from search.inference.prediction_inputs import Input, find_images
+from search.inference.prediction_inputs import InputImage, find_images
 
 BATCHES = (1, 16)
 
@@ -93,7 +93,7 @@ def speeds(folder: Path, arguments: argparse.Namespace) -> list[str]:
     lines = ["| how | batch | runtime | a second | to Keras |", "|---|---:|---|---:|---:|"]
     for how, (images, tiles, amount, unit) in works.items():
         for batch in BATCHES:
-            options = Options(
+            options = PredictOptions(
                 tiles=tiles, overlays=False, batch_size=batch, threads=arguments.threads
             )
             inputs = find_images(str(folder / images)).inputs
@@ -113,7 +113,11 @@ def speeds(folder: Path, arguments: argparse.Namespace) -> list[str]:
 
 
 def timed(
-    runtime: Runtime, facts: ModelMetadata, out: Path, inputs: Sequence[Input], options: Options
+    runtime: Runtime,
+    facts: ModelMetadata,
+    out: Path,
+    inputs: Sequence[InputImage],
+    options: PredictOptions,
 ) -> float:
     """Return the seconds of predicting all inputs once."""
     writes = Folder(out, facts.classes, facts.colors)
@@ -180,7 +184,9 @@ def memory(folder: Path, side: int) -> list[str]:
 def peak_of(model: Path, image: Path) -> str:
     """Predict one image in tiles; return this process's peak memory in MB (10**6), and seconds."""
     runtime, facts = open_predictor(model), facts_of(model)
-    options = Options(tiles="always", overlays=False, batch_size=4, threads=os.cpu_count() or 1)
+    options = PredictOptions(
+        tiles="always", overlays=False, batch_size=4, threads=os.cpu_count() or 1
+    )
     with tempfile.TemporaryDirectory(dir=image.parent) as out:
         inputs = find_images(str(image)).inputs
         seconds = timed(runtime, facts, Path(out) / "out", inputs, options)

@@ -28,7 +28,7 @@ _ROWS = 32  # of a band that are passed on together
 
 
 @dataclass(frozen=True)
-class Axis:
+class TileAxis:
     """The tiles along one side of an image, all distances in pixels of the image.
 
     Attributes:
@@ -42,7 +42,7 @@ class Axis:
     starts: tuple[int, ...]
 
     @classmethod
-    def plan(cls, length: int, window: int, overlap: int, alignment: int = 1) -> Axis:
+    def plan(cls, length: int, window: int, overlap: int, alignment: int = 1) -> TileAxis:
         """Lay tiles over a side.
 
         Args:
@@ -93,8 +93,8 @@ class Tiling:
         tile: (height, width) that the model takes.
     """
 
-    rows: Axis
-    columns: Axis
+    rows: TileAxis
+    columns: TileAxis
     tile: tuple[int, int]
 
     @classmethod
@@ -127,10 +127,10 @@ class Tiling:
         return len(self.rows.starts) * len(self.columns.starts)
 
 
-def _axis(length: int, side: int, overlap: float, scale: float) -> Axis:
+def _axis(length: int, side: int, overlap: float, scale: float) -> TileAxis:
     window = max(1, round(side / scale))
     shared = math.ceil(overlap * window)
-    return Axis.plan(length, window, shared, _alignment(side, shared) if scale == 1 else 1)
+    return TileAxis.plan(length, window, shared, _alignment(side, shared) if scale == 1 else 1)
 
 
 def _alignment(side: int, shared: int) -> int:

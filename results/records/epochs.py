@@ -39,7 +39,7 @@ class Seconds(msgspec.Struct, frozen=True, gc=False):
     total: float | None = None
 
 
-class Input(msgspec.Struct, frozen=True):
+class EpochInput(msgspec.Struct, frozen=True):
     """What an epoch read: see :class:`data_pipeline.streams.feed.Reading`.
 
     Attributes:
@@ -117,7 +117,7 @@ class Epoch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counts: dict[str, tuple[int | float, int | float, int | float]] = {}
     pooled_dice: float | None = None
     seconds: Seconds = Seconds()
-    input: Input | None = None
+    input: EpochInput | None = None
     images_per_second: float | None = None
     gflops_per_second: float | None = None
     memory: Memory | None = None

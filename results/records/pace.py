@@ -21,7 +21,7 @@ _RECENT_TRIALS = 16
 _UNEQUAL = 1.5
 
 
-class Node(NamedTuple):
+class TrainingNode(NamedTuple):
     """Where something is trained.
 
     Attributes:
@@ -33,18 +33,18 @@ class Node(NamedTuple):
     kind: str
 
 
-def node_of(worker: Worker | None) -> Node | None:
+def node_of(worker: Worker | None) -> TrainingNode | None:
     """Return where something is trained; None where nothing is recorded."""
     if worker is None:
         return None
-    return Node(worker.host, " ".join(filter(None, (worker.kernels, worker.instructions))))
+    return TrainingNode(worker.host, " ".join(filter(None, (worker.kernels, worker.instructions))))
 
 
 class Paces:
     """The speed of each node, from the last epochs of the trials that were trained there."""
 
     def __init__(self) -> None:
-        self._speeds: dict[Node, dict[Hashable, float]] = {}
+        self._speeds: dict[TrainingNode, dict[Hashable, float]] = {}
 
     def count(self, trial: Hashable, epoch: Epoch) -> None:
         """Take an epoch of a trial; one of an older version says nothing of its speed."""
@@ -56,7 +56,7 @@ class Paces:
         if len(trials) > _RECENT_TRIALS:
             del trials[next(iter(trials))]
 
-    def slowness(self, node: Node | None) -> float | None:
+    def slowness(self, node: TrainingNode | None) -> float | None:
         """Return how many times as long as on the fastest node the same training takes.
 
         Medians over trials are compared, since models differ, too: those of the node, or while it
@@ -75,7 +75,7 @@ class Paces:
         found = (self._median(node) for node in self._speeds)
         return [median for median in found if median is not None]
 
-    def _median(self, node: Node) -> float | None:
+    def _median(self, node: TrainingNode) -> float | None:
         alike = (speeds for each, speeds in self._speeds.items() if each.kind == node.kind)
         own = _median(self._speeds.get(node, {}).values())
         return own or _median(speed for speeds in alike for speed in speeds.values())
@@ -95,7 +95,7 @@ class Stint:
         seconds: How long.
     """
 
-    node: Node | None
+    node: TrainingNode | None
     seconds: float
 
 

@@ -11,7 +11,7 @@ TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 ParameterValue = bool | int | float | str | None
 
 
-class Cost(BaseModel):
+class TrialCost(BaseModel):
     """What one image costs a trial's model: see ``model/cost.py`` for the formulas.
 
     ``latency_ms`` was measured, in milliseconds, where the study asked for it.
@@ -100,7 +100,7 @@ class TrialFile(BaseModel):
     started: str | None = None
     finished: str | None = None
     seed: int | None = None
-    cost: Cost | None = None
+    cost: TrialCost | None = None
     values: dict[str, float] = {}
 
     @field_validator("values", mode="before")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from results.records.epochs import Epoch, Worker, best_of
-from results.records.pace import Node, Paces, Stint, node_of, seconds_left
+from results.records.pace import Paces, Stint, TrainingNode, node_of, seconds_left
 from results.records.schemas import StudyFile, TrialFile
 
 # What the pace is taken from: long enough for trials of minutes, short enough to follow changes.
@@ -83,7 +83,7 @@ class TrialFacts:
     worker: Worker | None = None
 
     @property
-    def node(self) -> Node | None:
+    def node(self) -> TrainingNode | None:
         """Where it was trained last, or is about to be."""
         return node_of(self.worker) or node_of(self.epochs.last and self.epochs.last.worker)
 

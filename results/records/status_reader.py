@@ -29,7 +29,7 @@ from results.records.status import (
     leaders_of,
     status_of,
 )
-from results.records.study import Reading, RecordError, read_header
+from results.records.study import RecordError, StudyReading, read_header
 
 LEADERS = 12
 
@@ -55,7 +55,7 @@ class StudyWatch:
         Raises:
             RecordError: for a path that is no study directory, or files that cannot be read.
         """
-        reading = Reading(self._directory)
+        reading = StudyReading(self._directory)
         header = read_header(reading)
         trials = [] if header is None else self._trials(reading)
         if header is None or reading.problems:
@@ -73,7 +73,7 @@ class StudyWatch:
         pipeline = read_json(self._directory / file_names.PIPELINE)
         return status_of(header, self._directory, trials, holder, now, leaders, pipeline)
 
-    def _trials(self, reading: Reading) -> list[TrialFacts]:
+    def _trials(self, reading: StudyReading) -> list[TrialFacts]:
         folder = self._directory / "trials"
         found: list[TrialFacts] = []
         for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
@@ -99,7 +99,7 @@ class StudyWatch:
         return replace(trial, epochs=known[1])
 
 
-def _read_trial(reading: Reading, folder: Path) -> TrialFacts | None:
+def _read_trial(reading: StudyReading, folder: Path) -> TrialFacts | None:
     path = folder / file_names.TRIAL
     try:
         file = TrialFile.model_validate_json(path.read_bytes())

@@ -24,11 +24,11 @@ from results.records.curves import Curve as Curve
 from results.records.curves import curve_of, unknown_classes
 from results.records.epochs import METRICS, read_lines
 from results.records.schemas import (
-    Cost,
     DataFile,
     Failure,
     ParameterValue,
     StudyFile,
+    TrialCost,
     TrialFile,
     TrialState,
 )
@@ -87,7 +87,7 @@ class TrialRecord:
     started: str | None
     finished: str | None
     seed: int | None
-    cost: Cost | None
+    cost: TrialCost | None
     values: Mapping[str, float]
     curve: Curve
 
@@ -156,7 +156,7 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 @dataclass
-class Reading:
+class StudyReading:
     """One pass over a study directory: collects its problems, so that all are told at once."""
 
     root: Path
@@ -198,7 +198,7 @@ def load_study(path: Path | str) -> StudyRecord:
             of an unknown format; lists every problem.
     """
     root = Path(path)
-    reading = Reading(root)
+    reading = StudyReading(root)
     header = read_header(reading)
     data = _read_data(reading)
     if header is None:
@@ -224,7 +224,7 @@ def load_study(path: Path | str) -> StudyRecord:
     )
 
 
-def read_header(reading: Reading) -> StudyFile | None:
+def read_header(reading: StudyReading) -> StudyFile | None:
     """Return what study.yaml says; None where it cannot be read, which is a problem."""
     path = reading.root / file_names.STUDY
     if not path.is_file():
@@ -257,7 +257,7 @@ def _iso_dates(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "created": created.isoformat() if hasattr(created, "isoformat") else created}
 
 
-def _read_data(reading: Reading) -> dict[str, Any]:
+def _read_data(reading: StudyReading) -> dict[str, Any]:
     path = reading.root / file_names.DATA
     if not path.is_file():
         return {}
@@ -280,7 +280,7 @@ def _read_data(reading: Reading) -> dict[str, Any]:
     return data
 
 
-def _read_trials(reading: Reading, classes: tuple[str, ...]) -> tuple[TrialRecord, ...]:
+def _read_trials(reading: StudyReading, classes: tuple[str, ...]) -> tuple[TrialRecord, ...]:
     folder = reading.root / "trials"
     if not folder.is_dir():
         return ()
@@ -299,7 +299,7 @@ def _read_trials(reading: Reading, classes: tuple[str, ...]) -> tuple[TrialRecor
     return tuple(seen[number] for number in sorted(seen))
 
 
-def _read_trial(reading: Reading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
+def _read_trial(reading: StudyReading, path: Path, classes: tuple[str, ...]) -> TrialRecord | None:
     file = path / file_names.TRIAL
     try:
         content = file.read_bytes()
@@ -317,7 +317,7 @@ def _read_trial(reading: Reading, path: Path, classes: tuple[str, ...]) -> Trial
     return TrialRecord(path=path, curve=curve, **dict(trial))
 
 
-def _read_curve(reading: Reading, path: Path, classes: tuple[str, ...]) -> Curve:
+def _read_curve(reading: StudyReading, path: Path, classes: tuple[str, ...]) -> Curve:
     try:
         content = path.read_bytes()
     except FileNotFoundError:

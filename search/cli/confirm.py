@@ -59,13 +59,13 @@ def confirm(
     trainings do not compare with the others'; 2 bad input; 75 the storage stayed out of reach, or
     another process took it over: try again later; 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
-    from search.confirm.confirming import Options, confirm_study
+    from search.confirm.confirming import ConfirmOptions, confirm_study
     from search.terminal import confirmation
     from search.terminal.display import preparation
 
     console = Console()
     overrides = [*(set_ or ()), *([f"resources.ray_address={address}"] if address else ())]
-    options = Options(top, seeds, folds, tuple(overrides), take_over)
+    options = ConfirmOptions(top, seeds, folds, tuple(overrides), take_over)
     directory = _directory(study_dir)
     with confirmation.confirmation_display(console) as observer, preparation(console) as show:
         outcome = confirm_study(directory, options, observer, show)

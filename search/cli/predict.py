@@ -66,14 +66,14 @@ def predict(
     """
     from search.inference.model_metadata import digest_of
     from search.inference.model_opening import open_model
-    from search.inference.prediction import Options
+    from search.inference.prediction import PredictOptions
     from search.inference.prediction_folder import Folder
     from search.inference.prediction_inputs import find_images
 
     console, workers = Console(), threads or os.cpu_count() or 1
     found = find_images(images, out)
     opened, facts = open_model(model, config, workers, device)
-    options = Options(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
+    options = PredictOptions(tiles, overlap, scale, flips, probabilities, overlays, batch, workers)
     folder = Folder(out, facts.classes, facts.colors)
     folder.begin(_record(facts, options, images, digest_of(model)))
     _describe(console, facts, found)

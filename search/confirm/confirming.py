@@ -69,7 +69,7 @@ class ConfirmationSummary:
 
 
 @dataclass(frozen=True)
-class Options:
+class ConfirmOptions:
     """What is asked for; see :func:`search.confirm.plan.make_plan`.
 
     Attributes:
@@ -86,7 +86,7 @@ class Options:
 
 def confirm_study(
     study_dir: Path,
-    options: Options,
+    options: ConfirmOptions,
     observer: ConfirmObserver,
     progress: Callable[[int, int], None] | None = None,
     work: Work = train_and_score,
@@ -154,7 +154,7 @@ def _refuse_client(config: StudyConfig) -> None:
         )
 
 
-def _plan(study: StudyRecord, study_dir: Path, options: Options) -> ConfirmationPlan:
+def _plan(study: StudyRecord, study_dir: Path, options: ConfirmOptions) -> ConfirmationPlan:
     return make_plan(
         study,
         load_plan(study_dir),

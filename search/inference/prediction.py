@@ -22,7 +22,7 @@ from data_pipeline.problems import BadFileError
 from data_pipeline.stores.facts import decoding_threads, in_order
 from search.inference.model_metadata import ModelMetadata
 from search.inference.prediction_folder import Folder, PredictedImage
-from search.inference.prediction_inputs import Input
+from search.inference.prediction_inputs import InputImage
 from search.scoring.counting import decide
 
 # An image of more than so many times the model's size, in either side, is not made that small.
@@ -35,7 +35,7 @@ Ask = Callable[[Pixels], Probabilities]
 
 
 @dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """How images are predicted, and what is written.
 
     Attributes:
@@ -72,8 +72,8 @@ def predict(
     ask: Ask,
     facts: ModelMetadata,
     folder: Folder,
-    inputs: Sequence[Input],
-    options: Options,
+    inputs: Sequence[InputImage],
+    options: PredictOptions,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Iterator[PredictedImage]:
     """Predict images one after the other and write what is asked for; a bad file ends nothing.
@@ -99,7 +99,7 @@ def predict(
         yield from work.outcomes(groups, pool)
 
 
-def _measured_ahead(each: Input) -> Input | PredictedImage:
+def _measured_ahead(each: InputImage) -> InputImage | PredictedImage:
     """Measure an image, but a large file, which is read when its turn comes: one at a time."""
     try:
         large = each.path.stat().st_size > LARGE
@@ -108,7 +108,7 @@ def _measured_ahead(each: Input) -> Input | PredictedImage:
     return each if large else _measured(each)
 
 
-def _measured(each: Input) -> Input | PredictedImage:
+def _measured(each: InputImage) -> InputImage | PredictedImage:
     try:
         return replace(each, shape=read_size(each.path))
     except BadFileError as error:
@@ -124,7 +124,7 @@ class _Decoded:
     seconds: float
 
 
-_Decoding = list[tuple[Input, Future[_Decoded | PredictedImage]]]
+_Decoding = list[tuple[InputImage, Future[_Decoded | PredictedImage]]]
 
 
 class _Work:
@@ -135,7 +135,7 @@ class _Work:
         ask: Ask,
         facts: ModelMetadata,
         folder: Folder,
-        options: Options,
+        options: PredictOptions,
         advance: Callable[[float], None],
     ) -> None:
         self._ask = ask
@@ -146,17 +146,17 @@ class _Work:
         self._size = facts.image_shape[:2]
         self._mode = facts.resize
 
-    def _is_tiled(self, each: Input) -> bool:
+    def _is_tiled(self, each: InputImage) -> bool:
         return is_tiled(each.shape, self._size, self._options.tiles)
 
     def groups(
-        self, measured: Iterator[Input | PredictedImage]
-    ) -> Iterator[list[Input] | Input | PredictedImage]:
+        self, measured: Iterator[InputImage | PredictedImage]
+    ) -> Iterator[list[InputImage] | InputImage | PredictedImage]:
         """Yield what is predicted together: a batch of small images, or one that is large."""
-        waiting: list[Input] = []
+        waiting: list[InputImage] = []
         pixels = 0
         for each in measured:
-            if isinstance(each, Input) and not each.shape[0]:
+            if isinstance(each, InputImage) and not each.shape[0]:
                 each = _measured(each)
             area = 0 if isinstance(each, PredictedImage) else each.shape[0] * each.shape[1]
             alone = isinstance(each, PredictedImage) or self._is_tiled(each) or area > _SMALL
@@ -173,7 +173,9 @@ class _Work:
             yield waiting
 
     def outcomes(
-        self, groups: Iterator[list[Input] | Input | PredictedImage], pool: ThreadPoolExecutor
+        self,
+        groups: Iterator[list[InputImage] | InputImage | PredictedImage],
+        pool: ThreadPoolExecutor,
     ) -> Iterator[PredictedImage]:
         """Yield what came of each: a group is decoded ahead of the model, one written behind."""
         behind: list[Future[PredictedImage] | PredictedImage] = []
@@ -189,12 +191,14 @@ class _Work:
         yield from _results(behind)
 
     def _decoding(
-        self, groups: Iterator[list[Input] | Input | PredictedImage], pool: ThreadPoolExecutor
-    ) -> Iterator[_Decoding | Input | PredictedImage]:
+        self,
+        groups: Iterator[list[InputImage] | InputImage | PredictedImage],
+        pool: ThreadPoolExecutor,
+    ) -> Iterator[_Decoding | InputImage | PredictedImage]:
         """Yield the groups, the one behind it being decoded already."""
-        before: _Decoding | Input | PredictedImage | None = None
+        before: _Decoding | InputImage | PredictedImage | None = None
         for group in groups:
-            step: _Decoding | Input | PredictedImage = (
+            step: _Decoding | InputImage | PredictedImage = (
                 [(each, pool.submit(self._decode, each)) for each in group]
                 if isinstance(group, list)
                 else group
@@ -221,7 +225,7 @@ class _Work:
             for each, image in decoded
         ]
 
-    def _decode(self, each: Input) -> _Decoded | PredictedImage:
+    def _decode(self, each: InputImage) -> _Decoded | PredictedImage:
         started = time.perf_counter()
         try:
             image = read_image(each.path, self._channels)
@@ -231,7 +235,7 @@ class _Work:
         return _Decoded(image, record, time.perf_counter() - started)
 
     def _finish(
-        self, each: Input, decoded: _Decoded, probabilities: Probabilities, seconds: float
+        self, each: InputImage, decoded: _Decoded, probabilities: Probabilities, seconds: float
     ) -> PredictedImage:
         """Write what the model said of an image, after so many seconds of it."""
         started = time.perf_counter()
@@ -246,7 +250,7 @@ class _Work:
         outcome.seconds = decoded.seconds + seconds + time.perf_counter() - started
         return outcome
 
-    def _alone(self, each: Input) -> PredictedImage:
+    def _alone(self, each: InputImage) -> PredictedImage:
         """Predict a large image, with no other one in memory."""
         if self._is_tiled(each):
             return self._tiled(each)
@@ -257,7 +261,7 @@ class _Work:
         found = self._ask(decoded.record[np.newaxis])[0]
         return self._finish(each, decoded, found, time.perf_counter() - started)
 
-    def _tiled(self, each: Input) -> PredictedImage:
+    def _tiled(self, each: InputImage) -> PredictedImage:
         """Predict an image at its own scale, tile by tile."""
         started = time.perf_counter()
         options = self._options
@@ -283,7 +287,7 @@ class _Work:
         return outcome
 
     def _write(
-        self, each: Input, image: Pixels, bands: Iterator[Pixels], how: str
+        self, each: InputImage, image: Pixels, bands: Iterator[Pixels], how: str
     ) -> PredictedImage:
         pixels = self._folder.write_mask(each.name, image, bands, self._options.overlays)
         return PredictedImage(each.path, (image.shape[0], image.shape[1]), how, pixels)

@@ -13,7 +13,7 @@ from search.inference.prediction_folder import MARK
 
 
 @dataclass(frozen=True)
-class Input:
+class InputImage:
     """One image to predict.
 
     Attributes:
@@ -36,7 +36,7 @@ class Found:
         doubles: Names that several files have; these keep their suffixes in what is written.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[InputImage, ...]
     doubles: tuple[str, ...]
 
 
@@ -72,7 +72,7 @@ def find_images(images: str, out: Path | None = None) -> Found:
     names = _distinct(stems, files)
     often = Counter(stems)
     return Found(
-        tuple(Input(path, name) for path, name in zip(paths, names, strict=True)),
+        tuple(InputImage(path, name) for path, name in zip(paths, names, strict=True)),
         tuple(stem for stem, count in often.items() if count > 1),
     )
 

@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from results.records.epochs import Epoch
-from results.records.pace import Node
+from results.records.pace import TrainingNode
 
 STATE_STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
 FINISHED_ROWS = 12
@@ -56,7 +56,7 @@ class TrialRow:
     silent: float | None = None
     place: str | None = None
     started: float | None = None
-    node: Node | None = None
+    node: TrainingNode | None = None
     label: str | None = None
 
     def show_if_best(self, epoch: Epoch) -> None:

@@ -37,7 +37,7 @@ from model.latency import measure_latency
 from model.training import CheckpointError, Trainer, TrainResult, ValidationResult
 from results.analysis import scores
 from results.records import file_names
-from results.records.epochs import METRICS, Epoch, Input, Memory, Seconds, best_of
+from results.records.epochs import METRICS, Epoch, EpochInput, Memory, Seconds, best_of
 from search.config.objectives import objective_value
 from search.config.trial import TrialConfig
 from search.errors import SupersededError
@@ -311,7 +311,7 @@ class TrialRun:
             learning_rate=_number(trained.learning_rate),
             **({"dice": {}} if evaluation is None else self._scores(evaluation)),
             seconds=seconds,
-            input=Input(**{**asdict(reading), "streams": streams}),
+            input=EpochInput(**{**asdict(reading), "streams": streams}),
             images_per_second=round(trained.images / trained.seconds, 1),
             # Compares nodes; that models of other shapes reach others, results/records/pace.py
             # allows for.

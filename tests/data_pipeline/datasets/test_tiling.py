@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_pipeline.datasets.tiling import Axis, Tiling, blended, flipped
+from data_pipeline.datasets.tiling import TileAxis, Tiling, blended, flipped
 
 
 def two_classes(images: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def random_image(height: int, width: int, channels: int = 1) -> np.ndarray:
 def test_the_tiles_cover_a_side_and_their_weights_sum_to_one(
     length: int, overlap: int, alignment: int
 ) -> None:
-    axis = Axis.plan(length, 32, overlap, alignment)
+    axis = TileAxis.plan(length, 32, overlap, alignment)
     total = np.zeros(axis.starts[-1] + 32)
     for start, weights in zip(axis.starts, axis.weights(), strict=True):
         total[start : start + 32] += weights
@@ -33,7 +33,7 @@ def test_the_tiles_cover_a_side_and_their_weights_sum_to_one(
 
 
 def test_the_outer_quarter_of_an_overlap_counts_for_nothing() -> None:
-    axis = Axis.plan(80, 48, 16)
+    axis = TileAxis.plan(80, 48, 16)
 
     first, second = axis.weights()
 

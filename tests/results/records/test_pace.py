@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from results.records.epochs import Epoch
-from results.records.pace import Node, Paces, Stint, node_of, seconds_left
+from results.records.pace import Paces, Stint, TrainingNode, node_of, seconds_left
 from tests.epochs import epoch_of
 
 
@@ -22,14 +22,14 @@ def paces(**speeds: float) -> Paces:
     return found
 
 
-A, B = Node("a", ""), Node("b", "")
+A, B = TrainingNode("a", ""), TrainingNode("b", "")
 
 
 def test_nodes_of_one_host_are_told_apart_by_their_kernels() -> None:
     plain, fast = epoch("a", 1.0), epoch("a", 1.0, kernels="onednn", instructions="AVX-512")
 
     assert node_of(plain.worker) == A
-    assert node_of(fast.worker) == Node("a", "onednn AVX-512")
+    assert node_of(fast.worker) == TrainingNode("a", "onednn AVX-512")
     assert node_of(None) is None
 
 
@@ -65,9 +65,9 @@ def test_of_a_node_that_has_trained_little_its_kind_tells() -> None:
         found.count(10 + trial, on(f"b{trial}", 20.0, "eigen"))
     found.count(20, on("new", 1.0, "eigen"))  # a tiny model
 
-    assert found.slowness(Node("new", "eigen AVX2")) == 5
-    assert found.slowness(Node("unseen", "eigen AVX2")) == 5
-    assert found.slowness(Node("unseen", "another")) is None
+    assert found.slowness(TrainingNode("new", "eigen AVX2")) == 5
+    assert found.slowness(TrainingNode("unseen", "eigen AVX2")) == 5
+    assert found.slowness(TrainingNode("unseen", "another")) is None
 
 
 def test_a_single_trial_tells_nothing() -> None:

@@ -14,7 +14,7 @@ from results.analysis.confirmation import (
     load_confirmation,
 )
 from search.cli.main import app
-from search.confirm.confirming import ConfirmationSummary, Options
+from search.confirm.confirming import ConfirmationSummary, ConfirmOptions
 from tests.results.confirmed import holes, write_plan, write_run
 from tests.results.conftest import MakeStudy, make_study  # noqa: F401  (a fixture)
 
@@ -52,7 +52,7 @@ def call(
     asked: list[Any] = []
 
     def confirm_study(
-        study: Path, options: Options, observer: Any, progress: Any
+        study: Path, options: ConfirmOptions, observer: Any, progress: Any
     ) -> ConfirmationSummary:
         asked.extend([study, options])
         return outcome
@@ -73,7 +73,7 @@ def test_the_ranking_is_printed_with_intervals_and_what_comes_next(
     assert second == "trial 0 (recipe): 0.3333 (95 %: 0.3333 to 0.3333), 2 seeds; hole 0.33"
     assert rest[0].startswith("trial 4 confirmed best: 0.9474")
     assert f"next: flexunet-search export {study} {study / 'best'}" in rest
-    assert asked == [study, Options(None, 2, None, ("resources.x=1",), False)]
+    assert asked == [study, ConfirmOptions(None, 2, None, ("resources.x=1",), False)]
 
 
 def test_an_early_end_says_so_and_keeps_its_exit_code(

@@ -19,7 +19,7 @@ from results.analysis.confirmation import EVALUATION, FOLDER, Run, load_confirma
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
-from search.confirm.confirming import Options, _exit_code, confirm_study
+from search.confirm.confirming import ConfirmOptions, _exit_code, confirm_study
 from search.errors import RunError
 from search.process.stop import Stop
 from search.study.record import record_study
@@ -90,7 +90,7 @@ def test_confirming_again_with_more_seeds_adds_what_is_missing(
 ) -> None:
     study = searched_study(tmp_path, synthetic_folder)
     told = Noted()
-    outcome = confirm_study(study, Options(top=1, seeds=2), told)
+    outcome = confirm_study(study, ConfirmOptions(top=1, seeds=2), told)
     assert outcome.exit_code == 0
     assert told.ends == dict.fromkeys(outcome.confirmation.plan.runs)
     assert len(told.ends) == 4
@@ -99,7 +99,7 @@ def test_confirming_again_with_more_seeds_adds_what_is_missing(
     first = traces(study)
 
     told = Noted()
-    outcome = confirm_study(study, Options(seeds=3), told)
+    outcome = confirm_study(study, ConfirmOptions(seeds=3), told)
     assert sorted(run.name for run in told.before) == sorted(first)
     assert set(told.ends) == {Run(1, 2), Run(0, 2)}
     again = traces(study)
@@ -129,13 +129,13 @@ def test_other_data_than_the_studys_are_refused(tmp_path: Path, synthetic_folder
     header = yaml.safe_load((study / "study.yaml").read_text())
     (study / "study.yaml").write_text(yaml.safe_dump(header | {"data_fingerprint": "f" * 64}))
     with pytest.raises(ConfigError, match="expected the study's, of fingerprint ffff"):
-        confirm_study(study, Options(), Noted())
+        confirm_study(study, ConfirmOptions(), Noted())
     assert not (study / FOLDER).exists()
 
 
 def test_a_ray_client_is_refused_with_what_to_do(tmp_path: Path, synthetic_folder: Path) -> None:
     study = searched_study(tmp_path, synthetic_folder)
-    options = Options(overrides=("resources.ray_address=ray://head:10001",))
+    options = ConfirmOptions(overrides=("resources.ray_address=ray://head:10001",))
     with pytest.raises(RunError, match="from a machine of the cluster"):
         confirm_study(study, options, Noted())
 
@@ -145,7 +145,7 @@ def test_folds_that_cannot_train_a_class_are_told_before_anything_runs(
 ) -> None:
     study = searched_study(tmp_path, synthetic_folder)
     with pytest.raises(ConfigError) as caught:
-        confirm_study(study, Options(folds=3), Noted())
+        confirm_study(study, ConfirmOptions(folds=3), Noted())
     assert "fold 0 of 3: data.source: expected pixels of class 'Blowhole'" in str(caught.value)
     assert "every fold trains on a class that 3 groups show; fewer show Blowhole in 2" in str(
         caught.value

@@ -20,7 +20,7 @@ from model.flexunet import build_flexunet
 from model.inference import Predictor
 from model.runtimes import open_predictor
 from search.inference.model_metadata import ModelMetadata
-from search.inference.prediction import Options, is_tiled, predict
+from search.inference.prediction import PredictOptions, is_tiled, predict
 from search.inference.prediction_folder import Folder, PredictedImage
 from search.inference.prediction_inputs import find_images
 from search.scoring.counting import decide
@@ -61,7 +61,7 @@ def run(
     folder = Folder(out, known.classes, known.colors)
     folder.begin({})
     inputs = find_images(str(images)).inputs
-    return list(predict(ask, known, folder, inputs, Options(**options), advance))
+    return list(predict(ask, known, folder, inputs, PredictOptions(**options), advance))
 
 
 def mask_of(path: Path) -> np.ndarray:
