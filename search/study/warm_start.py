@@ -15,29 +15,28 @@ from typing import Any
 
 import optuna
 import yaml
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from foundation.errors import named_line
 from results.records import file_names
 from search.config.errors import ConfigError
 from search.config.limits import FIELDS, LATENCY, bounds, demand_of, excesses
 from search.config.loading import config_from_record
 from search.config.schema import SEARCHED, StudyConfig
 from search.config.settings import redacted
-from search.study.attributes import (
-    BASELINE,
-    BEST_EPOCH,
-    BEST_VALUE,
-    COST,
-    DUPLICATE_OF,
-    EPOCHS,
-    FROM_STUDY,
-    REFUSED,
-    VALUES,
-)
+from search.storage.database import open_database
+from search.study import attributes
 
-_KEPT = (BASELINE, BEST_EPOCH, BEST_VALUE, COST, EPOCHS, VALUES)
+_KEPT = (
+    attributes.BASELINE,
+    attributes.BEST_EPOCH,
+    attributes.BEST_VALUE,
+    attributes.COST,
+    attributes.EPOCHS,
+    attributes.VALUES,
+)
 # What decides the meaning of a value, beside the data.
 _MEANING = ("objective", "pruning_metric", "class_weights", "minimize")
 
@@ -86,7 +85,7 @@ def bring_in(study: optuna.Study, earlier: Sequence[Earlier]) -> int:
     known = {
         _origin(trial)
         for trial in study.get_trials(deepcopy=False)
-        if FROM_STUDY in trial.user_attrs
+        if attributes.FROM_STUDY in trial.user_attrs
     }
     new = {_origin(t): t for one in earlier for t in one.trials if _origin(t) not in known}
     if new:
@@ -95,7 +94,7 @@ def bring_in(study: optuna.Study, earlier: Sequence[Earlier]) -> int:
 
 
 def _origin(trial: FrozenTrial) -> tuple[str, int]:
-    origin = trial.user_attrs[FROM_STUDY]
+    origin = trial.user_attrs[attributes.FROM_STUDY]
     return str(origin["identity"]), int(origin["number"])
 
 
@@ -186,8 +185,8 @@ def _space_notes(config: StudyConfig, before: StudyConfig) -> Iterator[str]:
 
 
 def _is_finished(trial: FrozenTrial) -> bool:
-    attributes = trial.user_attrs
-    told = REFUSED in attributes or attributes.get(DUPLICATE_OF) is not None
+    known = trial.user_attrs
+    told = attributes.REFUSED in known or known.get(attributes.DUPLICATE_OF) is not None
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and not told
 
 
@@ -216,14 +215,15 @@ def _brought(
     num_classes: int,
 ) -> FrozenTrial:
     origin = {"study": record["name"], "identity": record["identity"], "number": trial.number}
-    attributes = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
-    attributes.pop(BASELINE, None)  # a baseline of this study is trained here
+    known = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
+    known.pop(attributes.BASELINE, None)  # a baseline of this study is trained here
     return optuna.trial.create_trial(
         state=trial.state,
         values=trial.values if trial.state is TrialState.COMPLETE else None,
         params=params,
         distributions={name: d.to_optuna() for name, d in config.space.items()},
-        user_attrs=attributes | {FROM_STUDY: trial.user_attrs.get(FROM_STUDY, origin)},
+        user_attrs=known
+        | {attributes.FROM_STUDY: trial.user_attrs.get(attributes.FROM_STUDY, origin)},
         intermediate_values=trial.intermediate_values,
         constraints=_constraints(config, trial, params, num_classes),
     )
@@ -236,7 +236,7 @@ def _constraints(
     if not bounds(config.search):
         return {}
     demand = demand_of(config.at(params), config.image_shape, num_classes)
-    cost = trial.user_attrs.get(COST) or {}
+    cost = trial.user_attrs.get(attributes.COST) or {}
     if LATENCY in cost:
         demand[LATENCY] = cost[LATENCY]
     found = excesses(config.search, demand)
@@ -248,9 +248,10 @@ def _open(config: StudyConfig, before: StudyConfig, path: Path) -> optuna.Study:
         return optuna.load_study(
             study_name=before.study.name, storage=_storage(config, before, path)
         )
+    except ConfigError as error:  # of its database
+        raise ConfigError(str(path), error.problems) from None
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        problem = f"expected its Optuna study to be readable, received {reason}"
+        problem = f"expected its Optuna study to be readable, received {named_line(error)}"
         raise ConfigError(str(path), [problem]) from error
 
 
@@ -259,7 +260,7 @@ def _storage(config: StudyConfig, before: StudyConfig, path: Path) -> BaseStorag
     if url is not None:
         # study.yaml does not hold the password; this study's own storage may be the same one.
         mine = config.study.storage
-        return RDBStorage(mine if mine and redacted(mine) == url else url)
+        return open_database(mine if mine and redacted(mine) == url else url, before.study.name)
     journal = path / file_names.JOURNAL
     if not journal.is_file():  # opening would make an empty one
         raise FileNotFoundError(journal)
