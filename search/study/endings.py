@@ -14,16 +14,7 @@ from search.config.objectives import values_of
 from search.config.schema import StudyConfig
 from search.process.memory import OUT_OF_MEMORY
 from search.storage.files import trial_folder
-from search.study.attributes import (
-    BEST_EPOCH,
-    BEST_VALUE,
-    COST,
-    EPOCHS,
-    LIMIT,
-    REASON,
-    STOPPED,
-    VALUES,
-)
+from search.study import attributes
 from search.study.live_trial import LiveTrial
 from search.study.opening import mirror_trial
 
@@ -62,9 +53,9 @@ class Endings:
 
         None where it had not.
         """
-        if REASON in frozen.user_attrs:
+        if attributes.REASON in frozen.user_attrs:
             state = TrialState.FAIL
-        elif STOPPED in frozen.user_attrs or LIMIT in frozen.user_attrs:
+        elif attributes.STOPPED in frozen.user_attrs or attributes.LIMIT in frozen.user_attrs:
             state = TrialState.PRUNED
         else:
             return None
@@ -100,9 +91,9 @@ class Endings:
     def _tell(self, trial: Trial, best_value: float | None, state: TrialState) -> FrozenTrial:
         values: dict[str, float] = {}
         if state is TrialState.COMPLETE and best_value is not None:
-            search, cost = self._config.search, trial.user_attrs.get(COST) or {}
+            search, cost = self._config.search, trial.user_attrs.get(attributes.COST) or {}
             values = values_of(search.objective, best_value, search.minimize, cost)
-            note(trial, {VALUES: values if search.minimize else None})
+            note(trial, {attributes.VALUES: values if search.minimize else None})
         frozen = self._study._storage.get_trial(trial._trial_id)
         if not frozen.state.is_finished():  # it is, where its telling was only half acknowledged
             frozen = self._study.tell(trial, list(values.values()) or None, state=state)
@@ -113,10 +104,10 @@ class Endings:
 def known_of(live: LiveTrial) -> dict[str, Any]:
     """Return what is known of a trial, as the study's attributes; None where it is not."""
     return {
-        EPOCHS: live.epochs or None,
-        BEST_VALUE: live.best_value,
-        BEST_EPOCH: live.best_epoch,
-        REASON: live.reason,
+        attributes.EPOCHS: live.epochs or None,
+        attributes.BEST_VALUE: live.best_value,
+        attributes.BEST_EPOCH: live.best_epoch,
+        attributes.REASON: live.reason,
     }
 
 

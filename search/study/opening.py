@@ -25,21 +25,8 @@ from search.config.schema import StudyConfig
 from search.storage.database import open_database
 from search.storage.files import trial_folder
 from search.storage.journal import StudyJournal, StudyStorage
-from search.study.attributes import (
-    BASELINE,
-    BEST_EPOCH,
-    BEST_VALUE,
-    COST,
-    EPOCHS,
-    FAILURES,
-    IDENTITY,
-    LIMIT,
-    REASON,
-    SEED,
-    VALUES,
-    derive_seed,
-    is_own,
-)
+from search.study import attributes
+from search.study.attributes import derive_seed, is_own
 from search.study.samplers import check_installed, make_pruner, make_sampler
 
 _log = logging.getLogger(__name__)
@@ -108,16 +95,16 @@ def open_study(config: StudyConfig, identity: str | None = None) -> optuna.Study
     _check_identity(study, identity, bool(trials))
     # A continued study must not draw again what its first run drew.
     study.sampler = make_sampler(config, derive_seed(config.study.seed, len(trials)))
-    known = {trial.user_attrs.get(BASELINE) for trial in trials}
+    known = {trial.user_attrs.get(attributes.BASELINE) for trial in trials}
     for baseline in config.search.baselines:
         if baseline.name not in known:
             params = {k: v for k, v in baseline.params.items() if k in config.space}
-            study.enqueue_trial(params, user_attrs={BASELINE: baseline.name})
+            study.enqueue_trial(params, user_attrs={attributes.BASELINE: baseline.name})
     return study
 
 
 def _check_identity(study: optuna.Study, identity: str | None, begun: bool) -> None:
-    known = study.user_attrs.get(IDENTITY)
+    known = study.user_attrs.get(attributes.IDENTITY)
     if identity is None or known == identity:
         return
     if begun or known is not None:
@@ -126,27 +113,27 @@ def _check_identity(study: optuna.Study, identity: str | None, begun: bool) -> N
             f"{study.study_name!r}, which is there and belongs to another study directory"
         )
         raise ConfigError(study.study_name, [problem])
-    study.set_user_attr(IDENTITY, identity)
+    study.set_user_attr(attributes.IDENTITY, identity)
 
 
 def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
     """Write a trial's state to its ``trial.json``, atomically."""
-    attributes = trial.user_attrs
+    known = trial.user_attrs
     record = {
         "number": trial.number,
         "state": trial.state.name,
-        "value": attributes.get(BEST_VALUE),
-        "best_epoch": attributes.get(BEST_EPOCH),
-        "epochs": attributes.get(EPOCHS, 0),
+        "value": known.get(attributes.BEST_VALUE),
+        "best_epoch": known.get(attributes.BEST_EPOCH),
+        "epochs": known.get(attributes.EPOCHS, 0),
         "params": trial.params,
-        "baseline": attributes.get(BASELINE),
-        "reason": attributes.get(REASON) or attributes.get(LIMIT),
-        "failures": attributes.get(FAILURES, []),
+        "baseline": known.get(attributes.BASELINE),
+        "reason": known.get(attributes.REASON) or known.get(attributes.LIMIT),
+        "failures": known.get(attributes.FAILURES, []),
         "started": _zoned(trial.datetime_start),
         "finished": _zoned(trial.datetime_complete),
-        "seed": attributes.get(SEED),
-        "cost": attributes.get(COST),
-        "values": attributes.get(VALUES),
+        "seed": known.get(attributes.SEED),
+        "cost": known.get(attributes.COST),
+        "values": known.get(attributes.VALUES),
     }
     folder = trial_folder(directory, trial.number)
     folder.mkdir(exist_ok=True)

@@ -25,17 +25,8 @@ from search.config.limits import LATENCY
 from search.config.schema import StudyConfig
 from search.config.space import points
 from search.interfaces.observers import Placer
-from search.study.attributes import (
-    BASELINE,
-    COST,
-    DUPLICATE_OF,
-    FROM_STUDY,
-    REASON,
-    REFUSED,
-    SEED,
-    derive_seed,
-    is_own,
-)
+from search.study import attributes
+from search.study.attributes import derive_seed, is_own
 from search.study.screening import ConstraintScreen, limit_name, measured_excess
 
 _log = logging.getLogger(__name__)
@@ -133,7 +124,7 @@ class Proposer:
 
     def measured(self, trial: Trial) -> str:
         """Take what was measured of a trial's model; return how it breaks a limit, or ''."""
-        cost = trial.user_attrs.get(COST) or {}
+        cost = trial.user_attrs.get(attributes.COST) or {}
         found = measured_excess(self.config, cost)
         if found is None:
             return ""
@@ -189,9 +180,9 @@ class Proposer:
         for trial in trials:
             self._index(trial)
         for trial in trials:
-            if trial.state is TrialState.RUNNING and REFUSED in trial.user_attrs:
+            if trial.state is TrialState.RUNNING and attributes.REFUSED in trial.user_attrs:
                 self.study.tell(trial.number, state=TrialState.PRUNED)
-            original = by_number.get(trial.user_attrs.get(DUPLICATE_OF, -1))
+            original = by_number.get(trial.user_attrs.get(attributes.DUPLICATE_OF, -1))
             if trial.state is TrialState.RUNNING and original is not None:
                 if original.state.is_finished():
                     self._retell(Trial(self.study, trial._trial_id), original)
@@ -199,11 +190,11 @@ class Proposer:
                     self._waiting.setdefault(original.number, []).append(trial._trial_id)
 
     def _index(self, trial: FrozenTrial) -> None:
-        attributes = trial.user_attrs
+        known = trial.user_attrs
         if trial.state is TrialState.WAITING or trial.params.keys() != self._distributions.keys():
             return
-        begun = trial.state.is_finished() or SEED in attributes
-        if REFUSED in attributes or begun:
+        begun = trial.state.is_finished() or attributes.SEED in known
+        if attributes.REFUSED in known or begun:
             self._tried.add(_key(trial.params))
         if is_own(trial) and begun:
             self._judge.learn(trial)
@@ -211,7 +202,7 @@ class Proposer:
             return
         key = _key(trial.params)
         # One that was trained here, and has a folder, goes before one from elsewhere.
-        if is_own(trial) or (FROM_STUDY in attributes and key not in self._originals):
+        if is_own(trial) or (attributes.FROM_STUDY in known and key not in self._originals):
             self._originals[key] = (trial.number, trial._trial_id)
 
     # Refusals.
@@ -222,7 +213,7 @@ class Proposer:
         for name, excess in excesses.items():
             _constrain(trial, name, excess)
         names = {limit_name(name, reason): reason for name, reason in reasons.items()}
-        trial.set_user_attr(REFUSED, names)
+        trial.set_user_attr(attributes.REFUSED, names)
         frozen = self.study.tell(trial, state=TrialState.PRUNED)
         line = _refused_line(frozen)
         self._row.limits.update(line["limits"])
@@ -233,12 +224,12 @@ class Proposer:
 
     def _repeats_elsewhere(self, trial: Trial, original: tuple[int, int]) -> bool:
         """Return whether a baseline was trained in another study alone: here it has no model."""
-        if BASELINE not in trial.user_attrs:
+        if attributes.BASELINE not in trial.user_attrs:
             return False
-        return FROM_STUDY in self.study._storage.get_trial(original[1]).user_attrs
+        return attributes.FROM_STUDY in self.study._storage.get_trial(original[1]).user_attrs
 
     def _repeat(self, trial: Trial, number: int, original_id: int) -> None:
-        trial.set_user_attr(DUPLICATE_OF, number)
+        trial.set_user_attr(attributes.DUPLICATE_OF, number)
         self.duplicates += 1
         self._log(DUPLICATES_NAME, {"number": trial.number, "duplicate_of": number})
         original = self.study._storage.get_trial(original_id)
@@ -256,18 +247,20 @@ class Proposer:
         for name, excess in original.constraints.items():
             _constrain(trial, name, excess)
         if original.state is TrialState.FAIL:
-            trial.set_user_attr(REASON, f"trial {original.number}, of the same parameters, failed")
+            trial.set_user_attr(
+                attributes.REASON, f"trial {original.number}, of the same parameters, failed"
+            )
         values = original.values if original.state is TrialState.COMPLETE else None
         self.study.tell(trial, values, state=original.state)
 
     # The mirror that is read without Optuna.
 
     def _write_logs(self, trials: list[FrozenTrial]) -> None:
-        refused = [_refused_line(t) for t in trials if REFUSED in t.user_attrs]
+        refused = [_refused_line(t) for t in trials if attributes.REFUSED in t.user_attrs]
         repeated = [
-            {"number": t.number, "duplicate_of": t.user_attrs[DUPLICATE_OF]}
+            {"number": t.number, "duplicate_of": t.user_attrs[attributes.DUPLICATE_OF]}
             for t in trials
-            if t.user_attrs.get(DUPLICATE_OF) is not None
+            if t.user_attrs.get(attributes.DUPLICATE_OF) is not None
         ]
         self.refused.update(name for line in refused for name in line["limits"])
         self.duplicates = len(repeated)
@@ -290,7 +283,7 @@ def _stuck(what: str, limits: Counter[str]) -> str:
 
 
 def _refused_line(trial: FrozenTrial) -> dict[str, Any]:
-    reasons = trial.user_attrs[REFUSED]
+    reasons = trial.user_attrs[attributes.REFUSED]
     return {
         "number": trial.number,
         "params": trial.params,

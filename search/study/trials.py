@@ -30,17 +30,8 @@ from search.storage.files import trial_folder
 from search.storage.journal import together
 from search.storage.mirror import place_in_store
 from search.storage.retry import StorageRetry, StorageTroubleError, check_present
-from search.study.attributes import (
-    BASELINE,
-    COST,
-    FAILURES,
-    LIMIT,
-    RESERVED,
-    SEED,
-    SHARE,
-    STOPPED,
-    derive_seed,
-)
+from search.study import attributes
+from search.study.attributes import derive_seed
 from search.study.endings import Endings, known_of, note
 from search.study.live_trial import LiveTrial
 from search.study.opening import free_journal, mend_journal
@@ -150,12 +141,14 @@ class TrialManager:
         if trial is None:
             return None
         seed = derive_seed(self.config.study.seed, trial.number)
-        note(trial, {SEED: seed, RESERVED: share_of(self.config.resources)})
+        note(trial, {attributes.SEED: seed, attributes.RESERVED: share_of(self.config.resources)})
         self._endings.mirror(trial)
         constants = self.config.at(trial.params, seed)
         self._live[ray_id] = LiveTrial(trial, constants)
-        self.observer.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
-        bundle = self._place(ray_id, constants, trial.user_attrs.get(SHARE, 1.0))
+        self.observer.trial_started(
+            trial.number, trial.params, trial.user_attrs.get(attributes.BASELINE)
+        )
+        bundle = self._place(ray_id, constants, trial.user_attrs.get(attributes.SHARE, 1.0))
         resources = self.config.resources.model_dump(mode="json")
         owner = f"{self.stop.run_id}/{ray_id}"
         return TrialJob(
@@ -215,7 +208,7 @@ class TrialManager:
             live.pruned = True
             # The pruner counts the rung as passed from now on: a driver killed before the end is
             # told must not let the trial train on to the next one.
-            self._try(lambda: note(live.trial, {**known_of(live), STOPPED: True}))
+            self._try(lambda: note(live.trial, {**known_of(live), attributes.STOPPED: True}))
         return bool(pruned or live.broken) or self.stop.asked
 
     def _hear(self, ray_id: str, live: LiveTrial, report: TrialReport) -> None:
@@ -251,10 +244,10 @@ class TrialManager:
 
     def _note_cost(self, live: LiveTrial, report: TrialReport) -> None:
         # What was measured before an interruption stands, so that a trial is measured once.
-        if report.costs is not None and COST not in live.trial.user_attrs:
-            live.trial.set_user_attr(COST, dict(report.costs))
+        if report.costs is not None and attributes.COST not in live.trial.user_attrs:
+            live.trial.set_user_attr(attributes.COST, dict(report.costs))
         live.broken = self.proposer.measured(live.trial)
-        note(live.trial, {LIMIT: live.broken or None})
+        note(live.trial, {attributes.LIMIT: live.broken or None})
 
     def _wait(self, live: LiveTrial, trouble: str) -> bool:
         """Take note of a worker that cannot write; give it up when patience has run out."""
@@ -340,9 +333,9 @@ class TrialManager:
         steps = self.study._storage.get_trial(live.trial._trial_id).intermediate_values
         epoch = max([live.epochs, *steps])
         if live.failures is None:
-            before = live.trial.user_attrs.get(FAILURES, [])
+            before = live.trial.user_attrs.get(attributes.FAILURES, [])
             live.failures = [*before, {"epoch": epoch, "reason": live.lost}]
-        live.trial.set_user_attr(FAILURES, live.failures)
+        live.trial.set_user_attr(attributes.FAILURES, live.failures)
         self._endings.mirror(live.trial)
         in_a_row = sum(1 for failure in live.failures if failure["epoch"] == epoch)
         goes_on, said = self._policy.after_loss(live.lost, epoch, in_a_row)
@@ -355,9 +348,11 @@ class TrialManager:
     def _grows(self, live: LiveTrial) -> bool:
         """Let a trial that ran out of memory try once more with a larger share, if it may help."""
         can_grow = self._placer is not None and self._placer.can_grow(live.config)
-        if not can_grow or not self._policy.may_grow(live.reason, SHARE in live.trial.user_attrs):
+        if not can_grow or not self._policy.may_grow(
+            live.reason, attributes.SHARE in live.trial.user_attrs
+        ):
             return False
-        live.trial.set_user_attr(SHARE, LARGER_SHARE)
+        live.trial.set_user_attr(attributes.SHARE, LARGER_SHARE)
         self.observer.warn(
             f"trial {live.trial.number}: {live.reason}; once more with a larger share"
         )

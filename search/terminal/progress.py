@@ -17,7 +17,7 @@ from results.records.pace import Paces, Stint, node_of, seconds_left
 from results.records.status import waiting_share
 from search.config.schema import StudyConfig
 from search.storage.files import trial_folder
-from search.study.attributes import BASELINE, BEST_VALUE, EPOCHS, REASON
+from search.study import attributes
 from search.study.throughput import Throughput
 from search.terminal.display import LINE_EVERY_SECONDS, Display
 from search.terminal.table import (
@@ -210,15 +210,15 @@ def _stint(row: TrialRow) -> Stint:
 
 
 def _ended_row(trial: FrozenTrial) -> TrialRow:
-    attributes = trial.user_attrs
+    known = trial.user_attrs
     return TrialRow(
         trial.number,
         trial.params,
-        attributes.get(BASELINE),
+        known.get(attributes.BASELINE),
         state=trial.state.name,
-        epoch=attributes.get(EPOCHS, 0),
-        value=attributes.get(BEST_VALUE),
-        reason=attributes.get(REASON),
+        epoch=known.get(attributes.EPOCHS, 0),
+        value=known.get(attributes.BEST_VALUE),
+        reason=known.get(attributes.REASON),
     )
 
 

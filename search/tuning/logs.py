@@ -26,7 +26,7 @@ from search.config.settings import redacted
 from search.interfaces.observers import Observer
 from search.storage.epochs import TENSORBOARD, scalars, unwritten
 from search.storage.files import trial_folder
-from search.study.attributes import BASELINE, BEST_EPOCH, BEST_VALUE, REASON
+from search.study import attributes
 
 # Where a trial's MLflow run is found again.
 STUDY_TAG = "flexunet_search.study"
@@ -79,7 +79,7 @@ class LoggedObserver:
         for trial in finished:
             if trial.number in ended:
                 continue
-            log.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
+            log.trial_started(trial.number, trial.params, trial.user_attrs.get(attributes.BASELINE))
             for epoch in epochs_in(trial_folder(self._directory, trial.number)):
                 log.epoch_ended(trial.number, epoch)
             log.trial_ended(trial)
@@ -181,7 +181,7 @@ class TensorBoardLog:
         """Write the hparams with the trial's value, and its state."""
         from tensorboardX.summary import hparams, scalar
 
-        value = trial.user_attrs.get(BEST_VALUE)
+        value = trial.user_attrs.get(attributes.BEST_VALUE)
         metrics = {} if value is None else {"hparam/objective": float(value)}
         params = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
@@ -189,7 +189,7 @@ class TensorBoardLog:
         }
         self._write(trial.number, 0, hparams({**params, "state": trial.state.name}, metrics))
         best = [scalar(name, number) for name, number in metrics.items()]
-        self._write(trial.number, trial.user_attrs.get(BEST_EPOCH) or 0, best)
+        self._write(trial.number, trial.user_attrs.get(attributes.BEST_EPOCH) or 0, best)
         (self._folder(trial.number) / "ended").touch()
         self._close(trial.number)
 
@@ -320,12 +320,17 @@ class MlflowLog:
     def trial_ended(self, trial: FrozenTrial) -> None:
         """Tag the run with the trial's state, value and reason, and end it."""
         if trial.number not in self._runs:  # its end was decided before its driver was killed
-            self.trial_started(trial.number, trial.params, trial.user_attrs.get(BASELINE))
+            self.trial_started(
+                trial.number, trial.params, trial.user_attrs.get(attributes.BASELINE)
+            )
         run, _ = self._runs.pop(trial.number)
         known = {
             "state": trial.state.name,
             "folder": str(trial_folder(self._config.directory, trial.number)),
-            **{key: trial.user_attrs.get(key) for key in (BEST_VALUE, BEST_EPOCH, REASON)},
+            **{
+                key: trial.user_attrs.get(key)
+                for key in (attributes.BEST_VALUE, attributes.BEST_EPOCH, attributes.REASON)
+            },
         }
         for key, value in known.items():
             if value is not None:
