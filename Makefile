@@ -38,9 +38,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The JSON schema of a study's YAML, for editors.
+# What follows from the fields of a study's YAML: the JSON schema for editors, the bounds that the
+# report knows, the operations of docs/augmentation.md.
 schema: $(INSTALLED)
-	$(BIN)/python -c "from search.config.loading import json_schema; print(json_schema(), end='')" > configs/schema.json
+	$(BIN)/python docs/field_tables.py
 
 # docs/modules.md, from the modules' own first lines.
 modules: $(INSTALLED)

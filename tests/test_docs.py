@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -45,12 +46,23 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_the_list_of_modules_is_the_present_one() -> None:
-    spec = importlib.util.spec_from_file_location("module_map", ROOT / "docs" / "module_map.py")
+def script(name: str) -> ModuleType:
+    """A script of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
+    return made
+
+
+def test_what_follows_from_the_fields_is_the_present_one() -> None:
+    for path, text in script("field_tables").written().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make schema"
+
+
+def test_the_list_of_modules_is_the_present_one() -> None:
+    made = script("module_map")
 
     page = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
     assert page == made.module_map(), "run: make modules"

@@ -20,26 +20,15 @@ from data_pipeline.augmentation.geometry import (
 )
 from data_pipeline.augmentation.operations import (
     COLOR_ONLY,
+    DRAWS,
     GEOMETRIC,
     IGNORE,
-    OPERATIONS,
     PHOTOMETRIC,
 )
 from data_pipeline.augmentation.photometry import change_light
 from data_pipeline.augmentation.warp import warp
 
 Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-# One uniform number in [0, 1) a sample for each of these, and one that tells whether an operation
-# happens. The order is part of what a seed means: append new draws at the end, and what the older
-# ones drew stays as it was.
-DRAWS = (
-    "quarter_turns", "rotation", "scale", "shift_y", "shift_x", "shear_y", "shear_x",
-    "perspective_y", "perspective_x", "elastic", "distortion", "barrel", "pincushion",
-    "crop", "crop_class", "crop_pixel", "gamma", "contrast", "brightness", "saturation", "hue",
-    "sharpening", "blur", "noise", "jpeg", "cutout_y", "cutout_x", "cutout_y_side",
-    "cutout_x_side", *(f"{operation}?" for operation in OPERATIONS),
-)  # fmt: skip
 
 
 def build_augment(

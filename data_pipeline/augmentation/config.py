@@ -57,27 +57,29 @@ class AugmentConfig(BaseModel):
     quarter_turns: bool = Field(
         False, description="Turn by 0, 90, 180 or 270 degrees; square images only."
     )
-    rotation: float = Field(0.0, ge=0, le=180, description="Degrees.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Turn about the centre, degrees.")
     scale: float = Field(
         0.0, ge=0, lt=1, description="Shrink and zoom, relative: 0.1 draws from 0.9 to 1.1."
     )
-    shift: float = Field(0.0, ge=0, le=0.5, description="Fraction of the side, each axis.")
-    shear: float = Field(0.0, ge=0, le=45, description="Degrees, each axis.")
+    shift: float = Field(
+        0.0, ge=0, le=0.5, description="Move along both axes, fraction of the side."
+    )
+    shear: float = Field(0.0, ge=0, le=45, description="Lean along both axes, degrees.")
     perspective: float = Field(
-        0.0, ge=0, lt=1, description="How much smaller or larger a corner may be than the centre."
+        0.0, ge=0, lt=1, description="Tilt: how much smaller or larger a corner is than the centre."
     )
     elastic: float = Field(
         0.0,
         ge=0,
         le=LARGEST_STEP / CELLS["elastic"],
-        description=f"Local bending: how far a control point moves, fraction of the side; "
+        description=f"Bend locally: how far a control point moves, fraction of the side; "
         f"{CELLS['elastic']} cells a side, cubic B-splines between. By itself it folds nothing.",
     )
     distortion: float = Field(
         0.0,
         ge=0,
         le=LARGEST_STEP / CELLS["distortion"],
-        description=f"As elastic, smooth over the whole image: {CELLS['distortion']} cells a side.",
+        description=f"Bend the whole image: as elastic, {CELLS['distortion']} cells a side.",
     )
     barrel: float = Field(
         0.0, ge=0, le=1, description="Bulge: how much farther out a corner reads, relative."
@@ -89,7 +91,7 @@ class AugmentConfig(BaseModel):
         0.0,
         ge=0,
         lt=1,
-        description="Zoom in on a random pixel of a class: how much of the side is cut off.",
+        description="Zoom in on a random pixel of crop_class: how much of the side is cut off.",
     )
     crop_class: str | None = Field(
         None,
@@ -106,17 +108,28 @@ class AugmentConfig(BaseModel):
     )
 
     gamma: float = Field(
-        0.0, ge=0, le=2, description="Exponent from 1 / (1 + gamma) to 1 + gamma, even in its log."
+        0.0,
+        ge=0,
+        le=2,
+        description="Bend grey values: exponent 1 / (1 + gamma) to 1 + gamma, even in its log.",
     )
     contrast: float = Field(
-        0.0, ge=0, lt=1, description="Relative, around the image's mean: 0.2 draws 0.8 to 1.2."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Stretch around the image's mean, relative: 0.2 draws from 0.8 to 1.2.",
     )
-    brightness: float = Field(0.0, ge=0, le=1, description="Added, as a fraction of white.")
+    brightness: float = Field(
+        0.0, ge=0, le=1, description="Lighten and darken: added, fraction of white."
+    )
     saturation: float = Field(
-        0.0, ge=0, le=1, description="Relative distance from grey; images of 3 channels only."
+        0.0, ge=0, le=1, description="Distance from grey, relative; images of 3 channels only."
     )
     hue: float = Field(
-        0.0, ge=0, le=180, description="Degrees in the YIQ plane; images of 3 channels only."
+        0.0,
+        ge=0,
+        le=180,
+        description="Turn the colours in the YIQ plane, degrees; images of 3 channels only.",
     )
     sharpening: float = Field(
         0.0, ge=0, le=5, description="Unsharp mask: how many times the detail is added."
@@ -125,20 +138,23 @@ class AugmentConfig(BaseModel):
         0.0,
         ge=0,
         le=10,
-        description="Standard deviation of a Gaussian, pixels of the prepared image.",
+        description="Gaussian: standard deviation, pixels of the prepared image.",
     )
     noise: float = Field(
-        0.0, ge=0, le=0.5, description="Standard deviation of Gaussian noise, fraction of white."
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Gaussian, each pixel its own: standard deviation, fraction of white.",
     )
     jpeg: float = Field(
-        0.0, ge=0, lt=1, description="JPEG artefacts: quality from 100 down to 100 (1 - jpeg)."
+        0.0, ge=0, lt=1, description="Artefacts of JPEG: quality from 100 down to 100 (1 - jpeg)."
     )
     cutout: float = Field(
         0.0,
         ge=0,
         le=0.9,
-        description="A rectangle of the image's mean grey: its largest side, fraction of the "
-        "image's. The mask stays.",
+        description="Cover a rectangle with the image's mean grey: its largest side, fraction of "
+        "the image's. The mask stays.",
     )
     probability: dict[str, float] = Field(
         default_factory=dict,

@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from data_pipeline.augmentation.augment import DRAWS, build_augment, unfit
+from data_pipeline.augmentation.augment import build_augment, unfit
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.offline_plan import Recipe, Variant, draw_seed, variants
-from data_pipeline.augmentation.operations import COLOR_ONLY, OPERATIONS
+from data_pipeline.augmentation.operations import COLOR_ONLY, DRAWS, OPERATIONS
 from data_pipeline.config import SPLITS, DataConfig
 from data_pipeline.datasets.dataset_yaml import DatasetInfo, read_dataset_yaml, write_dataset_yaml
 from data_pipeline.datasets.labels import LabelMap, colorize

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_pipeline.augmentation.config import AugmentConfig
-from data_pipeline.augmentation.operations import FAR_END, IGNORE, OPERATIONS, PRESETS, SWITCHES
+from data_pipeline.augmentation.operations import IGNORE, OPERATIONS, PRESETS, SWITCHES
 
 MaskFormat = Literal["png", "npz"]
 MASK_FORMATS: tuple[MaskFormat, ...] = ("png", "npz")
@@ -111,7 +111,7 @@ def choose_operations(config: AugmentConfig, names: Sequence[str]) -> AugmentCon
 def _usual(operation: str) -> object:
     if operation in SWITCHES:
         return True
-    return PRESETS["strong"].get(operation, FAR_END[operation] / 2)
+    return PRESETS["strong"].get(operation, OPERATIONS[operation] / 2)
 
 
 def _only(

@@ -11,42 +11,11 @@ from typing import Any
 CELLS = {"elastic": 8, "distortion": 3}
 LARGEST_STEP = 0.48
 
-GEOMETRIC = (
-    "horizontal_flip",
-    "vertical_flip",
-    "quarter_turns",
-    "rotation",
-    "scale",
-    "shift",
-    "shear",
-    "perspective",
-    "elastic",
-    "distortion",
-    "barrel",
-    "pincushion",
-    "crop",
-)
-PHOTOMETRIC = (
-    "gamma",
-    "contrast",
-    "brightness",
-    "saturation",
-    "hue",
-    "sharpening",
-    "blur",
-    "noise",
-    "jpeg",
-    "cutout",
-)
-OPERATIONS = (*GEOMETRIC, *PHOTOMETRIC)
-FILLED = (*OPERATIONS, "probability")  # from the preset, where a config says nothing of them
-COLOR_ONLY = ("saturation", "hue")
-IGNORE = "ignore"
-
-SWITCHES = ("horizontal_flip", "vertical_flip", "quarter_turns")
-# What an operation looks like where it is as strong as can be of use.
-FAR_END: Mapping[str, Any] = {
-    **dict.fromkeys(SWITCHES, True),
+# The operations by name, each with what it is where it is as strong as can be of use.
+GEOMETRIC: Mapping[str, Any] = {
+    "horizontal_flip": True,
+    "vertical_flip": True,
+    "quarter_turns": True,
     "rotation": 60.0,
     "scale": 0.5,
     "shift": 0.3,
@@ -57,6 +26,8 @@ FAR_END: Mapping[str, Any] = {
     "barrel": 1.0,
     "pincushion": 0.3,
     "crop": 0.6,
+}
+PHOTOMETRIC: Mapping[str, Any] = {
     "gamma": 1.0,
     "contrast": 0.8,
     "brightness": 0.5,
@@ -68,6 +39,25 @@ FAR_END: Mapping[str, Any] = {
     "jpeg": 0.95,
     "cutout": 0.7,
 }
+OPERATIONS: Mapping[str, Any] = {**GEOMETRIC, **PHOTOMETRIC}
+FILLED = (*OPERATIONS, "probability")  # from the preset, where a config says nothing of them
+COLOR_ONLY = ("saturation", "hue")
+SWITCHES = tuple(name for name, full in OPERATIONS.items() if full is True)
+IGNORE = "ignore"
+
+# One uniform number in [0, 1) a sample for each of these, and one (with "?") that decides whether
+# an operation happens. The order is part of what a seed means: append new draws at the end, and
+# what the older ones drew stays as it was.
+DRAWS = (
+    *("quarter_turns", "rotation", "scale", "shift_y", "shift_x", "shear_y", "shear_x"),
+    *("perspective_y", "perspective_x", "elastic", "distortion", "barrel", "pincushion"),
+    *("crop", "crop_class", "crop_pixel", "gamma", "contrast", "brightness", "saturation", "hue"),
+    *("sharpening", "blur", "noise", "jpeg", "cutout_y", "cutout_x", "cutout_y_side"),
+    *("cutout_x_side", "horizontal_flip?", "vertical_flip?", "quarter_turns?", "rotation?"),
+    *("scale?", "shift?", "shear?", "perspective?", "elastic?", "distortion?", "barrel?"),
+    *("pincushion?", "crop?", "gamma?", "contrast?", "brightness?", "saturation?", "hue?"),
+    *("sharpening?", "blur?", "noise?", "jpeg?", "cutout?"),
+)
 
 FLIPS = {"horizontal_flip": True, "vertical_flip": True}
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
-from data_pipeline.augmentation.operations import COLOR_ONLY, FAR_END, FLIPS, OPERATIONS, PRESETS
+from data_pipeline.augmentation.operations import COLOR_ONLY, FLIPS, OPERATIONS, PRESETS
 from data_pipeline.augmentation.preview import Row, preview, sheet
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import prepare
@@ -34,7 +34,7 @@ def main() -> None:
             grey = operation not in COLOR_ONLY
             tile = image if grey else np.uint8(image * TINT)
             config = AugmentConfig(
-                preset="none", probability={operation: 1.0}, **{operation: FAR_END[operation]}
+                preset="none", probability={operation: 1.0}, **{operation: OPERATIONS[operation]}
             )
             if operation in FLIPS:
                 config = AugmentConfig(preset="none", **{operation: True})

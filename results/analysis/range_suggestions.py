@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from results.records.searched import SearchedField
@@ -27,53 +30,21 @@ class Limit:
     high_open: bool = False
 
 
-def _below(high: float) -> Limit:
-    return Limit(0, high, high_open=True)
+def _limit(bounds: Mapping[str, float]) -> Limit:
+    low, high = bounds.get("exclusiveMinimum"), bounds.get("exclusiveMaximum")
+    return Limit(
+        low=bounds.get("minimum", low),
+        high=bounds.get("maximum", high),
+        low_open=low is not None,
+        high_open=high is not None,
+    )
 
 
-# As in configs/schema.json; a test holds the two together.
-LIMITS: Mapping[str, Limit] = {
-    "model.num_layers": Limit(1, 12),
-    "model.base_filters": Limit(1, 512),
-    "model.base_kernel": Limit(1, 31),
-    "model.dilation": Limit(1, 16),
-    "model.dropout_rate": _below(1),
-    "train.epochs": Limit(1),
-    "train.steps_per_epoch": Limit(1),
-    "train.accumulation_steps": Limit(1),
-    "train.batch_size": Limit(1),
-    "train.focal_gamma": Limit(0, 10),
-    "train.tversky_alpha": Limit(0, 1),
-    "train.tversky_beta": Limit(0, 1),
-    "train.learning_rate": Limit(0, 1, low_open=True),
-    "train.weight_decay": Limit(0, 1),
-    "train.clip_value": Limit(0, low_open=True),
-    "train.clip_norm": Limit(0, low_open=True),
-    "train.warmup_steps": Limit(0),
-    "train.plateau_factor": Limit(0, 1, low_open=True, high_open=True),
-    "train.plateau_patience": Limit(1),
-    "train.early_stopping_patience": Limit(1),
-    "augment.rotation": Limit(0, 180),
-    "augment.scale": _below(1),
-    "augment.shift": Limit(0, 0.5),
-    "augment.shear": Limit(0, 45),
-    "augment.perspective": _below(1),
-    "augment.elastic": Limit(0, 0.06),
-    "augment.distortion": Limit(0, 0.16),
-    "augment.barrel": Limit(0, 1),
-    "augment.pincushion": Limit(0, 0.3),
-    "augment.crop": _below(1),
-    "augment.gamma": Limit(0, 2),
-    "augment.contrast": _below(1),
-    "augment.brightness": Limit(0, 1),
-    "augment.saturation": Limit(0, 1),
-    "augment.hue": Limit(0, 180),
-    "augment.sharpening": Limit(0, 5),
-    "augment.blur": Limit(0, 10),
-    "augment.noise": Limit(0, 0.5),
-    "augment.jpeg": _below(1),
-    "augment.cutout": Limit(0, 0.9),
-}
+@functools.cache
+def limits() -> Mapping[str, Limit]:
+    """Return what each numeric field takes, by its name, as the config's schema has it."""
+    text = Path(__file__).with_name("field_bounds.json").read_text(encoding="utf-8")
+    return {name: _limit(bounds) for name, bounds in json.loads(text).items()}
 
 
 def limit_of(name: str, config: Mapping[str, Any]) -> Limit:
@@ -81,7 +52,7 @@ def limit_of(name: str, config: Mapping[str, Any]) -> Limit:
 
     A field that is not known, or a config that does not tell, bounds nothing more.
     """
-    limit = LIMITS.get(name, Limit())
+    limit = limits().get(name, Limit())
     if name != "model.num_layers":
         return limit
     deepest = _deepest(config)

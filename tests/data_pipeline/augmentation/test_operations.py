@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import (
     COLOR_ONLY,
-    FAR_END,
+    DRAWS,
     GEOMETRIC,
     OPERATIONS,
     PHOTOMETRIC,
@@ -23,7 +25,7 @@ CLASSES = ("background", "hole", "crack")
 
 def only(operation: str, part: float = 1.0, **settings) -> AugmentConfig:
     """An operation alone, at a part of its range, for every sample."""
-    full = FAR_END[operation]
+    full = OPERATIONS[operation]
     amount = full if isinstance(full, bool) else full * part
     share = {operation: 1.0 if operation not in SWITCHES else 0.5}
     return AugmentConfig(preset="none", **{operation: amount, "probability": share, **settings})
@@ -50,8 +52,24 @@ def change(config: AugmentConfig, image, mask, number):
     return changed(config, image, mask, number, CLASSES)
 
 
-def test_the_table_of_ranges_has_every_operation() -> None:
-    assert set(FAR_END) == set(OPERATIONS) == {*GEOMETRIC, *PHOTOMETRIC}
+def test_every_operation_is_a_field_with_a_draw_and_in_one_group() -> None:
+    assert not set(GEOMETRIC) & set(PHOTOMETRIC)
+    assert set(OPERATIONS) <= set(AugmentConfig.model_fields)
+    assert {name[:-1] for name in DRAWS if name.endswith("?")} == set(OPERATIONS)
+    assert len(set(DRAWS)) == len(DRAWS)
+
+
+def test_the_draws_of_older_seeds_stay_in_their_places() -> None:
+    # sha256 of the draws of the first release: a new operation's are appended.
+    first = "\n".join(DRAWS[:52])
+
+    assert (
+        hashlib.sha256(first.encode()).hexdigest()
+        == "2e456f14dac3c09179e44167a4d2762365ed359d0007ac023f06b9ff527a4df0"
+    )
+
+
+def test_presets_name_operations() -> None:
     assert {name for preset in PRESETS.values() for name in preset} <= {*OPERATIONS, "probability"}
 
 
@@ -154,7 +172,7 @@ def test_cutout_covers_one_rectangle_with_the_mean() -> None:
         box = new_image[y.min() : y.max() + 1, x.min() : x.max() + 1]
         assert len(np.unique(box)) == 1
         assert abs(int(box[0, 0, 0]) - image.mean()) <= 1
-        assert max(np.ptp(y), np.ptp(x)) <= FAR_END["cutout"] * SIDE
+        assert max(np.ptp(y), np.ptp(x)) <= OPERATIONS["cutout"] * SIDE
 
 
 def test_hue_and_saturation_keep_grey_grey() -> None:

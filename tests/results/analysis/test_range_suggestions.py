@@ -1,42 +1,26 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from results.analysis.range_suggestions import LIMITS, Limit, as_config, limit_of, widened
+from results.analysis.range_suggestions import Limit, as_config, limit_of, limits, widened
 from results.records.searched import SearchedField
 
-ROOT = Path(__file__).parents[3]
-NUMBERS = ("integer", "number")
 
-
-def of_schema() -> dict[str, Limit]:
-    schema = json.loads((ROOT / "configs" / "schema.json").read_text())["$defs"]
-    found = {}
-    for section in ("Model", "Train", "Augment"):
-        for key, field in schema[f"Searchable{section}Config"]["properties"].items():
-            plain = field["oneOf"][0]
-            plain = plain.get("anyOf", [plain])[0]
-            if plain.get("type") in NUMBERS:
-                found[f"{section.lower()}.{key}"] = limit(plain)
-    return found
-
-
-def limit(plain: dict[str, Any]) -> Limit:
-    low, high = plain.get("exclusiveMinimum"), plain.get("exclusiveMaximum")
-    return Limit(
-        low=plain.get("minimum", low),
-        high=plain.get("maximum", high),
-        low_open=low is not None,
-        high_open=high is not None,
-    )
-
-
-def test_the_limits_are_the_schemas() -> None:
-    assert dict(LIMITS) == of_schema()
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("model.num_layers", Limit(1, 12)),
+        ("model.dropout_rate", Limit(0, 1, high_open=True)),
+        ("train.learning_rate", Limit(0, 1, low_open=True)),
+        ("train.clip_norm", Limit(0, low_open=True)),
+        ("train.epochs", Limit(1)),
+        ("augment.elastic", Limit(0, 0.06)),
+    ],
+)
+def test_the_limits_are_the_fields_own(name: str, limit: Limit) -> None:
+    assert limits()[name] == limit
 
 
 @pytest.mark.parametrize(
