@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,41 @@ from model.losses import two_channels
 from model.resampling import Resize, from_model, to_model
 from model.runtimes import NETWORK, optional_package
 
-__all__ = ["write_legacy_h5", "write_onnx", "write_saved_model", "write_tflite"]
+__all__ = ["write_format", "write_legacy_h5", "write_onnx", "write_saved_model", "write_tflite"]
 
 # Of 2022: every runtime of today reads it, and nothing later is needed.
 _OPSET = 17
 # Protocol buffers and FlatBuffers address no more; some room for the graph.
 _LARGEST = 2**31 - 2**24
 _LOGGERS = ("tensorflow", "tf2onnx", "absl")
+
+
+def write_format(model: keras.Model, name: str, files: Sequence[Path], *, resize: Resize) -> None:
+    """Write a model in one format.
+
+    Args:
+        model: From images [B, H, W, C], 0-255, to probabilities [B, H, W, classes].
+        name: savedmodel, onnx, tflite or h5.
+        files: Where to: one file or folder, of tflite that of float32 and that of int8 weights.
+        resize: How the model's training images were brought to its size.
+
+    Raises:
+        ModelError: where the model cannot have this format, or its packages are not installed.
+        OSError: where a file cannot be written.
+        ValueError: for another name.
+    """
+    match name:
+        case "savedmodel":
+            write_saved_model(model, files[0], resize=resize)
+        case "onnx":
+            write_onnx(model, files[0])
+        case "tflite":
+            write_tflite(model, files[0], quantize=False)
+            write_tflite(model, files[1], quantize=True)
+        case "h5":
+            write_legacy_h5(model, files[0])
+        case _:
+            raise ValueError(f"expected savedmodel, onnx, tflite or h5, received {name!r}")
 
 
 def write_saved_model(model: keras.Model, folder: Path, *, resize: Resize) -> None:

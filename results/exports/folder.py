@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.files import check_movable, check_replaceable
@@ -14,19 +16,56 @@ SCHEMA_NAME = "best.schema.json"
 CARD_NAME = file_names.CARD
 FLEXUNET_NAME = "train_eval_infer.config"
 
-# What each format leaves, and what every export does.
-FILES: dict[str, tuple[str, ...]] = {
-    "yaml": (CONFIG_NAME, SCHEMA_NAME),
-    "flexunet": (FLEXUNET_NAME,),
-    "keras": (MODEL_NAME,),
-    "savedmodel": ("saved_model",),
-    "onnx": ("best.onnx",),
-    "tflite": ("best.tflite", "best_int8.tflite"),
-    "h5": ("best_model.h5",),
-}
-_EARLIER = "README.md"  # of an export before there were model cards
-_OURS = {CARD_NAME, _EARLIER, *(name for files in FILES.values() for name in files)}
 
+@dataclass(frozen=True)
+class ExportFile:
+    """A file, or a folder, that a format leaves.
+
+    Attributes:
+        name: Its name in the export.
+        use: What it is for, as the model card says.
+        kind: What the card calls it where it compares models in other formats with Keras; empty
+            for a file that is not compared.
+    """
+
+    name: str
+    use: str
+    kind: str = ""
+
+
+FORMATS: Mapping[str, tuple[ExportFile, ...]] = {
+    "yaml": (
+        ExportFile(CONFIG_NAME, "the whole config, with where it comes from"),
+        ExportFile(SCHEMA_NAME, "the JSON schema that the config obeys"),
+    ),
+    "flexunet": (ExportFile(FLEXUNET_NAME, "the config for TensorFlow-FlexUNet's own trainer"),),
+    "keras": (ExportFile(MODEL_NAME, "the model, for Keras 3"),),
+    "savedmodel": (
+        ExportFile(
+            "saved_model",
+            "the model for TensorFlow Serving; images of any size, resized inside",
+            "SavedModel",
+        ),
+    ),
+    "onnx": (ExportFile("best.onnx", "the model for ONNX Runtime, float32", "ONNX"),),
+    "tflite": (
+        ExportFile("best.tflite", "the model for TFLite, float32", "TFLite"),
+        ExportFile("best_int8.tflite", "the same with weights of 8 bits", "TFLite int8"),
+    ),
+    "h5": (
+        ExportFile(
+            "best_model.h5",
+            "the weights alone, as TensorFlow-FlexUNet's trainer loads them",
+            "HDF5",
+        ),
+    ),
+}
+FILES = {format_: tuple(file.name for file in files) for format_, files in FORMATS.items()}
+BY_NAME = {file.name: file for files in FORMATS.values() for file in files}
+# Those that the model is converted to.
+MODEL_FORMATS = tuple(format_ for format_, (first, *_) in FORMATS.items() if first.kind)
+_EARLIER = "README.md"  # of an export before there were model cards
+_OURS = {CARD_NAME, _EARLIER, *BY_NAME}
 
 EVALUATION = "evaluation.json"
 """What tells the folder of an evaluation from others: `evaluate` puts it beside the model."""

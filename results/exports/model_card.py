@@ -17,7 +17,7 @@ from results.exports.card_data import data_section, leaks_of
 from results.exports.card_origin import origin_section, training_section
 from results.exports.card_results import limits, results_section, summary
 from results.exports.choice import MODEL_NAME, Choice, class_colors
-from results.exports.folder import CONFIG_NAME, FLEXUNET_NAME
+from results.exports.folder import BY_NAME, CONFIG_NAME, FLEXUNET_NAME
 from results.records.evaluation import load_evaluations
 from results.records.study import RecordError, StudyRecord
 from results.style.markdown import block, bullets, code, plain, table
@@ -225,22 +225,9 @@ def _color(color: Sequence[int] | None) -> str:
     return f"{', '.join(map(str, color))} (#{''.join(f'{part:02x}' for part in color)})"
 
 
-_USES = {
-    CONFIG_NAME: "the whole config, with where it comes from",
-    "best.schema.json": "the JSON schema that the config obeys",
-    FLEXUNET_NAME: "the config for TensorFlow-FlexUNet's own trainer",
-    MODEL_NAME: "the model, for Keras 3",
-    "saved_model": "the model for TensorFlow Serving; images of any size, resized inside",
-    "best.onnx": "the model for ONNX Runtime, float32",
-    "best.tflite": "the model for TFLite, float32",
-    "best_int8.tflite": "the same with weights of 8 bits",
-    "best_model.h5": "the weights alone, as TensorFlow-FlexUNet's trainer loads them",
-}
-
-
 def _files(facts: CardFacts) -> Iterator[str]:
     yield "## Files"
-    rows = [[code(name), _USES.get(name, ""), bytes_text(size)] for name, size in facts.files]
+    rows = [[code(name), _purpose(name), bytes_text(size)] for name, size in facts.files]
     yield table(["file", "what it is", "size"], rows, names=2)
     names = [name for name, _ in facts.files]
     trained = next((name for name in (CONFIG_NAME, FLEXUNET_NAME) if name in names), None)
@@ -256,6 +243,10 @@ def _files(facts: CardFacts) -> Iterator[str]:
     if facts.lost:
         yield f"`{FLEXUNET_NAME}` cannot express everything. That trainer will differ in:"
         yield bullets([plain(line) for line in facts.lost])
+
+
+def _purpose(name: str) -> str:
+    return BY_NAME[name].use if name in BY_NAME else ""
 
 
 def _formats(conversion: Conversion | None) -> Iterator[str]:

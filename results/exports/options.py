@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from results.exports.choice import ExportError
-from results.exports.folder import FILES
+from results.exports.folder import FILES, MODEL_FORMATS
 
 DEFAULT_FORMATS = ("yaml", "keras")
-MODEL_FORMATS = ("savedmodel", "onnx", "tflite", "h5")
 MASK_FORMATS = (".png", ".npz")
 
 

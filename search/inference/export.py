@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import find_prepared
 from results.exports.export import Exported, ExportError, ExportOptions, Services, export_best
-from results.exports.folder import FILES
+from results.exports.folder import BY_NAME, FILES
 from results.exports.model_card import Conversion, FormatRow
 from results.records import file_names
 from results.records.study import StudyRecord, load_study
@@ -37,13 +37,6 @@ _NOISE = (
     "{count} images of seeded noise, for the prepared data are out of reach (on real images the "
     "differences may be other ones)"
 )
-_NAMES = {
-    "saved_model": "SavedModel",
-    "best.onnx": "ONNX",
-    "best.tflite": "TFLite",
-    "best_int8.tflite": "TFLite int8",
-    "best_model.h5": "HDF5",
-}
 
 
 def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Exported:
@@ -92,7 +85,7 @@ def convert(
         data: Its data.
         model_path: The ``.keras`` file.
         folder: Where the files go.
-        formats: Of ``results.exports.options.MODEL_FORMATS``.
+        formats: Of ``results.exports.folder.MODEL_FORMATS``.
 
     Raises:
         ExportError: where the study does not tell how its images were resized.
@@ -117,12 +110,13 @@ def _converted(
     folder: Path,
     formats: tuple[str, ...],
 ) -> Conversion:
+    from model.exporting import write_format
     from model.inference import load_model
     from model.runtimes import compare, size_of
 
     model = load_model(model_path)
     for name in formats:
-        _write(model, folder, name, data)
+        write_format(model, name, [folder / file for file in FILES[name]], resize=data.resize)
     files = {name: folder / name for each in formats for name in FILES[each]}
     images, told = comparison_images(study, data, model.input_shape[1:])
     with tempfile.TemporaryDirectory() as scratch:
@@ -148,7 +142,7 @@ def _filled(model: Any, weights: Path, scratch: Path) -> Path:
 def _row(check: FormatCheck, size: int) -> FormatRow:
     weights = check.name.endswith(".h5")
     return FormatRow(
-        name=_NAMES[check.name],
+        name=BY_NAME[check.name].kind,
         file=check.name,
         size=size,
         largest_difference=check.largest_difference,
@@ -156,23 +150,6 @@ def _row(check: FormatCheck, size: int) -> FormatRow:
         same_class=check.same_class,
         milliseconds=None if weights else check.milliseconds,
     )
-
-
-def _write(model: Any, folder: Path, name: str, data: DataConfig) -> None:
-    """Write a model in one format, under the names of ``FILES``."""
-    from model import exporting
-
-    first, *more = (folder / file for file in FILES[name])
-    match name:
-        case "savedmodel":
-            exporting.write_saved_model(model, first, resize=data.resize)
-        case "onnx":
-            exporting.write_onnx(model, first)
-        case "tflite":
-            exporting.write_tflite(model, first, quantize=False)
-            exporting.write_tflite(model, more[0], quantize=True)
-        case "h5":
-            exporting.write_legacy_h5(model, first)
 
 
 def comparison_images(

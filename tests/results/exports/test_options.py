@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from results.exports.choice import ExportError
-from results.exports.folder import FILES
-from results.exports.options import MODEL_FORMATS, ExportOptions, parse_formats
+from results.exports.folder import FILES, MODEL_FORMATS
+from results.exports.options import ExportOptions, parse_formats
 
 
 def test_a_list_of_formats_is_read_as_people_write_it() -> None:
