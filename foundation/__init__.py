@@ -1,1 +1,1 @@
-"""What all packages stand on: errors that speak to the user, and files written whole."""
+"""What all packages share: errors that speak to the user, and files written whole."""

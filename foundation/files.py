@@ -43,7 +43,7 @@ def whole_file(path: Path, *, durable: bool = True, suffix: str = ".tmp") -> Ite
         suffix: Of the file that is lent, for writers that go by it.
 
     Raises:
-        OSError: naming ``path``; an earlier file then stands.
+        OSError: naming ``path``; an earlier file is then kept.
     """
     temporary: Path | None = None
     try:
@@ -72,7 +72,7 @@ def whole_folder(out: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: Whether its files must outlast a power cut from now on.
 
     Raises:
-        OSError: naming ``out`` where the system names no other file; what stood there stands.
+        OSError: naming ``out`` where the system names no other file; what was there is kept.
     """
     check_movable(out)
     out = out.resolve()  # of a link, the folder that it leads to
@@ -132,7 +132,7 @@ def check_movable(out: Path) -> None:
 def naming(error: OSError, path: Path) -> OSError:
     """Return the error with a path, where it names none or the one that is written in its stead.
 
-    A full disk is told by ``write`` alone, which knows no name.
+    A full disk is noticed by ``write`` alone, which knows no name.
     """
     told = None if error.filename is None else Path(os.fsdecode(str(error.filename))).name
     if error.errno is None or (told is not None and not told.startswith(f".{path.name}.")):

@@ -235,7 +235,7 @@ def training_memory(
     times.
 
     The formula is of this shape because memory is; its numbers are fitted, and what it gives for
-    configs that they were not fitted to stands in benchmarks/README.md. On a GPU nothing was
+    configs that they were not fitted to is in benchmarks/README.md. On a GPU nothing was
     measured: ``device`` is the same sum, and cuDNN may take more scratch memory. A process that has
     trained other models before holds up to some hundred MB more.
 

@@ -254,7 +254,7 @@ def _named(path: Path, format_name: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the converters, which tell of every step, and undo what they set."""
+    """Silence the converters, which report every step, and undo what they set."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     variable = os.environ.get("TF_CPP_MIN_LOG_LEVEL")  # tf2onnx sets it on import

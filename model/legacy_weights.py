@@ -1,6 +1,6 @@
 """Writes weights for the reference's own trainer: the HDF5 layout of Keras 2.
 
-That trainer builds its model anew and calls ``load_weights("best_model.h5")`` under TensorFlow
+That trainer builds its own model and calls ``load_weights("best_model.h5")`` under TensorFlow
 2.15, which fills the layers in order. The layers bear the names that Keras gives them there, so
 that loading by name works as well, in a process that has built no other model before.
 """

@@ -2,7 +2,7 @@
 
 The arithmetic is that of Keras' Adam, AdamW and LossScaleOptimizer, which the tests hold it to.
 Keras composes it of some dozen small operations a variable: more than half of the nodes of a
-train step, and of the time to trace and optimise it, which every trial of a search pays anew.
+train step, and of the time to trace and optimise it, which every trial of a search pays.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Copy:
-    """One augmented copy, as told in augmentation.json.
+    """One augmented copy, as recorded in augmentation.json.
 
     Attributes:
         original: File stem of the image that it was made from.
@@ -94,7 +94,7 @@ def offline_augment(
 ) -> Written:
     """Write a copy of a data set, with augmented copies of its training images beside them.
 
-    Images that keep their size are copied byte by byte; all masks are written anew, in exact class
+    Images that keep their size are copied byte by byte; all masks are written again, in exact class
     colours or one-hot. Image and mask of a copy are moved by one field, the mask by the nearest
     pixel. The files depend on seed and names alone, not on their order or the number of threads.
 
@@ -161,7 +161,7 @@ def _flat(stem: str) -> str:
 
 
 def _name_clashes(items: Sequence[Item], recipe: Recipe) -> Iterator[Problem]:
-    """Two stems that become one file name; groups are told by name, so over all splits."""
+    """Two stems that become one file name; groups are recognised by name, so over all splits."""
     wanted: dict[str, dict[str, Item]] = defaultdict(dict)
     for item in items:
         wanted[_flat(item.stem)][item.stem] = item
@@ -276,7 +276,7 @@ def _augmented(
     classes: tuple[str, ...],
     seed: tuple[int, int],
 ) -> tuple[Pixels, Pixels]:
-    """Eagerly: images of hundreds of sizes would be traced anew each, 30 times as slow.
+    """Eagerly: images of hundreds of sizes would each be traced, 30 times as slow.
 
     On the processor, so that a machine with a GPU writes the same files.
     """

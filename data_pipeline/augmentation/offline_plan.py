@@ -124,7 +124,7 @@ def _only(
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the copies of an image: what stands before its name, and what is drawn for it."""
+    """One of the copies of an image: the prefix of its name, and what is drawn for it."""
 
     prefix: str
     augment: AugmentConfig

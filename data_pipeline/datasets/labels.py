@@ -35,7 +35,7 @@ class Mask:
 
     Attributes:
         labels: uint8 [height, width], class indices.
-        kind: How the file told them.
+        kind: How the file encodes them.
     """
 
     labels: NDArray[np.uint8]

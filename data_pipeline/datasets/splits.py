@@ -1,4 +1,4 @@
-"""Splitting by group, so that no object photographed stands in two splits."""
+"""Splitting by group, so that no photographed object is in two splits."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def split_by_group(
     Args:
         groups: Group of each of n items.
         pixels: int64 [n, C], pixels of each class; an item counts for every class it shows.
-        config: Shares and seed; with folds, what is not for the test is dealt anew, into them.
+        config: Shares and seed; with folds, what is not for the test is divided into them.
 
     Returns:
         A split for each item. Splits may come out empty when there are too few groups.

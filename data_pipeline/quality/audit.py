@@ -46,7 +46,7 @@ class Audit:
     Attributes:
         findings: Worst first.
         pairs: Rows of the survey that show one object in two splits, (row, row, correlation), most
-            alike first; then, with None, one pair of each two splits that a group stands in.
+            alike first; then, with None, one pair of each two splits that a group is in.
     """
 
     findings: tuple[AuditFinding, ...]
@@ -54,7 +54,7 @@ class Audit:
 
     @property
     def leaks(self) -> bool:
-        """Whether pictures of one object stand in two splits."""
+        """Whether pictures of one object are in two splits."""
         return any(finding.severity == "leak" for finding in self.findings)
 
 
@@ -168,7 +168,7 @@ def _copies(survey: Survey, likeness: Likeness) -> Iterator[tuple[int, int, floa
 
 
 def _torn(survey: Survey) -> Iterator[Pair]:
-    """Yield a pair of each two splits that a group stands in."""
+    """Yield a pair of each two splits that a group is in."""
     first: dict[tuple[str, str], int] = {}
     for row, place in enumerate(zip(survey.groups, survey.splits, strict=True)):
         first.setdefault(place, row)

@@ -1,4 +1,4 @@
-"""A page of the pictures that stand on both sides of a split, side by side."""
+"""A page of the pictures that are on both sides of a split, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divides a data set anew, by group, so that its scores are of objects not seen in training."""
+"""Divides a data set again, by group, so that its scores are of objects not seen in training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Resplit:
-    """What came of dividing a data set anew.
+    """The result of dividing a data set again.
 
     Attributes:
         out: The new folder.

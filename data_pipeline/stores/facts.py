@@ -1,4 +1,4 @@
-"""What one decode tells of each item, and the facts of many items as arrays."""
+"""What one decode shows of each item, and the facts of many items as arrays."""
 
 from __future__ import annotations
 

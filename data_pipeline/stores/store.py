@@ -387,7 +387,7 @@ def _read_split(
 
 
 def _check_sizes(splits: Iterable[Split], shape: ImageShape) -> None:
-    """A file that is missing or cut short is told by its size alone."""
+    """A file that is missing or cut short is recognised by its size alone."""
     problems = []
     for shard in (shard for split in splits for shard in split.shards):
         pairs = ((shard.images, shape), (shard.masks, shape[:2]))

@@ -204,7 +204,7 @@ def _read_row(shard: Shard, shape: tuple[int, int, int], row: Tensor) -> tuple[T
 
 
 def _mapped(path: str, shape: tuple[int, ...]) -> Tensor:
-    """Return a file as a tensor of a graph, mapped into memory anew by each execution."""
+    """Return a file as a tensor of a graph, mapped into memory by each execution."""
     mapped = tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=shape, memory_region_name=path)
     # Without inputs the op looks like a constant, and TensorFlow's constant folding would copy
     # every shard into memory before the first sample, only to find the copies too large to keep.
@@ -255,7 +255,7 @@ def record_weights(store: Store, oversample: dict[str, float]) -> npt.NDArray[np
     Args:
         store: The prepared data.
         oversample: Class name to factor; of several classes that a record shows the largest counts.
-            The background stands for images that show nothing else.
+            The background means images that show nothing else.
 
     Returns:
         float64 [n].

@@ -1,4 +1,4 @@
-"""Which baseline stands for a study, and how its trials are ranked."""
+"""Which baseline represents a study, and how its trials are ranked."""
 
 from __future__ import annotations
 

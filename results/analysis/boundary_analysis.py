@@ -52,8 +52,8 @@ class Edges:
             tenth), chance (share that a uniform draw puts there), p_value (of the binomial test),
             searched, wider (the ranges in words; wider is None where the field takes no more),
             note (why it is None). The least p_value first. Empty where no parameter is at one.
-        trials: COMPLETE trials it was told from.
-        reason: Why nothing can be told; None where it can, even of no parameter.
+        trials: COMPLETE trials that were used.
+        reason: Why nothing can be said; None otherwise, even if no parameter is at an end.
         rule: What counts as an edge, in words.
     """
 
@@ -232,7 +232,7 @@ def _widened(
 
 
 def _most(config: Mapping[str, Any], fields: Mapping[str, SearchedField], name: str) -> float:
-    """Return the highest value of a field of the model, searched or not; 0 where it is not told."""
+    """Return the highest value of a field of the model, searched or not; 0 if not known."""
     if name in fields:
         return float(_last(fields[name], "high"))
     model = config.get("model")

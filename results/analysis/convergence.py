@@ -56,9 +56,10 @@ class Convergence:
         table: Columns more (trials), probability (0..1, that the best of them beats the incumbent
             by ``margin`` or more), low, high (its 95 % range, from what is not known of the tail's
             scale alone), expected_gain (in Dice, over all cases, those without a gain too),
-            any_gain (0..1, that the best of the trials it is told from is beaten at all: more /
-            (more + trials), whatever the scores' distribution). Empty where it cannot be told.
-        trials: Finished trials of the sampler's that it was told from.
+            any_gain (0..1, that the best of these trials is beaten at all: more /
+            (more + trials), whatever the scores' distribution). Empty where there are too few
+            trials.
+        trials: Finished trials of the sampler's that were used.
         tail: None where the table is empty.
         margin: In Dice.
         since_trials: Finished trials after the incumbent, by number; None without an incumbent.

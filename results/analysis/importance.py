@@ -80,10 +80,10 @@ class TargetImportances:
     Attributes:
         table: Columns target (the objective's name, or a class), kind ("objective" or "class"),
             parameter (dotted), importance (sums to 1 over a target's), low, high (10th and 90th
-            percentile of the repeats, widened to hold the importance), trials (it was told from);
-            a target's most important parameter first. Empty where none can be told.
+            percentile of the repeats, widened to hold the importance), trials (that were used);
+            a target's most important parameter first. Empty where there are too few trials.
         evaluator: Optuna's.
-        repeats: How often each target's was told again.
+        repeats: How often each target's was computed again.
         left_out: Why a target has no rows, by target.
         reason: Why the table is empty; None where it is not.
     """
@@ -102,12 +102,13 @@ def importance_table(
 
     A class's target is the trial's Dice of it at its best epoch. Only COMPLETE trials within the
     searched ranges count, of more than ``LIMITS`` a random draw (the same each time). Uncertainty:
-    each is told again from as many trials drawn with replacement, a forest from another seed, too.
+    each is computed again from as many trials drawn with replacement, a forest from another seed,
+    too.
 
     Args:
         study: The study's records.
         evaluator: One of Optuna's; see ``results.analysis.evaluators``.
-        classes: Whether the classes are told, too; each takes as long as the objective.
+        classes: Whether to do the classes, too; each takes as long as the objective.
     """
     records, trials = _drawn(study, LIMITS[evaluator])
     repeats = REPEATS[evaluator]

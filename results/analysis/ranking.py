@@ -55,7 +55,7 @@ class Planned(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """A config's objective: its mean over seeds, [R] replicates, whether an interval is told."""
+    """A config's objective: its mean over seeds, [R] replicates, whether it has an interval."""
 
     config: Planned
     seeds: int
@@ -147,7 +147,7 @@ def _score(
 def _objective(
     found: Bootstrap, objective: str, weights: Mapping[str, float]
 ) -> tuple[float, Floats, int]:
-    """Return the objective's value, its replicates [R], and the column that tells of its groups."""
+    """Return the objective's value, its replicates [R], and the column of its groups."""
     column = -1 if objective == "worst_class_dice" else -2
     if objective != "weighted_dice":
         return float(found.value[column]), found.replicates[:, column], column

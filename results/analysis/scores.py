@@ -1,4 +1,4 @@
-"""Scores of a segmentation from counts of pixels: the one place where their formulas stand.
+"""Scores of a segmentation from counts of pixels: the one place of their formulas.
 
 Counts are taken over a whole split, never averaged over batches or images, so that every pixel
 weighs the same whatever the batch size. A score whose denominator is zero is undefined: NaN here,
@@ -131,7 +131,7 @@ def soft_dice(sums: ArrayLike) -> Scores:
     """Dice coefficient of each class from probabilities, ``2 sum(p y) / (sum p + sum y)``.
 
     The relaxation of Milletari et al., "V-Net", 3DV 2016 (arXiv:1606.04797), without squares in
-    the denominator. It moves while the hard coefficient still stands at zero, so a pruner can
+    the denominator. It moves while the hard coefficient is still zero, so a pruner can
     rank trials by it in the first epochs.
 
     Args:
@@ -140,7 +140,7 @@ def soft_dice(sums: ArrayLike) -> Scores:
 
     Returns:
         [C] float64 in 0..1; NaN for a class without a true pixel: a softmax is never exactly zero,
-        so such a class would stand at zero for ever and say nothing.
+        so such a class would stay at zero for ever and say nothing.
 
     Raises:
         ValueError: for another shape, a negative sum, or one that is not finite.

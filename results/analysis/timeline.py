@@ -45,7 +45,7 @@ class Timeline:
             (waiting for images), other (saving and the rest of an epoch), each in seconds; by
             start.
         lanes: Columns lane, node, workers (processes; 0: not recorded), start, end, seconds (in
-            epochs); lanes of a node stand together.
+            epochs); lanes of a node are together.
         gaps: Between two segments of a lane: columns lane, start, end, seconds.
         marks: Columns number, lane (-1: none is known), time, kind ("lost worker" or "failed"),
             reason.

@@ -81,7 +81,7 @@ class Exported:
         conversion: The model's other formats; None without one.
         notes: What the reference's config file says that its trainer ignores, and which of the
             data it names are not there, a sentence each.
-        kept: Evaluations that stood in the folder of an earlier export, and stand there still.
+        kept: Evaluations that were in the folder of an earlier export, and still are.
     """
 
     out: Path

@@ -1,4 +1,4 @@
-"""The files of an export, and what may stand where one is written."""
+"""The files of an export, and what may be in a folder where one is written."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ EVALUATION = "evaluation.json"
 
 
 def evaluations(out: Path) -> list[Path]:
-    """Return the evaluations that stand in a folder."""
+    """Return the evaluations in a folder."""
     if not out.is_dir():
         return []
     return sorted(

@@ -1,1 +1,1 @@
-"""Plotly figures of a study, each drawn from tables and told with a note of what it shows."""
+"""Plotly figures of a study, each drawn from tables, with a note of what it shows."""

@@ -1,4 +1,4 @@
-"""Where the values of a searched field stand on an axis, whatever their kind."""
+"""Where the values of a searched field are on an axis, whatever their kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Axis:
         low, high: the ends in places: a logarithm to base 10 where it is searched by it, the
             position of a choice.
         ticks: places of the ticks; None for Plotly's own.
-        texts: what stands at the ticks, safe for Plotly.
+        texts: the labels of the ticks, safe for Plotly.
         log: whether places are logarithms.
         choices: the texts of a choice, by place; else empty.
     """
@@ -82,7 +82,7 @@ class Axis:
 
 
 def choice_text(value: object, known: Sequence[str]) -> str:
-    """Return a choice's text: whole numbers stand as such in a column that misses one (8.0 for
+    """Return a choice's text: whole numbers are shown as such in a column that misses one (8.0 for
     8).
     """
     text = str(value)

@@ -1,6 +1,6 @@
 """Panels of the report: a photograph with what is on it, what a model saw and where it was wrong.
 
-Everything is told twice, by colour and by outline or hatching, so that it is read without colours.
+Everything is shown twice, by colour and by outline or hatching, so that it is read without colours.
 """
 
 from __future__ import annotations

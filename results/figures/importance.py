@@ -124,7 +124,7 @@ def _leading(table: pd.DataFrame, target: str) -> tuple[Any, Any] | None:
 
 
 def _inside(name: str) -> str:
-    """Return a name that stands inside a sentence: "mean foreground Dice"."""
+    """Return a name for the inside of a sentence: "mean foreground Dice"."""
     return name[:1].lower() + name[1:]
 
 

@@ -80,7 +80,7 @@ def _left_out(study: StudyRecord) -> str:
 
 
 def dice_dimension(name: str, values: Any) -> dict[str, Any]:
-    """Return an axis of Dice: undefined ones stand below 0, where there are any."""
+    """Return an axis of Dice: undefined ones lie below 0, where there are any."""
     known = values[np.isfinite(values)]
     top = max(float(known.max(initial=0.0)), 0.05)
     dimension = {"label": name, "values": _rounded(dice_places(values)), "range": [0.0, top]}
@@ -93,7 +93,7 @@ def dice_dimension(name: str, values: Any) -> dict[str, Any]:
 
 
 def dice_places(values: Any) -> Any:
-    """Return where Dice stands on its axis: undefined below 0."""
+    """Return where Dice lies on its axis: undefined below 0."""
     return np.where(np.isfinite(values), values, _UNDEFINED)
 
 

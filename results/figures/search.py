@@ -31,7 +31,7 @@ MOST_HISTORY_POINTS = 2000
 
 @dataclass(frozen=True)
 class _Axis:
-    """What the values are drawn over: a column of the table, its title, where a mark stands."""
+    """What the values are drawn over: a column of the table, its title, where a mark goes."""
 
     column: str
     title: str

@@ -1,4 +1,4 @@
-"""Where the reference's config file says the images are, unless told otherwise."""
+"""Where the reference's config file says the images are, by default."""
 
 from __future__ import annotations
 

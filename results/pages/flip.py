@@ -80,10 +80,10 @@ def load_flips(training: TrainingRecord) -> tuple[str, list[Flip]]:
     """List a training's pictures.
 
     Returns:
-        The split that they are of, and the images; of each the epochs that the metrics tell of.
+        The split that they are of, and the images; of each the epochs that the metrics have.
 
     Raises:
-        TrainingRecordError: where the list is missing, or tells of files outside ``predictions/``.
+        TrainingRecordError: where the list is missing, or names files outside ``predictions/``.
     """
     folder = training.path / FOLDER
     try:

@@ -85,7 +85,7 @@ def unknown_classes(epochs: Sequence[Epoch], classes: Sequence[str]) -> set[str]
 
 
 def curve_of(epochs: Sequence[Epoch], classes: Sequence[str]) -> Curve:
-    """Return epochs as columns; of an epoch trained twice the later line stands."""
+    """Return epochs as columns; of an epoch trained twice the later line counts."""
     rows = in_order(epochs)
     shape = (len(rows), len(classes))
     counts = _picked([row.counts for row in rows], classes, _NOT_COUNTED)

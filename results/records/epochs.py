@@ -1,8 +1,8 @@
 """An epoch of a training, which is a line of metrics.jsonl: its type, its writer, its readers.
 
 A large study has some 500,000 lines, which msgspec decodes as they should be; a file that holds
-anything else is read again line by line, and what is wrong where is told. Fields that an older
-version did not write are None or empty; those of a newer one are passed over.
+anything else is read again line by line, and each fault is reported with its line. Fields that an
+older version did not write are None or empty; those of a newer one are passed over.
 """
 
 from __future__ import annotations

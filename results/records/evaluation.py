@@ -132,7 +132,7 @@ class Evaluation:
         """Write it as one .npz without pickled objects, in one step.
 
         Raises:
-            OSError: where the file cannot be written; an earlier one then stands.
+            OSError: where the file cannot be written; an earlier one is then kept.
         """
         facts = {"format": FORMAT} | {name: getattr(self, name) for name in _FACTS}
         arrays: dict[str, Any] = {

@@ -43,7 +43,7 @@ def load_untrained(study_dir: Path | str) -> Untrained:
     """Read what a study directory says of refused proposals and duplicates.
 
     An unfinished last line, and one that is no JSON object, is left out: the study's next run
-    writes the files anew.
+    writes the files again.
     """
     folder = Path(study_dir)
     refused = _lines(folder / REFUSED_NAME)

@@ -72,7 +72,7 @@ class FindingFacts(BaseModel):
 
 
 class DataFile(BaseModel):
-    """The contents of data.json, as far as they are read; older versions told less."""
+    """The contents of data.json, as far as they are read; older versions wrote less."""
 
     source: str | None = None
     classes: list[str] = []

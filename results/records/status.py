@@ -1,4 +1,5 @@
-"""Where a study stands: its states, its best, what its workers do, its pace and its failures.
+"""The state of a study: its trials by state, its best, what its workers do, its pace and its
+failures.
 
 Computed from what :mod:`results.records.status_reader` has read; nothing here touches a file.
 """
@@ -151,7 +152,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a study stands.
+    """The state of a study.
 
     Attributes:
         states: number of trials by state.
@@ -201,7 +202,7 @@ def status_of(
     leaders: Sequence[TrialFacts] = (),
     pipeline: Mapping[str, Any] | None = None,
 ) -> Status:
-    """Return where a study stands.
+    """Return the state of a study.
 
     Args:
         header: Its study.yaml.

@@ -1,4 +1,4 @@
-"""Reads where a study stands, again and again while it runs, without touching anything in it.
+"""Reads the state of a study, again and again while it runs, without touching anything in it.
 
 Unlike :func:`results.records.study.load_study` this reads the epochs only of the trials that run,
 of those that ended lately and of the best ones. What has ended is read once, of the rest only files
@@ -47,7 +47,7 @@ class StudyWatch:
         self._epochs: dict[Path, tuple[tuple[int, int], Epochs]] = {}
 
     def status(self, now: float) -> Status:
-        """Return where the study stands.
+        """Return the state of the study.
 
         Args:
             now: Seconds since 1970.

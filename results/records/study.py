@@ -2,7 +2,7 @@
 
 A study may be read while it runs: a trial whose folder has no ``trial.json`` yet is not counted,
 an unfinished last line of ``metrics.jsonl`` is left out, and of an epoch that was trained twice
-(the driver was killed between its line and its checkpoint) the later line stands.
+(the driver was killed between its line and its checkpoint) the later line counts.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 @dataclass
 class StudyReading:
-    """One pass over a study directory: collects its problems, so that all are told at once."""
+    """One pass over a study directory: collects its problems, so that all are reported at once."""
 
     root: Path
     problems: list[str] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """The report's sections, in their order: each makes the values that its template prints.
 
 A section is a module with ``build(material)``, what ``templates/sections/<name>.html.j2`` prints,
-and ``frames(material)``, its tables by name, for CSV and JSON. One that raises is told in the page;
-the rest stands.
+and ``frames(material)``, its tables by name, for CSV and JSON. One that raises is named in the
+page; the rest stands.
 """
 
 from __future__ import annotations

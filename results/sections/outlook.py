@@ -18,7 +18,8 @@ def outlook(found: Convergence) -> dict[str, Any]:
     """Return whether another 20 trials are worth it.
 
     Returns:
-        says; heads and rows of a table, empty where it cannot be told; note: method, n, assumption.
+        says; heads and rows of a table, empty where there are too few trials; note: method, n,
+        assumption.
     """
     if found.table.empty:
         return {"says": _untold(found), "heads": [], "rows": [], "note": ""}

@@ -109,7 +109,7 @@ def _reserve(contest: BaselineComparison, gain: Estimate) -> str:
 
 
 def classes_sentence(table: pd.DataFrame) -> str:
-    """In which foreground classes it gains, loses, or cannot be told; of a ``class_table``."""
+    """In which foreground classes it gains, loses, or may do either; of a ``class_table``."""
     rows = table[table["kind"] == "class"].iloc[1:]
     if (rows["outcome"] == "unknown").all():
         return _without_intervals(rows)
@@ -139,7 +139,7 @@ def _without_intervals(rows: pd.DataFrame) -> str:
 
 
 def runner_up_sentence(contest: BaselineComparison) -> str:
-    """Return which other confirmed configs are as good, as far as can be told."""
+    """Return which other confirmed configs are as good, as far as the test shows."""
     if contest.source != "confirmed" or contest.ranking is None or contest.best is None:
         return ""
     complete = contest.ranking[contest.ranking["complete"]]
@@ -155,7 +155,7 @@ def runner_up_sentence(contest: BaselineComparison) -> str:
 def weakest(table: pd.DataFrame, most: int = 3) -> pd.DataFrame:
     """Return the foreground classes of the lowest Dice, the lowest first; of a ``class_table``.
 
-    A class that the images do not show is left out: its Dice tells of false alarms alone.
+    A class that the images do not show is left out: its Dice would show false alarms alone.
     """
     rows = table[table["kind"] == "class"].iloc[1:].dropna(subset="dice")
     rows = rows[~rows["class"].isin(not_shown(table))]

@@ -27,8 +27,8 @@ def progress_table(study: StudyRecord, trials: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns of ``history_table``, ``best`` being that of the COMPLETE trials that had ended by
         then; and epochs_spent (epochs of all trials that had ended by then, its own included),
-        hours (since the first trial began). Trials that tell no end stand last, by number, with
-        hours NaN; a RUNNING trial ends, for now, with its last epoch.
+        hours (since the first trial began). Trials without a recorded end come last, by number,
+        with hours NaN; a RUNNING trial ends, for now, with its last epoch.
     """
     table = history_table(trials).drop(columns="best")
     ends = np.array([ended(trial) for trial in study.trials], dtype=np.float64)

@@ -24,7 +24,7 @@ _DIFFERENCE_COLUMNS = ["baseline", "difference", "difference_low", "difference_h
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; NaN where it cannot be told.
+    """A number with its 95 % interval; NaN where it is not defined.
 
     Attributes:
         few: Whether a class of fewer than five groups is in it.

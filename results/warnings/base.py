@@ -1,4 +1,4 @@
-"""What a caution is, and what it is told from."""
+"""What a caution is, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIRM = "flexunet-search confirm STUDY_DIR"
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What cautions are told from.
+    """The evidence for cautions.
 
     Attributes:
         contest: The best config against the baselines.

@@ -140,7 +140,7 @@ def resplit(
         bool, typer.Option(help="Join groups of which two pictures are nearly the same.")
     ] = True,
 ) -> None:
-    """Copy a data set, divided anew so that no object stands in two splits."""
+    """Copy a data set, divided again so that no object is in two splits."""
     from pydantic import ValidationError
 
     from data_pipeline.config import DataConfig, SplitConfig
@@ -234,7 +234,7 @@ def _recipe(
     seed: int,
     splits: str,
 ) -> Any:
-    """Return what the options ask for; every one that cannot be is told in one error."""
+    """Return what the options ask for; all that cannot be are in one error."""
     from data_pipeline.augmentation.offline_plan import Recipe, choose_operations
     from search.config.errors import ConfigError
 

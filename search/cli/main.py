@@ -180,7 +180,7 @@ def status(
         bool, typer.Option("--json", help="For scripts: a line of JSON instead of a table.")
     ] = False,
 ) -> None:
-    """Show where a study stands, while it runs or after: trials, workers, pace, failures."""
+    """Show the state of a study, while it runs or after: trials, workers, pace, failures."""
     from search.terminal.status import show_status
 
     with contextlib.suppress(KeyboardInterrupt):  # the end of watching, not of anything else

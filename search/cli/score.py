@@ -42,7 +42,7 @@ def score(
     """Count image by image what the best models predict, at the images' own size.
 
     A run does so at its end; this does it for studies that ended otherwise, and for other trials.
-    What is scored already stands. The report reads it: intervals, confusion, pictures.
+    What is scored already is kept. The report reads it: intervals, confusion, pictures.
     """
     from results.records.study import load_study
     from search.scoring.study import models_of, scored_models

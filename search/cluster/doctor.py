@@ -101,7 +101,7 @@ def check_cluster(config: StudyConfig, store: Store, warn: Callable[[str], None]
 
 
 def _slots(resources: ResourceSettings, node: Mapping[str, Any]) -> int:
-    """Return how many trials a node has room for, by what it told Ray."""
+    """Return how many trials a node has room for, by the resources that it registered with Ray."""
     known = Node(node["Resources"])
     return slots_on(known, smallest_bundle(resources, (known,)))
 

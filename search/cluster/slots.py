@@ -29,7 +29,7 @@ class Slots:
         return len(self._bundles)
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
-        """Note the cluster's nodes; where they have changed, every trial is put anew."""
+        """Note the cluster's nodes; where they have changed, every trial is placed again."""
         nodes = tuple(nodes)
         if nodes != self._nodes:
             self._nodes = nodes
@@ -82,7 +82,7 @@ def slots_on(node: Node, bundle: Mapping[str, float]) -> int:
 
 
 class _Place:
-    """What is left of a node. Its GPUs are told apart: a share of one lies on one card."""
+    """What is left of a node; each GPU by itself, since a share of one lies on one card."""
 
     def __init__(self, node: Node) -> None:
         self.free = {name: amount for name, amount in node.resources.items() if name != "GPU"}

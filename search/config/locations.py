@@ -1,4 +1,4 @@
-"""Where a study lies: URLs of object stores told from folders, and this machine's copies."""
+"""Where a study lies: URLs of object stores, folders, and this machine's copies."""
 
 from __future__ import annotations
 

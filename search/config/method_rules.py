@@ -1,4 +1,4 @@
-"""Which samplers, pruners, objectives and limits go together: told when a config is loaded."""
+"""Which samplers, pruners, objectives and limits go together, checked when a config is loaded."""
 
 from __future__ import annotations
 

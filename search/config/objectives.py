@@ -1,6 +1,6 @@
 """What a study maximises, from Dice per class, and what it minimises beside it.
 
-The formulas over classes stand in ``results/analysis/scores.py``.
+The formulas over classes are in ``results/analysis/scores.py``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class FlexUNetSource:
 
     @classmethod
     def read(cls, path: Path) -> FlexUNetSource:
-        """Read a file; what is wrong with it stands in ``problems``."""
+        """Read a file; what is wrong with it is in ``problems``."""
         try:
             file = read_flexunet(path)
         except FlexUNetFileError as error:

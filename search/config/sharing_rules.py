@@ -1,4 +1,4 @@
-"""Which studies can share a pipeline between their trials: told when a config is loaded."""
+"""Which studies can share a pipeline between their trials, checked when a config is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sharing_problems(config: StudyConfig) -> Iterator[str]:
     """Yield why the study's trials cannot share a pipeline; nothing where they can.
 
     Trials of different augmentation read different streams. A few of them are a job each; of
-    amounts that are drawn anew for each trial no two trials have the same.
+    amounts that are drawn for each trial no two trials have the same.
     """
     searched = {n: d for n, d in config.space.items() if n.startswith("augment.")}
     counts = {name: points(distribution.to_optuna()) for name, distribution in searched.items()}

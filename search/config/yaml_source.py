@@ -40,7 +40,7 @@ class YamlSource:
 
     @classmethod
     def read(cls, path: Path) -> YamlSource:
-        """Read a file; what is wrong with it stands in ``problems``."""
+        """Read a file; what is wrong with it is in ``problems``."""
         try:
             text = path.read_text(encoding="utf-8")
         except IsADirectoryError:

@@ -199,7 +199,7 @@ def training_config(config: StudyConfig, planned: PlannedConfig, run: Run) -> Tr
 
 
 def check_test_split(config: StudyConfig, plan: ConfirmationPlan, store: Store) -> list[str]:
-    """Return what is to be told of the images that confirm.
+    """Return the warnings about the images that confirm.
 
     Raises:
         ConfigError: without folds, where there is no test split.

@@ -1,4 +1,4 @@
-"""The trainings of a confirmation as Ray tasks: handed out, heard of, tried again or given up.
+"""The trainings of a confirmation as Ray tasks: started, followed, tried again or given up.
 
 Each is a task with a trial's bundle, as many at once as fit. A lost worker costs the epoch in
 flight: the training goes on elsewhere from its last checkpoint.
@@ -40,7 +40,7 @@ Work = Callable[[ConfirmationJob], Ended]
 
 
 class ConfirmObserver(Protocol):
-    """Who is told of what happens."""
+    """Receives the events of a confirmation."""
 
     def opened(self, epochs: Mapping[Run, int], ended: Sequence[Run]) -> None:
         """All trainings, the epochs each is to have, and those that have ended before."""
@@ -103,7 +103,7 @@ class _Past:
 
 
 class TrainingQueue:
-    """Hands trainings to Ray, hears of them and decides what becomes of those that fail.
+    """Hands trainings to Ray, receives their reports and decides which failures to retry.
 
     Args:
         place: Where they are.

@@ -194,7 +194,7 @@ def _hand_out(
     running: dict[Any, tuple[ShardTask, _Node]],
     crew: Sequence[_Node],
 ) -> None:
-    """Give each node a task in turn, so that none stands idle beside one that has many."""
+    """Give each node a task in turn, so that none is idle while another has many."""
     while waiting and (free := [node for node in crew if node.free > 0]):
         for node in free[: len(waiting)]:
             task = waiting.popleft()

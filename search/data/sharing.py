@@ -71,7 +71,7 @@ def shared_pipeline(config: StudyConfig, store: Store, observer: Observer) -> It
 
 
 class SharedPipeline:
-    """The actors of one study, and what trials are told of them.
+    """The actors of one study, and what trials need to know to use them.
 
     Args:
         config: The study.

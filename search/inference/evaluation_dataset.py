@@ -37,7 +37,7 @@ class EvaluationDataset:
         fingerprint: Of the whole data set, prepared for the model.
         own: Whether the model was trained on this very data set, as its record says.
         problems: Files that form no item, where they are to be left out.
-        copies: Stems of images whose very files stand in the data that the model was trained on,
+        copies: Stems of images whose very files are in the data that the model was trained on,
             but in its test split; None where those data are out of reach, or are these.
     """
 

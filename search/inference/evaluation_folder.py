@@ -27,7 +27,7 @@ NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html"
 
 
 def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
-    """Return where an evaluation goes unless told otherwise: beside the model.
+    """Return where an evaluation goes by default: beside the model.
 
     Each file of a model has a folder of its own: a best_int8.tflite must not replace what
     best.keras scored.
@@ -85,7 +85,7 @@ def write_evaluation(
 
     Raises:
         FileExistsError: where it holds anything else.
-        OSError: where it cannot be written; what stood there stands.
+        OSError: where it cannot be written; what was there is kept.
     """
     check_folder(out)
     facts = _facts(done, command)

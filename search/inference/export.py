@@ -130,7 +130,7 @@ def _converted(
 
 
 def _filled(model: Any, weights: Path, scratch: Path) -> Path:
-    """Return a model to compare in the place of weights alone: built anew, and filled with them."""
+    """Return a model to compare in the place of weights alone: built again, with these weights."""
     import keras
 
     anew = keras.models.clone_model(model)

@@ -86,13 +86,13 @@ def facts_of(
     Args:
         model_path: Anything that ``model.runtimes.open_predictor`` opens.
         config: The file to believe: a config of constants or a study's, an export's best.yaml, a
-            training.yaml or study.yaml. None: what stands beside the model: training.yaml,
+            training.yaml or study.yaml. None: what lies beside the model: training.yaml,
             best.yaml, or the study.yaml of the study whose trial or confirmation it is.
         opened: The model, where it is open already; None: it is opened here.
 
     Raises:
         model.inference.ModelError: where it is no model.
-        ConfigError: for a file that cannot be read, or that tells of another model: of other image
+        ConfigError: for a file that cannot be read, or that describes another model: of other image
             sizes, channels or classes, all that differs in one error.
     """
     if opened is None:

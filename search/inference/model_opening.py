@@ -21,13 +21,13 @@ def open_model(
 
     Args:
         path: Of the model.
-        config: The file to believe about it; None: what stands beside it.
+        config: The file to believe about it; None: what lies beside it.
         threads: CPU threads, of TensorFlow and of the other runtimes.
         device: auto, cpu (GPUs are left alone) or gpu (there has to be one).
 
     Raises:
         model.inference.ModelError: where it is no model.
-        ConfigError: where there is no GPU that is asked for, or the config tells of another model.
+        ConfigError: where there is no GPU that is asked for, or the config describes another model.
     """
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -1,1 +1,1 @@
-"""What the driver and its workers tell each other, and who is told."""
+"""The messages between the driver and its workers, and the observers of a run."""

@@ -65,7 +65,7 @@ class TrialReport:
     Attributes:
         done: Whether the trial is trained, or has failed.
         epochs: The epochs that were not reported yet. A worker that goes on with a trial first
-            reports those of the workers before it, which their driver may not have heard of.
+            reports those of the workers before it, which their driver may not have received.
         best: The best epoch so far; None where none has a defined objective.
         costs: What the model costs, by the names of :class:`results.records.schemas.Cost`.
         failed: Why the trial failed.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a worker does not load Optuna
 
 
 class Observer(Protocol):
-    """Who is told of what happens: the live table, or plain lines."""
+    """Receives the events of a run: the live table, or plain lines."""
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
         """The study is open, with the trials of earlier runs."""
@@ -30,7 +30,7 @@ class Observer(Protocol):
         """A trial has reported an epoch."""
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """A trial has been told to the study."""
+        """A trial's end has been recorded in the study."""
 
     def note(self, message: str) -> None:
         """Something that takes a while and is no trial, such as scoring the models at the end."""

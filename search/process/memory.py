@@ -96,7 +96,7 @@ class MemoryMeter:
 
 
 def _reset_peak() -> bool:
-    """Let Linux begin anew with the most resident memory of this process (proc(5), clear_refs)."""
+    """Reset the most resident memory of this process (proc(5), clear_refs)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -49,7 +49,7 @@ class Stop:
         return self._deadline is not None and time.time() >= self._deadline
 
     def ask(self, reason: str, exit_code: int = TRY_AGAIN, grace: bool = False) -> None:
-        """Ask for the end; the first reason stands."""
+        """Ask for the end; the first reason is kept."""
         if self.reason is None:
             self.reason, self.exit_code = reason, exit_code
             self._since = time.monotonic() + (self._grace if grace else 0.0)

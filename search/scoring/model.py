@@ -51,7 +51,7 @@ class Images:
         store: The prepared data: what a model sees.
         config: How the images were resized.
         split: train, valid or test.
-        originals: The source files; None: the records stand for them.
+        originals: The source files; None: the records are used instead.
         why: Why there are none.
     """
 

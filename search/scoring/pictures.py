@@ -83,9 +83,9 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def are_drawn(directory: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether pictures.json tells of the models and data that ``facts_of`` gave.
+    """Return whether pictures.json has the models and data that ``facts_of`` gave.
 
-    It may tell of more models, and of the images' own size where the prepared one would do.
+    It may have more models, and of the images' own size where the prepared one would do.
     """
     told = _told(directory / FOLDER / PICTURES)
     models = told.get("models", {})
@@ -208,7 +208,7 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     """Write augmentation.jpg: training images in rows, each followed by augmented samples.
 
     Returns:
-        Names of the files written, within the study directory; none where they stand there.
+        Names of the files written, within the study directory; none where they are there.
 
     Raises:
         ValueError: where the augmentation does not fit the data.

@@ -142,7 +142,7 @@ def score_study(
 ) -> Scored:
     """Score a study's models, and draw what the report shows of them.
 
-    What is scored already stands: the same trial, epoch and data, at no worse a resolution. So do
+    What is scored already is kept: the same trial, epoch and data, at no worse a resolution. So do
     evaluations of other models.
 
     Args:

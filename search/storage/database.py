@@ -1,4 +1,4 @@
-"""The study's database, where it is not the journal: opened, and its troubles told from defects.
+"""The study's database, where it is not the journal: opened, its outages kept apart from defects.
 
 Only the driver opens it: what a worker is given holds no address of it.
 """
@@ -56,7 +56,7 @@ def open_database(url: str, study: str) -> RDBStorage:
 
 
 def database_trouble(error: BaseException) -> str | None:
-    """Say what ails the study's database, where waiting may mend it; None for anything else."""
+    """Return what is wrong with the study's database if waiting may help; None otherwise."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if isinstance(cause, _PASSING):
         return f"the study's database does not answer ({named_line(cause)})"

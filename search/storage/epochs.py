@@ -1,4 +1,4 @@
-"""Epochs for logs: as scalars, and those that a killed driver did not hear of."""
+"""Epochs for logs: as scalars, and those that a killed driver did not receive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scalars(epoch: Epoch) -> dict[str, float]:
 
 
 def unwritten(folder: Path, last: int, epoch: Epoch) -> Iterator[Epoch]:
-    """Yield an epoch, after those before it that a killed driver did not hear of.
+    """Yield an epoch, after those before it that a killed driver did not receive.
 
     Args:
         folder: The trial's, with its metrics.jsonl.

@@ -42,7 +42,7 @@ class Lock(Protocol):
         """Take the lock; raise RunError, naming the holder, where another process has it."""
 
     def read(self) -> Holder | None:
-        """Return the holder; empty where it cannot be told, None where the last one left it."""
+        """Return the holder; empty where it is not known, None where the last one left it."""
 
     def write(self, holder: Holder) -> None:
         """Write the holder down."""
@@ -192,7 +192,7 @@ class FileLock:
 
 
 class RemoteLock:
-    """The object ``run.lock`` in a store; it is written anew with each beat."""
+    """The object ``run.lock`` in a store; it is written again with each beat."""
 
     def __init__(self, url: str) -> None:
         self._folder = RemoteFolder(url)

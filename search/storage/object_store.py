@@ -74,7 +74,7 @@ class RemoteFolder:
         return [entry for entry in found if ".." not in entry.name.split("/")]
 
     def read(self, name: str) -> bytes:
-        """Return a file's content, whole, while others may write it anew.
+        """Return a file's content, whole, while others may replace it.
 
         S3 itself gives the old content or the new; not every server that speaks its language does.
         """
@@ -183,7 +183,7 @@ ORIGIN = ".origin"  # in a copy: the URL that it is a copy of
 
 
 def fetch(origin: RemoteFolder, copy: Path, but: Collection[str] = (), logs: bool = False) -> None:
-    """Bring a copy up to the store: all that tells of trials, without their models.
+    """Bring a copy up to the store: all records of trials, without their models.
 
     Args:
         origin: The study in the store.

@@ -1,4 +1,4 @@
-"""Storage that is full, read-only or gone for a while: told from defects, and waited for.
+"""Storage that is full, read-only or gone for a while: kept apart from defects, and waited for.
 
 A study outlives such hours: what cannot be written is kept and tried again, and where that lasts
 too long the run stops cleanly, to be continued by running it again.
@@ -86,7 +86,7 @@ class StorageRetry:
     Args:
         directory: The study directory.
         seconds: How long to wait for a storage at a time.
-        warn: Told what the run waits for, and that it goes on.
+        warn: Called with what the run waits for, and that it goes on.
         mend: Called before each further try.
         stopping: Whether the run is to end; then there is no waiting.
         trouble: Says what ails the storage, as :func:`storage_trouble` does.

@@ -1,1 +1,1 @@
-"""The Optuna study: opened, asked for trials, told of results."""
+"""The Optuna study: opening it, proposing trials, recording results."""

@@ -62,6 +62,6 @@ def derive_seed(*parts: int) -> int:
 
 
 def is_own(trial: FrozenTrial) -> bool:
-    """Return whether a trial is trained in this study, rather than refused or told from another."""
+    """Return whether a trial is trained in this study, not refused or copied from another."""
     attributes = trial.user_attrs
     return not any(attributes.get(key) is not None for key in (REFUSED, DUPLICATE_OF, FROM_STUDY))

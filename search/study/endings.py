@@ -1,4 +1,4 @@
-"""How trials end: their final state, told to the study once and mirrored in their folder."""
+"""How trials end: their final state, recorded in the study once and mirrored in their folder."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from search.config.trial import TrialConfig
 
 @dataclass
 class LiveTrial:
-    """A trial that Ray holds: what has been heard of it since it was handed over.
+    """A trial that Ray holds: what it has reported since it was handed over.
 
     Attributes:
         trial: The study's side of it.

@@ -147,7 +147,7 @@ def _zoned(time: datetime | None) -> str | None:
 
 
 def mirror_study(directory: Path, study: optuna.Study) -> None:
-    """Bring every ``trial.json`` up to date: a killed driver may have told and not written."""
+    """Bring every ``trial.json`` up to date: a killed driver may have left one behind the study."""
     for trial in started_trials(study):
         path = trial_folder(directory, trial.number) / file_names.TRIAL
         if _mirrored_state(path) != trial.state.name:

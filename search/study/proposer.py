@@ -1,8 +1,8 @@
 """Asking the sampler: what is trained, what is refused, and what is known already.
 
 A proposal that is predicted to break a limit, or to need as much memory as a trial that ran out of
-it, is told to the study with its constraint and never trained; the sampler is asked again. One with
-the parameters of an earlier trial takes that trial's result. Both stand in the study, so that
+it, is recorded in the study with its constraint and never trained; the sampler is asked again. One
+with the parameters of an earlier trial takes that trial's result. Both are in the study, so that
 samplers learn from them, and neither is one of its ``num_trials``.
 """
 

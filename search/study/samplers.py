@@ -55,8 +55,8 @@ class GridSampler(BruteForceSampler):
 class CmaEs(CmaEsSampler):
     """Optuna's CMA-ES without its warning, at every trial, that it does not look at constraints.
 
-    The limits' constraints stand in the study whatever the sampler; docs/search.md says which
-    samplers learn from them.
+    The limits' constraints are recorded in the study whatever the sampler; docs/search.md says
+    which samplers learn from them.
     """
 
     def after_trial(

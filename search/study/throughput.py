@@ -160,7 +160,7 @@ class InputLog:
         """Do nothing."""
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        """Count an epoch, and those before it that a killed driver did not hear of."""
+        """Count an epoch, and those before it that a killed driver did not receive."""
         last = self._throughput.epochs.get(number, 0)
         for line in unwritten(trial_folder(self._directory, number), last, epoch):
             self._throughput.count(number, line, time.monotonic())

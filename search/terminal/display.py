@@ -1,4 +1,4 @@
-"""Where a person is told what happens: a live table in a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

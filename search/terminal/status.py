@@ -1,4 +1,4 @@
-"""The ``status`` command: where a study stands, drawn from its directory.
+"""The ``status`` command: the state of a study, read from its directory.
 
 Needs neither Ray nor TensorFlow nor Optuna, and writes nothing: it may run beside the search, on
 any machine that sees the directory.
@@ -43,7 +43,7 @@ WATCHED_FAILURES = 3
 def show_status(
     directory: Path, console: Console, watch: float | None = None, as_json: bool = False
 ) -> None:
-    """Print where a study stands.
+    """Print the state of a study.
 
     Args:
         directory: The study directory.
@@ -97,7 +97,7 @@ def picture_of(status: Status, failures: int = FAILURES) -> TableContent:
     """Return what is drawn of a status.
 
     Args:
-        status: Where the study stands.
+        status: The study's state.
         failures: How many of the latest failures to show.
     """
     header = [

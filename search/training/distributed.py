@@ -57,7 +57,7 @@ def train_on_workers(
     progress: Callable[[int, int], None] | None = None,
     note: Note = lambda message: None,
 ) -> Epoch:
-    """Train a config of constants in several processes; continue what stands in the folder.
+    """Train a config of constants in several processes; continue what is in the folder.
 
     Args:
         config: ``resources.cpus_per_trial`` is what each worker gets, and so are the GPUs where
@@ -122,7 +122,7 @@ class WorkerGroup:
         self._hosts = _hosts(group, count)
 
     def train(self, on_epoch: OnEpoch, note: Note) -> Epoch:
-        """Train to the end and tell of each epoch.
+        """Train to the end and report each epoch.
 
         Raises:
             RunError: see :func:`train_on_workers`.

@@ -147,7 +147,7 @@ def _reference_row(epoch: int, training: float | None, validation: float | None)
 
 
 class EventFile:
-    """TensorBoard's file of one training; begun anew by each process that goes on with it."""
+    """TensorBoard's file of one training; begun by each process that continues it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -97,7 +97,8 @@ def record_training(
         store: The prepared data, training and validation apart.
         out_dir: The folder; made where it is missing.
         final_epochs: Of a training on both splits, its epochs; None: of one that is validated.
-        deterministic: Whether the same bits come out again; told so where all of it was so.
+        deterministic: Whether the same bits come out again; recorded as true only where all of it
+            was.
 
     Raises:
         ConfigError: naming every field that differs from the folder's own.

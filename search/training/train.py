@@ -26,7 +26,7 @@ def train_config(
     progress: Callable[[int, int], None] | None = None,
     note: Note = lambda message: None,
 ) -> Epoch:
-    """Train a config of constants with early stopping; continue what stands in the folder.
+    """Train a config of constants with early stopping; continue what is in the folder.
 
     Args:
         config: Without distributions.

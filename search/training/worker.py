@@ -83,7 +83,7 @@ class WorkerResult:
 class TrainingWorker:
     """Trains its part of every batch, in lockstep with the others.
 
-    Its calls run beside each other, so that it can tell of its epochs while it trains.
+    Its calls run beside each other, so that it can report its epochs while it trains.
 
     Args:
         resources: ``cpus_per_trial`` and ``gpus_per_trial`` of the process.

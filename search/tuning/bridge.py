@@ -94,7 +94,7 @@ class PrunerScheduler(_OverTrials, FIFOScheduler):  # type: ignore[misc]
 
 
 class Watch(_OverTrials, Callback):  # type: ignore[misc]
-    """Tune's callback: hears when a worker begins, and kills those that hang."""
+    """Tune's callback: sees when a worker begins, and kills those that hang."""
 
     def __init__(self, manager: TrialManager) -> None:
         self._manager = manager
@@ -103,7 +103,7 @@ class Watch(_OverTrials, Callback):  # type: ignore[misc]
         self._manager.seen(trial.trial_id)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look after the pipeline; kill the workers that have not been heard of for too long."""
+        """Look after the pipeline; kill the workers that have reported nothing for too long."""
         self._manager.pipeline.poll()
         late = self._manager.overdue()
         if not late:

@@ -1,4 +1,4 @@
-"""TensorBoard and MLflow, by option: written by the driver, as it hears of epochs and ends.
+"""TensorBoard and MLflow, by option: written by the driver, as epochs and ends are reported.
 
 Nothing reads them back: the study and its directory hold all of it. What cannot be written is a
 warning, and the search goes on.
@@ -34,7 +34,7 @@ TRIAL_TAG = "flexunet_search.trial"
 
 
 class Log(Protocol):
-    """What a log is told; it may raise what it likes."""
+    """The events that a log receives; it may raise what it likes."""
 
     name: str
 

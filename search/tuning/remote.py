@@ -1,7 +1,7 @@
 """A run through Ray Client (``ray://``): the whole of it on the cluster, its display here.
 
 Ray Tune would pickle our searcher to the cluster, whose state is the study. So everything runs in
-one task of no CPUs on the cluster's head, and what happens there is heard here.
+one task of no CPUs on the cluster's head, and what happens there is reported here.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 class Mailbox:
-    """What is to be told to the other side, in order; an actor on the cluster's head."""
+    """Messages for the other side, in order; an actor on the cluster's head."""
 
     def __init__(self) -> None:
         self._letters: list[tuple[str, tuple[Any, ...]]] = []

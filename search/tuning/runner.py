@@ -85,7 +85,7 @@ def run_study(
     take_over: bool = False,
     worker: type[TrialWorker] = TrialWorker,
 ) -> RunSummary:
-    """Run a study, or continue it where it stands.
+    """Run a study, or continue it from its last epochs.
 
     Args:
         config: The study.

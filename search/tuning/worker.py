@@ -45,7 +45,7 @@ class WorkerRecycledError(RuntimeError):
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """A Ray Tune trainable: one step is one epoch of a :class:`search.training.trial_run.TrialRun`.
 
-    What a trial raises becomes a result with its reason, and its traceback stands in the trial's
+    What a trial raises becomes a result with its reason, and its traceback is in the trial's
     folder: the process lives on for the next trial. Where the storage refuses to be written, the
     step returns that it waits, and the next one tries again.
     """
