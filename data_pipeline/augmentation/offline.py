@@ -121,7 +121,7 @@ def offline_augment(
     if problems:
         raise DataError(problems)
     with whole_folder(out, durable=False) as folder:
-        writer = _Writer(folder, dataset, recipe, config.color_tolerance)
+        writer = _CopyWriter(folder, dataset, recipe, config.color_tolerance)
         copies, unchanged = writer.write(
             items, workers or os.cpu_count() or 1, _shifted(progress, steps, steps + len(items))
         )
@@ -189,7 +189,7 @@ def _misfits(
                 yield Problem(str(items[row].image), f"{message}; a square size allows them")
 
 
-class _Writer:
+class _CopyWriter:
     """Writes the items of a data set and the copies of its training items into a folder."""
 
     def __init__(self, folder: Path, dataset: Dataset, recipe: Recipe, tolerance: int) -> None:

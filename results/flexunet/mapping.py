@@ -94,7 +94,7 @@ def to_flexunet(
     missing = [f"{s}.{k}" for s, keys in needed.items() for k in keys if k not in config.get(s, {})]
     if missing:
         raise ValueError(f"expected the fields {', '.join(missing)} in the config, found none")
-    writer = _Writer(config, counts or {})
+    writer = _FlexUNetWriter(config, counts or {})
     root = images_root.rstrip("/\\")
     values = writer.sections(root, classes, mask_format)
     lost, notes = tuple(writer.lost), (*writer.notes, *notes)
@@ -120,7 +120,7 @@ def _head(
     return lines
 
 
-class _Writer:
+class _FlexUNetWriter:
     """Writes the sections, and remembers what is lost on the way."""
 
     def __init__(self, config: Mapping[str, Any], counts: Mapping[str, int]) -> None:

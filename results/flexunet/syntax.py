@@ -192,7 +192,7 @@ class FlexUNetFile:
 
 
 @dataclass
-class _Entry:
+class _Setting:
     section: str
     key: str
     line: int
@@ -233,10 +233,10 @@ _HEADER = re.compile(r"\[(.+)\]")
 _KEY = re.compile(r"([^=:]+?)\s*[=:]\s*(.*)")
 
 
-def _entries(text: str, problems: list[tuple[int, str]]) -> Iterator[_Entry]:
+def _entries(text: str, problems: list[tuple[int, str]]) -> Iterator[_Setting]:
     """Yield what the file says, by the rules of configparser: an indented line goes on a value."""
     section: str | None = None
-    entry: _Entry | None = None
+    entry: _Setting | None = None
     indent = 0
     seen: dict[str, int] = {}
     for number, raw in enumerate(text.split("\n"), 1):
@@ -261,7 +261,7 @@ def _entries(text: str, problems: list[tuple[int, str]]) -> Iterator[_Entry]:
             problems.append((number, f"expected a [section] before {_short(pair.group(1))}"))
         elif section in SECTIONS:
             # Lower case, as configparser makes it.
-            entry = _Entry(section, pair.group(1).lower(), number, pair.group(2))
+            entry = _Setting(section, pair.group(1).lower(), number, pair.group(2))
     if entry is not None:
         yield entry
 
@@ -273,7 +273,7 @@ def _section_problems(section: str, seen: Mapping[str, int]) -> Iterator[str]:
         yield f"expected a section, received {_short(section)}{_meant(section, SECTIONS)}"
 
 
-def _unknown(entry: _Entry) -> str | None:
+def _unknown(entry: _Setting) -> str | None:
     known = SECTIONS[entry.section]
     if entry.key in known:
         return None
@@ -287,13 +287,13 @@ def _meant(name: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
 
 
-def _again(entry: _Entry, lines: Mapping[tuple[str, str], int]) -> str | None:
+def _again(entry: _Setting, lines: Mapping[tuple[str, str], int]) -> str | None:
     first = lines.get((entry.section, entry.key))
     where = f"{entry.section}.{entry.key}"
     return f"{where}: expected once, received again (first in line {first})" if first else None
 
 
-def _literal(entry: _Entry) -> tuple[Any, str | None]:
+def _literal(entry: _Setting) -> tuple[Any, str | None]:
     """Return the value, or None and what is wrong with it."""
     kind = SECTIONS[entry.section][entry.key]
     text = entry.text.replace("%%", "%")  # as configparser's interpolation does

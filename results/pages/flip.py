@@ -25,7 +25,7 @@ MOST_EPOCHS = 120
 MOST_BYTES = 16_000_000  # of the pictures; as text in the page they are a third more
 
 
-class _Entry(BaseModel):
+class _FlipEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     folder: str
@@ -33,12 +33,12 @@ class _Entry(BaseModel):
     classes: tuple[str, ...] = ()
 
 
-class _Listing(BaseModel):
+class _FlipsFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1]
     split: str
-    images: tuple[_Entry, ...] = ()
+    images: tuple[_FlipEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def load_flips(training: TrainingRecord) -> tuple[str, list[Flip]]:
     """
     folder = training.path / FOLDER
     try:
-        listing = _Listing.model_validate_json((folder / LISTING).read_text(encoding="utf-8"))
+        listing = _FlipsFile.model_validate_json((folder / LISTING).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         problem = f"{FOLDER}/{LISTING}: expected a list of pictures, {error}"
         raise TrainingRecordError(training.path, [problem]) from None
@@ -102,7 +102,7 @@ def _is_inside(folder: Path, name: str) -> bool:
     return (folder / name).resolve().parent == folder.resolve()
 
 
-def _flip(folder: Path, entry: _Entry, epochs: int) -> Flip:
+def _flip(folder: Path, entry: _FlipEntry, epochs: int) -> Flip:
     place = folder / entry.folder
     found = {}
     for path in place.glob("epoch-*.png"):

@@ -24,7 +24,7 @@ class PictureError(ValueError):
     """A picture, or the list of them, that cannot be read."""
 
 
-class _Entry(BaseModel):
+class _PictureEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
@@ -34,12 +34,12 @@ class _Entry(BaseModel):
     predictions: dict[str, str] = {}
 
 
-class _Listing(BaseModel):
+class _PicturesFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1]
     split: str
-    images: tuple[_Entry, ...] = ()
+    images: tuple[_PictureEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def load_pictures(study_dir: Path) -> dict[str, Picture]:
     if not path.is_file():
         return {}
     try:
-        listing = _Listing.model_validate_json(path.read_text(encoding="utf-8"))
+        listing = _PicturesFile.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise PictureError(f"{path}: expected a list of pictures, {error}") from None
     entries = listing.images

@@ -174,7 +174,7 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
 
 
 @dataclass(frozen=True)
-class _Record:
+class _Description:
     """What a file tells, whichever of ours it is."""
 
     tree: Mapping[str, Any]
@@ -183,9 +183,9 @@ class _Record:
     trained_on: tuple[str, ...]
 
 
-def _read(path: Path) -> _Record:
+def _read(path: Path) -> _Description:
     if path.suffix.lower() not in _YAML:  # a config of another form, which the schema reads
-        return _Record({}, load_config(path).data, None, ())
+        return _Description({}, load_config(path).data, None, ())
     source = YamlSource.read(path)
     tree = source.tree
     inner = tree.get("config")
@@ -200,7 +200,7 @@ def _read(path: Path) -> _Record:
     provenance = tree.get("provenance")
     said = tree if recorded else provenance if isinstance(provenance, Mapping) else {}
     known = bool(said)
-    return _Record(
+    return _Description(
         tree=tree,
         data=_data(given, path),
         fingerprint=_text(said.get("data_fingerprint")),
@@ -224,7 +224,7 @@ def _data(given: Any, path: Path) -> DataConfig:
         ) from None
 
 
-def _classes(record: _Record, source: Path) -> tuple[dict[str, Color], bool]:
+def _classes(record: _Description, source: Path) -> tuple[dict[str, Color], bool]:
     """Name to colour, empty where neither is recorded; and whether the colours are."""
     stated = record.tree.get("classes")
     if isinstance(stated, Mapping):
