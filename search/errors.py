@@ -1,8 +1,12 @@
-"""Errors of a run: one that speaks to the user, and one between workers."""
+"""Errors of a run, and the exit codes of its commands."""
 
 from __future__ import annotations
 
 from foundation.errors import UserError
+
+INTERRUPTED = 130  # the shell's 128 + SIGINT
+TERMINATED = 143  # 128 + SIGTERM
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command, later
 
 
 class RunError(UserError, RuntimeError):

@@ -13,8 +13,7 @@ from rich.console import Console
 from results.records import file_names
 from results.records.epochs import Epoch
 from search.cli.options import Overrides
-
-INTERRUPTED = 130
+from search.errors import INTERRUPTED
 
 
 def train(

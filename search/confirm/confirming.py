@@ -42,9 +42,9 @@ from search.confirm.worker import train_and_score
 from search.data.preflight import check_data
 from search.data.preparing import prepare_study
 from search.data.store_transfer import serving
-from search.errors import RunError
-from search.process.stop import TRY_AGAIN, Stop
-from search.storage.database import study_trouble
+from search.errors import TRY_AGAIN, RunError
+from search.process.stop import Stop
+from search.storage.database import trouble_ends_run
 from search.storage.lock import study_lock
 from search.tuning.runner import log_to_file
 
@@ -120,7 +120,10 @@ def confirm_study(
     store = prepare_study(config, progress, observer.warn)
     _check_data_are_the_studys(study, store)
     stop = Stop(grace=config.resources.stop_grace_seconds)
-    with _trouble_ends(study_dir), study_lock(study_dir / FOLDER, stop, options.take_over):
+    with (
+        trouble_ends_run(study_dir, CONTINUE),
+        study_lock(study_dir / FOLDER, stop, options.take_over),
+    ):
         plan = _plan(study, study_dir, options)
         stores = _stores(config, plan, store)
         for warning in _warnings(config, plan, store, stores):
@@ -221,17 +224,6 @@ def _warnings(
     findings = [finding for each in stores.values() for finding in audit_store(each).findings]
     for leak in dict.fromkeys(f.message for f in findings if f.severity == "leak"):
         yield f"the splits leak, so scores will be too good: {leak}"
-
-
-@contextlib.contextmanager
-def _trouble_ends(study_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        trouble = study_trouble(error, study_dir)
-        if trouble is None:
-            raise
-        raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error
 
 
 def _known(study_dir: Path, study: StudyRecord) -> Confirmation:

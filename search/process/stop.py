@@ -11,9 +11,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-INTERRUPTED = 130  # the shell's 128 + SIGINT
-TERMINATED = 143  # 128 + SIGTERM
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command, later
+from search.errors import INTERRUPTED, TERMINATED, TRY_AGAIN
 
 
 class Stop:

@@ -5,9 +5,11 @@ Only the driver opens it: what a worker is given holds no address of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy.engine import URL
 from foundation.errors import named_line
 from search.config.errors import ConfigError
 from search.config.settings import redacted
+from search.errors import TRY_AGAIN, RunError
 from search.storage.retry import storage_trouble
 
 # What waiting may mend: a server that is down, restarts, is full or read-only for now. A value
@@ -73,6 +76,26 @@ def study_trouble(error: BaseException, directory: Path) -> str | None:
     if isinstance(error, (StorageInternalError, exc.SQLAlchemyError)):
         return database_trouble(error)
     return storage_trouble(error, directory)
+
+
+@contextlib.contextmanager
+def trouble_ends_run(directory: Path, advice: str) -> Iterator[None]:
+    """End a run whose storage is out of reach before it has begun: only later is it waited for.
+
+    Args:
+        directory: The study directory.
+        advice: What continues the run, for the message.
+
+    Raises:
+        RunError: with the exit code TRY_AGAIN.
+    """
+    try:
+        yield
+    except Exception as error:
+        trouble = study_trouble(error, directory)
+        if trouble is None:
+            raise
+        raise RunError(f"stopped: {trouble}; {advice}", TRY_AGAIN) from error
 
 
 def _with_driver(url: URL) -> URL:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from results.records import file_names
-from search.errors import RunError
-from search.process.stop import TRY_AGAIN, Stop
+from search.errors import TRY_AGAIN, RunError
+from search.process.stop import Stop
 from search.storage.object_store import RemoteFolder
 
 LOCK = file_names.LOCK

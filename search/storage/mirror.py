@@ -18,8 +18,8 @@ from pathlib import Path
 from results.records import file_names
 from search.config.locations import copy_of, joined
 from search.config.schema import StudyConfig
-from search.errors import RunError, SupersededError
-from search.process.stop import TRY_AGAIN, Stop
+from search.errors import TRY_AGAIN, RunError, SupersededError
+from search.process.stop import Stop
 from search.storage.files import trial_folder
 from search.storage.lock import LOCK, remote_lock, study_lock
 from search.storage.object_store import Entry, RemoteFolder, RemoteTroubleError, fetch

@@ -28,7 +28,7 @@ from search.cluster.slots import slots_on
 from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
 from search.data.store_transfer import serving
-from search.errors import RunError
+from search.errors import TRY_AGAIN, RunError
 from search.training.folder import only_here
 from search.training.loop import Note, OnEpoch
 from search.training.plan import TrainOptions, plan_training
@@ -40,7 +40,6 @@ from search.training.worker import (
     checkpoint_digest,
 )
 
-TRY_AGAIN = 75
 ROOM_SECONDS = 300.0
 # A lost worker is noticed by the others and by Ray, in no order; a failed one lets others fail.
 VERDICT_SECONDS = 15.0

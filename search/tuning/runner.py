@@ -29,12 +29,12 @@ from search.data.preflight import check_data
 from search.data.preparing import prepare_study
 from search.data.sharing import decide, shared_pipeline
 from search.data.store_transfer import serving
-from search.errors import RunError
+from search.errors import TRY_AGAIN, RunError
 from search.interfaces.messages import TrialJob
 from search.interfaces.observers import Observer, OwnPipelines, Pipeline
 from search.process.memory import tune_survives_out_of_memory
-from search.process.stop import TRY_AGAIN, Stop
-from search.storage.database import study_trouble
+from search.process.stop import Stop
+from search.storage.database import trouble_ends_run
 from search.storage.mirror import StudyCopy, hold_study
 from search.study.attributes import REASON
 from search.study.opening import free_journal, mirror_study, open_study, started_trials
@@ -112,12 +112,12 @@ def run_study(
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
     with hold_study(config, stop, take_over) as copy:
-        with _trouble_ends_the_run(config.directory):
+        with trouble_ends_run(config.directory, CONTINUE):
             recorded = record_study(config, store)
         for leak in recorded.leaks:
             observer.warn(f"the splits leak, so scores will be too good: {leak}")
         with log_to_file(config.directory / file_names.RUN_LOG):
-            with _trouble_ends_the_run(config.directory):
+            with trouble_ends_run(config.directory, CONTINUE):
                 free_journal(config.directory)
                 study = open_study(config, recorded.identity)
                 brought = _bring_in(study, earlier, observer)
@@ -133,18 +133,6 @@ def run_and_describe(
     """Run as :func:`run_study`, and describe the best trial."""
     summary = run_study(config, observer, progress, take_over)
     return replace(summary, best=describe_best(load_study(summary.directory)))
-
-
-@contextlib.contextmanager
-def _trouble_ends_the_run(directory: Path) -> Iterator[None]:
-    """While nothing is running yet, storage out of reach is not waited for."""
-    try:
-        yield
-    except Exception as error:
-        trouble = study_trouble(error, directory)
-        if trouble is None:
-            raise
-        raise RunError(f"stopped: {trouble}; {CONTINUE}", TRY_AGAIN) from error
 
 
 def _check_end(config: StudyConfig, manager: TrialManager) -> None:

@@ -19,8 +19,7 @@ from sqlalchemy import exc
 from results.records.study import load_study
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
-from search.errors import RunError
-from search.process.stop import TRY_AGAIN
+from search.errors import TRY_AGAIN, RunError
 from search.storage.database import database_trouble, open_database
 from search.study.opening import open_study
 from search.study.warm_start import read_earlier
