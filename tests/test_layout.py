@@ -207,3 +207,69 @@ def test_the_name_of_a_studys_file_is_written_in_one_place() -> None:
     }
 
     assert not written
+
+
+def bound_in(path: Path) -> set[str]:
+    """The names that a module binds at its top, in an `if` there too."""
+    names: set[str] = set()
+    todo: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        else:
+            names |= {
+                each.id
+                for each in ast.walk(node)
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            }
+            todo += [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.stmt)]
+    return names
+
+
+def module_file(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_the_scripts_import_names_that_exist() -> None:
+    """mypy reads the packages alone, and no test runs every script."""
+    missing = []
+    for folder in ("docs", "benchmarks", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.ImportFrom) or node.level:
+                    continue
+                module = node.module or ""
+                if module.split(".")[0] not in (*PACKAGES, "foundation", "benchmarks"):
+                    continue
+                found = bound_in(module_file(module))
+                missing += [
+                    f"{path.relative_to(ROOT)}: {module}.{alias.name}"
+                    for alias in node.names
+                    if alias.name not in found
+                    and not module_file(f"{module}.{alias.name}").exists()
+                    and "__getattr__" not in found
+                ]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "foundation"])
+def test_a_module_offers_names_that_it_has(package: str) -> None:
+    """Ruff looks at `__all__` of no `__init__.py`."""
+    missing = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        found = bound_in(path)
+        if "__getattr__" in found:  # its names are held by tests/test_public_names.py
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                offered = [
+                    each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)
+                ]
+                missing += [f"{path.name}: {name}" for name in offered if name not in found]
+
+    assert missing == []

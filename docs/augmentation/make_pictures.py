@@ -15,7 +15,7 @@ import tensorflow as tf
 from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import COLOR_ONLY, FLIPS, OPERATIONS, PRESETS
-from data_pipeline.augmentation.preview import Row, preview, sheet
+from data_pipeline.augmentation.preview import PreviewRow, preview, sheet
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
@@ -52,13 +52,13 @@ def _liveliest(store: Store) -> tuple[np.ndarray, np.ndarray]:
     return max(records, key=lambda record: record[0].std())
 
 
-def _row(config: AugmentConfig, image: np.ndarray, mask: np.ndarray, store: Store) -> Row:
+def _row(config: AugmentConfig, image: np.ndarray, mask: np.ndarray, store: Store) -> PreviewRow:
     augment = build_augment(config, image.shape, store.classes)
     pictures = [(image, mask)]
     for number in range(SAMPLES):
         moved = augment(tf.constant(image), tf.constant(mask), tf.constant([4, number], tf.int64))
         pictures.append(tuple(part.numpy() for part in moved))
-    return Row("tile", pictures)
+    return PreviewRow("tile", pictures)
 
 
 def _write(name: str, picture: np.ndarray) -> None:

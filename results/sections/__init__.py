@@ -24,7 +24,7 @@ from results.sections import (
 )
 from results.sections.material import Material
 
-__all__ = ["SECTIONS", "Material", "Section"]
+__all__ = ["SECTIONS", "Material", "ReportSection"]
 
 
 @dataclass(frozen=True)
