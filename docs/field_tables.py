@@ -1,7 +1,7 @@
 """Writes what follows from the fields of a study's config; ``make schema``.
 
-The JSON schema for editors, the bounds by which a report suggests wider ranges, and the table of
-operations in docs/augmentation.md.
+The JSON schema for editors, the bounds and operations that ``results`` knows, and the operations of
+docs/augmentation.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def written() -> dict[Path, str]:
     fields = _fields(json.loads(schema)["$defs"])
     return {
         ROOT / "configs" / "schema.json": schema,
-        ROOT / "results" / "analysis" / "field_bounds.json": _bounds(fields),
+        ROOT / "results" / "records" / "config_fields.json": _config_fields(fields),
         page: text + MARK + "".join(_operations(fields)),
     }
 
@@ -46,13 +46,13 @@ def _fields(definitions: Mapping[str, Any]) -> dict[str, Property]:
     return fields
 
 
-def _bounds(fields: Mapping[str, Property]) -> str:
+def _config_fields(fields: Mapping[str, Property]) -> str:
     bounds = {
         name: {key: field[key] for key in BOUNDS if key in field}
         for name, field in fields.items()
         if field.get("type") in ("integer", "number")
     }
-    return json.dumps(bounds, indent=1) + "\n"
+    return json.dumps({"bounds": bounds, "operations": list(OPERATIONS)}, indent=1) + "\n"
 
 
 def _operations(fields: Mapping[str, Property]) -> list[str]:

@@ -157,7 +157,7 @@ class TrainConfig(BaseModel):
     )
     loss: Loss = Field(
         "cross_entropy_dice",
-        description="Formulas in model/losses.py; cross_entropy_dice and focal_dice are sums of both.",
+        description="Formulas in model/losses.py; cross_entropy_dice and focal_dice are the sums.",
     )
     class_weighting: Literal["none", "inverse_sqrt_frequency", "given"] = Field(
         "inverse_sqrt_frequency",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
+from results.records import config_fields
 from results.records.searched import SearchedField
 
 End = Literal["low", "high"]
@@ -43,8 +42,7 @@ def _limit(bounds: Mapping[str, float]) -> Limit:
 @functools.cache
 def limits() -> Mapping[str, Limit]:
     """Return what each numeric field takes, by its name, as the config's schema has it."""
-    text = Path(__file__).with_name("field_bounds.json").read_text(encoding="utf-8")
-    return {name: _limit(bounds) for name, bounds in json.loads(text).items()}
+    return {name: _limit(bounds) for name, bounds in config_fields.bounds().items()}
 
 
 def limit_of(name: str, config: Mapping[str, Any]) -> Limit:

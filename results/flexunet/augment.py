@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from results.records.config_fields import operations
+
 # What a published file says of the operations, written beside those that are off.
 DETAILS: Mapping[str, Mapping[str, Any]] = {
     "deformation": {"alpah": 1300, "sigmoids": [8.0]},
@@ -41,33 +43,6 @@ OFF: Mapping[str, Any] = {
     "barrdistortion": False,
     "pincdistortion": False,
 }
-
-OPERATIONS = (
-    "horizontal_flip",
-    "vertical_flip",
-    "quarter_turns",
-    "rotation",
-    "scale",
-    "shift",
-    "shear",
-    "perspective",
-    "elastic",
-    "distortion",
-    "barrel",
-    "pincushion",
-    "crop",
-    "gamma",
-    "contrast",
-    "brightness",
-    "saturation",
-    "hue",
-    "sharpening",
-    "blur",
-    "noise",
-    "jpeg",
-    "cutout",
-)
-"""The operations of ``AugmentConfig``, by name: this package does not import it."""
 
 _APART = "off: that trainer bends image and mask apart"
 _MASKS = "off: that trainer changes the masks, too"
@@ -116,7 +91,7 @@ def to_augmentor(augment: Mapping[str, Any]) -> Augmentor:
     """Say a config's ``augment`` section, of constants, in the reference's terms."""
     sections = {name: dict(keys) for name, keys in DETAILS.items()}
     found = Augmentor({"augmentor": dict(OFF), **sections})
-    for name in OPERATIONS:
+    for name in operations():
         if _is_on(augment, name):
             _switch_on(found, name, augment[name])
     if found.used:
@@ -202,7 +177,7 @@ def from_augmentor(
         augment["shear"] = min(round(shear, 2), 45.0)
         notes.append(_note("shears", flags["shears"], f"shear {augment['shear']:g} degrees"))
     _take_amounts(augment, notes, flags, sections)
-    names = [name for name in OPERATIONS if name in augment]
+    names = [name for name in operations() if name in augment]
     if names:
         share = round(1 / (len(names) + 1), 3)
         augment["probability"] = dict.fromkeys(names, share)
