@@ -71,7 +71,7 @@ flexunet confirm "$study" --top "${TOP:-1}" --seeds "${SEEDS:-2}"
 
 step "export the best config, its model in every format, and a model card"
 flexunet export "$study" "$out/best" \
-    --format "${FORMATS:-yaml,flexunet,keras,savedmodel,onnx,tflite,h5}"
+    --format "${FORMATS:-all}"
 
 step "train that config in full"
 flexunet train "$out/best/best.yaml" "$out/model" ${train_set[@]+"${train_set[@]}"}

@@ -6,9 +6,16 @@ import pytest
 from typer.testing import CliRunner
 
 from results.exports.export import Exported, ExportError, ExportOptions
+from results.exports.folder import FILES
 from results.exports.model_card import Conversion, FormatRow
 from search.cli.main import app
 from tests.results.conftest import MakeStudy, make_study  # noqa: F401  (a fixture)
+
+
+def test_the_help_names_every_format() -> None:
+    shown = CliRunner().invoke(app, ["export", "--help"], terminal_width=200).output
+
+    assert [name for name in FILES if name not in shown] == []
 
 
 def test_it_says_what_was_chosen_written_and_comes_next(
