@@ -52,8 +52,7 @@ def _objective_problems(config: StudyConfig) -> Iterator[Problem]:
     if search.sampler == "cma-es":
         yield (
             "search.sampler",
-            "expected another sampler with search.minimize, which cma-es cannot follow, received "
-            "'cma-es'",
+            "expected tpe, nsga2, gp, qmc, grid or random with search.minimize, received 'cma-es'",
         )
 
 
