@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -60,12 +61,13 @@ def measure(case: dict[str, Any], kind: str, heap: str, steps: int) -> dict[str,
 
 def train_here(case: dict[str, Any]) -> dict[str, float]:
     """Train the case in this process, the second of two epochs timed."""
-    import search.tuning.worker
+    from search.process import setup
+    from search.process.resources import WorkerResources
 
     if case["heap"] == "many":
-        search.tuning.worker.use_one_heap = lambda: None  # type: ignore[attr-defined]
+        patch.object(setup, "use_one_heap", lambda: None).start()  # raises where it has moved
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    search.process.setup.set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
+    setup.set_up_process(WorkerResources(cpus=case["threads"]))
     import tensorflow as tf
 
     from model.flexunet import build_flexunet

@@ -118,10 +118,11 @@ def peak() -> int:
 
 def train_here(case: dict[str, Any]) -> dict[str, int]:
     """Train the case in this process: the peak so far after each stage, in bytes."""
+    from search.process.resources import WorkerResources
     from search.process.setup import set_up_process
 
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    set_up_process({"cpus_per_trial": case["threads"], "gpus_per_trial": 0})
+    set_up_process(WorkerResources(cpus=case["threads"]))
     import tensorflow as tf
 
     from model.flexunet import build_flexunet

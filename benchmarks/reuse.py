@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import search.tuning.worker
 from data_pipeline.stores.prepare import prepare
@@ -26,6 +27,7 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialJob
 from search.process.memory import resident_bytes
+from search.process.resources import WorkerResources
 from search.storage.files import trial_folder
 from search.tuning.worker import TrialWorker
 
@@ -62,7 +64,6 @@ def proposals(config: StudyConfig, store: Store, count: int) -> list[TrialJob]:
     drawn = []
     for number in range(count):
         params = {name: random_state.choice(_values(d)) for name, d in config.space.items()}
-        resources = config.resources.model_dump(mode="json")
         drawn.append(
             TrialJob(
                 number=number,
@@ -70,7 +71,7 @@ def proposals(config: StudyConfig, store: Store, count: int) -> list[TrialJob]:
                 store=store.path,
                 owner=str(number),
                 config=config.at(params, number),
-                resources=resources | {"gpus_per_trial": 0, "worker_memory_limit_gb": None},
+                resources=WorkerResources(config.resources.cpus_per_trial),
                 bundle={},
             )
         )
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the table to this file too")
     options = parser.parse_args()
     if options.keep:
-        search.tuning.worker.give_back_free_memory = lambda: None
+        patch.object(search.tuning.worker, "give_back_free_memory", lambda: None).start()
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8")  # the worker sends 1 and 2 to its log
     with tempfile.TemporaryDirectory() as folder:
         held = measure(Path(folder), options.trials)

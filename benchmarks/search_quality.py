@@ -67,9 +67,10 @@ def record() -> None:
     from data_pipeline.datasets.synthetic import write_synthetic
     from data_pipeline.stores.prepare import prepare
     from search.config.loading import config_from_tree
+    from search.process.resources import WorkerResources
     from search.process.setup import set_up_process
 
-    set_up_process({"cpus_per_trial": 1, "gpus_per_trial": 0})
+    set_up_process(WorkerResources(cpus=1))
     known = json.loads(LANDSCAPE.read_text()) if LANDSCAPE.exists() else {"configs": []}
     done = {json.dumps(entry["params"]) for entry in known["configs"]}
     with tempfile.TemporaryDirectory() as folder:

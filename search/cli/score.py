@@ -79,6 +79,7 @@ def _score(
     """Score in this process; return what was written."""
     import os
 
+    from search.process.resources import WorkerResources
     from search.process.setup import set_up_process
     from search.process.stderr_redirect import stderr_to
     from search.scoring.study import score_study
@@ -88,7 +89,7 @@ def _score(
 
     threads = os.cpu_count() or 1
     with stderr_to(study_dir / "score.log"):
-        set_up_process({"cpus_per_trial": threads, "gpus_per_trial": 1})
+        set_up_process(WorkerResources(cpus=threads, gpus=1))
         return score_study(
             study_dir,
             config,

@@ -30,6 +30,7 @@ from search.config.trial import TrialConfig
 from search.confirm.plan import folder_of
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.memory import OUT_OF_MEMORY, is_out_of_memory, out_of_memory_line
+from search.process.resources import WorkerResources
 from search.process.stop import Stop
 
 POLL_SECONDS = 0.5
@@ -193,7 +194,7 @@ class TrainingQueue:
             self._observer.started(run)
 
     def _submit(self, run: Run, folder: Path, owner: str) -> Any:
-        config, resources = self._configs[run], self._place.config.resources
+        config = self._configs[run]
         bundle = self._capacity.place(run.name, config, self._of(run).factor)
         job = ConfirmationJob(
             name=run.name,
@@ -206,7 +207,7 @@ class TrainingQueue:
             study=self._place.study.absolute(),
             folder=folder.absolute(),
             owner=owner,
-            resources=resources.model_dump(mode="json") | {"gpus_per_trial": bundle.get("GPU", 0)},
+            resources=WorkerResources.of(self._place.config.resources, bundle.get("GPU", 0)),
         )
         return self._task(bundle).options(name=run.name).remote(job)
 

@@ -6,10 +6,9 @@ import contextlib
 import gc
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
@@ -21,7 +20,8 @@ from search.data.store_transfer import StoreTransferError, store_here
 from search.errors import SupersededError
 from search.process.hardware import this_worker
 from search.process.memory import give_back_free_memory
-from search.process.setup import reason_of, set_up_process, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import reason_of, set_up_process
 from search.process.stderr_redirect import stderr_to
 from search.storage.retry import StorageRetry, StorageTroubleError, check_present, storage_trouble
 
@@ -48,7 +48,7 @@ class ConfirmationJob:
         study: The study directory.
         folder: The training's.
         owner: Who trains: whoever claimed the folder before can write no more.
-        resources: The study's, with the GPUs that this training has.
+        resources: What the process may take.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ConfirmationJob:
     study: Path
     folder: Path
     owner: str
-    resources: Mapping[str, Any]
+    resources: WorkerResources
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def _work(job: ConfirmationJob, study: Path, folder: Path) -> Ended:
     from data_pipeline.stores.store import Store
     from search.training.trial_run import TrialRun
 
-    seconds = 60 * job.resources["storage_patience_minutes"]
+    seconds = 60 * job.resources.storage_patience_minutes
     patient = StorageRetry(study, seconds, _say, lambda: None, lambda: False)
     store = Store.open(store_here(job.store))
-    threads = threads_of(job.resources)
+    threads = job.resources.threads
     run = TrialRun(job.config, store, folder, threads=threads, owner=job.owner)
     try:
         while not run.done:
@@ -156,7 +156,7 @@ def _score(job: ConfirmationJob, store: Store, epoch: int) -> Evaluation:
         seed=job.seed,
         fold=job.fold,
         batch_size=2 * job.config.train.batch_size,
-        threads=threads_of(job.resources),
+        threads=job.resources.threads,
         beat=beat,
     )
 

@@ -36,9 +36,10 @@ def open_model(
 
     from model.runtimes import open_predictor
     from search.inference.model_metadata import facts_of
+    from search.process.resources import WorkerResources
     from search.process.setup import set_up_process
 
-    set_up_process({"cpus_per_trial": threads, "gpus_per_trial": 1})
+    set_up_process(WorkerResources(cpus=threads, gpus=1))
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
         raise ConfigError("--device gpu", ["expected a GPU that TensorFlow sees, found none"])
     with quiet_tensorflow():  # LiteRT tells of what it computes by

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_pipeline.streams.shared_stream import SharedStream
 from results.records.epochs import Epoch
 from search.cluster.placement import Bundle
 from search.config.trial import TrialConfig
+from search.process.resources import WorkerResources
 from search.storage.mirror import RemoteTrial
 
 
@@ -41,7 +41,7 @@ class TrialJob:
         store: The prepared data, where the driver sees them.
         owner: Who trains: whoever claimed the folder before can write no more.
         config: What is trained.
-        resources: The study's, as plain values, with the GPUs that this trial has.
+        resources: What the worker may take.
         bundle: What Ray reserves for it.
         pipeline: The shared pipeline that it reads; None: it has one of its own.
         remote: Where it lies in an object store; None: the folder is all there is.
@@ -52,7 +52,7 @@ class TrialJob:
     store: Path
     owner: str
     config: TrialConfig
-    resources: Mapping[str, Any]
+    resources: WorkerResources
     bundle: Bundle
     pipeline: SharedInput | None = None
     remote: RemoteTrial | None = None

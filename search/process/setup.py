@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from foundation.errors import first_line, named_line
@@ -15,6 +14,7 @@ from search.process.memory import (
     is_out_of_memory,
     use_one_heap,
 )
+from search.process.resources import WorkerResources
 
 CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
 
@@ -26,19 +26,14 @@ def reason_of(error: BaseException) -> str:
     return named_line(error)
 
 
-def threads_of(resources: Mapping[str, Any]) -> int:
-    """Return how many threads a trial's CPUs allow."""
-    return max(1, int(resources["cpus_per_trial"]))
-
-
-def set_up_process(resources: Mapping[str, Any]) -> None:
+def set_up_process(resources: WorkerResources) -> None:
     """Limit TensorFlow to one heap, the trial's threads and its share of the GPU's memory.
 
     Must run before the process uses TensorFlow: without it every trial starts a thread a core,
     and two trials on one machine fight.
     """
     use_one_heap()
-    threads = threads_of(resources)
+    threads = resources.threads
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
@@ -47,7 +42,7 @@ def set_up_process(resources: Mapping[str, Any]) -> None:
     # One more for the step that waits while the input pipeline works.
     tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
     for gpu in tf.config.list_physical_devices("GPU"):
-        limit_gpu_memory(tf, gpu, resources["gpus_per_trial"])
+        limit_gpu_memory(tf, gpu, resources.gpus)
 
 
 def keep_imports() -> None:

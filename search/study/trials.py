@@ -24,6 +24,7 @@ from search.config.trial import TrialConfig
 from search.interfaces.messages import TrialJob, TrialReport
 from search.interfaces.observers import Observer, OwnPipelines, Pipeline, Placer
 from search.process.memory import OUT_OF_MEMORY
+from search.process.resources import WorkerResources
 from search.process.stop import Stop
 from search.storage.database import study_trouble
 from search.storage.files import trial_folder
@@ -149,7 +150,6 @@ class TrialManager:
             trial.number, trial.params, trial.user_attrs.get(attributes.BASELINE)
         )
         bundle = self._place(ray_id, constants, trial.user_attrs.get(attributes.SHARE, 1.0))
-        resources = self.config.resources.model_dump(mode="json")
         owner = f"{self.stop.run_id}/{ray_id}"
         return TrialJob(
             number=trial.number,
@@ -157,7 +157,7 @@ class TrialManager:
             store=self.store_path,
             owner=owner,
             config=constants,
-            resources=resources | {"gpus_per_trial": bundle.get("GPU", 0)},
+            resources=WorkerResources.of(self.config.resources, bundle.get("GPU", 0)),
             bundle=bundle,
             pipeline=self.pipeline.of_trial(constants.augment, owner),
             remote=place_in_store(self.config, trial.number),

@@ -29,6 +29,7 @@ from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
 from search.data.store_transfer import serving
 from search.errors import TRY_AGAIN, RunError
+from search.process.resources import WorkerResources
 from search.training.folder import only_here
 from search.training.loop import Note, OnEpoch
 from search.training.plan import TrainOptions, plan_training
@@ -105,7 +106,7 @@ class WorkerGroup:
 
     def __init__(self, job: TrainingJob, group: PlacementGroup, bundle: Bundle, count: int) -> None:
         self._job = job
-        resources = {"cpus_per_trial": bundle["CPU"], "gpus_per_trial": bundle.get("GPU", 0)}
+        resources = WorkerResources(bundle["CPU"], bundle.get("GPU", 0))
         self._workers = [
             ray.remote(TrainingWorker)
             .options(

@@ -10,7 +10,8 @@ from typing import Any
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
-from search.process.setup import set_up_process, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import set_up_process
 from search.process.stderr_redirect import stderr_to
 from search.training.folder import only_here
 from search.training.loop import Note, OnEpoch, run_training
@@ -62,15 +63,12 @@ def train_config(
             note=note,
         )
     training = plan_training(config, out_dir, options, progress)
-    resources = config.resources.model_dump(mode="json") | {
-        "cpus_per_trial": os.cpu_count() or 1,
-        "gpus_per_trial": 1,
-    }
+    resources = WorkerResources(cpus=os.cpu_count() or 1, gpus=1)
     with only_here(out_dir), stderr_to(out_dir / "train.log"):
         set_up_process(resources)
         return run_training(
             training,
-            threads=threads_of(resources),
+            threads=resources.threads,
             on_epoch=on_epoch,
             note=note,
             strategy=strategy_of(options.gpus),

@@ -8,10 +8,8 @@ import queue
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_pipeline.stores.merge_splits import join_store
 from data_pipeline.stores.store import Store
@@ -21,7 +19,8 @@ from results.records.epochs import Epoch
 from search.cluster.inspector import Inspector
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
-from search.process.setup import set_up_process, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import set_up_process
 from search.process.stderr_redirect import stderr_to
 from search.training.loop import run_training
 from search.training.plan import Training, TrainOptions
@@ -86,11 +85,11 @@ class TrainingWorker:
     Its calls run beside each other, so that it can report its epochs while it trains.
 
     Args:
-        resources: ``cpus_per_trial`` and ``gpus_per_trial`` of the process.
+        resources: What the process may take.
     """
 
-    def __init__(self, resources: Mapping[str, Any]) -> None:
-        self._threads = threads_of(resources)
+    def __init__(self, resources: WorkerResources) -> None:
+        self._threads = resources.threads
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._listener: socket.socket | None = None
         set_up_process(resources)

@@ -20,6 +20,7 @@ from search.cluster.capacity import Capacity
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.interfaces.observers import Observer
+from search.process.resources import WorkerResources
 from search.process.stop import Stop
 from search.scoring.pictures import are_drawn, facts_of
 from search.scoring.study import (
@@ -110,8 +111,7 @@ def _scored(
 ) -> list[str]:
     """Run the task; return what there is to warn of."""
     bundle = capacity.place(_NAME, _largest(config, models, capacity))
-    resources = config.resources.model_dump(mode="json")
-    resources["gpus_per_trial"] = bundle.get("GPU", 0)
+    resources = WorkerResources.of(config.resources, bundle.get("GPU", 0))
     task = ray.remote(score_here).options(
         num_cpus=bundle["CPU"],
         num_gpus=bundle.get("GPU", 0),

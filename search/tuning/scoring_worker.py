@@ -18,7 +18,8 @@ from search.config.loading import config_from_tree
 from search.config.locations import copy_of
 from search.config.schema import StudyConfig
 from search.data.store_transfer import store_here
-from search.process.setup import set_up_process, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import set_up_process
 from search.scoring.study import MODEL, models_of, score_study, scored_models
 from search.storage.object_store import RemoteFolder, fetch
 
@@ -34,12 +35,12 @@ BEAT = "beat"
 T = TypeVar("T")
 
 
-def score_here(tree: Mapping[str, Any], store: str, resources: Mapping[str, Any]) -> Iterator[Any]:
+def score_here(tree: Mapping[str, Any], store: str, resources: WorkerResources) -> Iterator[Any]:
     """Say that it has begun, that it goes on, and at last what there is to warn of."""
     yield BEGUN
     set_up_process(resources)
     config = config_from_tree(tree)
-    yield from beating(lambda beat: _score(config, Path(store), threads_of(resources), beat))
+    yield from beating(lambda beat: _score(config, Path(store), resources.threads, beat))
 
 
 def beating(work: Callable[[Callable[[], None]], T]) -> Iterator[str | T]:

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,8 @@ from search.process.memory import (
     give_back_free_memory,
     own_bytes,
 )
-from search.process.setup import keep_imports, reason_of, set_up_process, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import keep_imports, reason_of, set_up_process
 from search.storage.mirror import TrialCopy, worker_folder
 from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
 
@@ -71,7 +71,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             WorkerRecycledError: where the process has grown past its limit.
         """
         self._release()
-        limit = new_config["trial"].resources["worker_memory_limit_gb"]
+        limit = new_config["trial"].resources.memory_limit_gb
         resident = own_bytes() / 1e9
         if limit is not None and resident > limit:
             raise WorkerRecycledError(f"the process holds {resident:.1f} GB, its limit is {limit}")
@@ -102,7 +102,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Let go of the model before the process ends."""
         self._release()
 
-    def set_up_process(self, resources: Mapping[str, Any]) -> None:
+    def set_up_process(self, resources: WorkerResources) -> None:
         """Prepare the process for trials of these resources."""
         set_up_process(resources)
         import search.training.trial_run  # noqa: F401
@@ -118,7 +118,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             job.config,
             Store.open(store_here(job.store)),
             job.folder,
-            threads=threads_of(job.resources),
+            threads=job.resources.threads,
             owner=job.owner,
             shared=job.pipeline,
         )

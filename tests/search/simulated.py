@@ -25,6 +25,7 @@ from foundation.files import write_text
 from results.records.epochs import Epoch, Seconds, best_of
 from search.config.loading import load_config
 from search.interfaces.messages import TrialJob
+from search.process.resources import WorkerResources
 from search.tuning.worker import TrialWorker
 
 CLASSES = ("background", "Crack", "Break")
@@ -132,7 +133,7 @@ def epoch_of(number: int, value: float) -> Epoch:
 class SimulatedWorker(TrialWorker):
     """Trains nothing; needs no TensorFlow."""
 
-    def set_up_process(self, resources: Mapping[str, Any]) -> None:
+    def set_up_process(self, resources: WorkerResources) -> None:
         pass
 
     def begin(self, job: TrialJob) -> Any:

@@ -14,6 +14,7 @@ from search.config.schema import StudyConfig
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended, train_and_score
 from search.data.store_transfer import StoreTransferError
 from search.errors import SupersededError
+from search.process.resources import WorkerResources
 from tests.epochs import epoch_of
 from tests.search.tiny import PARAMS
 
@@ -34,7 +35,7 @@ def job(tmp_path: Path) -> ConfirmationJob:
         study=tmp_path,
         folder=folder,
         owner="me",
-        resources={},
+        resources=WorkerResources(cpus=1),
     )
 
 
@@ -86,7 +87,7 @@ def test_what_fails_while_it_is_scored_is_told_from_training(
     run = SimpleNamespace(done=True, best=epoch_of(), close=lambda: None)
     monkeypatch.setattr("search.training.trial_run.TrialRun", lambda *_, **__: run)
     monkeypatch.setattr("data_pipeline.stores.store.Store.open", lambda path: None)
-    for name in ("set_up_process", "store_here", "threads_of"):
+    for name in ("set_up_process", "store_here"):
         monkeypatch.setattr(f"search.confirm.worker.{name}", lambda _: None)
     config = StudyConfig().at(PARAMS, 0)
     beats: list[bool] = []
@@ -98,7 +99,7 @@ def test_what_fails_while_it_is_scored_is_told_from_training(
         raise ValueError("the source is gone")
 
     monkeypatch.setattr("search.scoring.model.score_model", score_model)
-    ended = train_and_score(replace(job, config=config, resources={"storage_patience_minutes": 0}))
+    ended = train_and_score(replace(job, config=config))
     assert ended.scoring
     assert "the source is gone" in str(ended.failed)
     assert beats == [True]

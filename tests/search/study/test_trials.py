@@ -175,7 +175,7 @@ def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
     first = manager.propose("a")
     assert first is not None
     assert first.bundle == {"CPU": 1, "GPU": 0.25, "memory": 3e9}
-    assert first.resources["gpus_per_trial"] == 0.25
+    assert first.resources.gpus == 0.25
 
     running = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
     running.set_user_attr(SHARE, 2)
@@ -183,7 +183,7 @@ def test_a_proposal_says_what_it_reserves_and_a_retry_gets_its_larger_share(
     assert again is not None
     assert again.number == 0
     assert again.bundle == {"CPU": 1, "GPU": 0.5, "memory": 6e9}
-    assert again.resources["gpus_per_trial"] == 0.5
+    assert again.resources.gpus == 0.5
 
 
 def test_a_trial_gives_its_place_back_however_it_ends(config: StudyConfig) -> None:

@@ -10,7 +10,8 @@ from data_pipeline.stores.prepare import prepare
 from search.config.schema import StudyConfig
 from search.data.store_transfer import StoreTransferError
 from search.interfaces.messages import TrialJob, TrialReport
-from search.process.setup import limit_gpu_memory, reason_of, threads_of
+from search.process.resources import WorkerResources
+from search.process.setup import limit_gpu_memory, reason_of
 from search.tuning.worker import TrialWorker
 from tests.search.tiny import PARAMS, tiny_study
 
@@ -34,13 +35,14 @@ def test_a_reason_is_one_line_and_names_memory(error: Exception, reason: str) ->
 
 @pytest.mark.parametrize(("cpus", "threads"), [(0.5, 1), (1, 1), (3.0, 3), (2.5, 2)])
 def test_threads_follow_from_the_cpus(cpus: float, threads: int) -> None:
-    assert threads_of({"cpus_per_trial": cpus}) == threads
+    assert WorkerResources(cpus).threads == threads
 
 
 def test_a_process_is_limited_to_its_threads() -> None:
     code = (
         "from search.tuning.worker import set_up_process\n"
-        "set_up_process({'cpus_per_trial': 1, 'gpus_per_trial': 0})\n"
+        "from search.process.resources import WorkerResources\n"
+        "set_up_process(WorkerResources(cpus=1))\n"
         "import os, tensorflow as tf\n"
         "print(os.environ['OMP_NUM_THREADS'],\n"
         "      tf.config.threading.get_intra_op_parallelism_threads())"
@@ -136,8 +138,7 @@ def test_a_worker_that_trains_has_loaded_nothing_of_the_study(
     trial = config.at(
         {"model.num_layers": 1, "model.base_filters": 2, "train.learning_rate": 0.01}, seed=1
     )
-    resources = {"cpus_per_trial": 1, "gpus_per_trial": 0, "worker_memory_limit_gb": None}
-    job = TrialJob(0, folder, store.path, "me", trial, resources, {"CPU": 1})
+    job = TrialJob(0, folder, store.path, "me", trial, WorkerResources(cpus=1), {"CPU": 1})
     worker = ray.remote(num_cpus=1)(TrialWorker).remote({"trial": job})
     try:
         result = ray.get(worker.train.remote())
