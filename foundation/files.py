@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and errors that name them."""
+"""Files and folders that appear whole or not at all, read leniently, and errors that name them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; empty where there is none that can be read.
+
+    For facts that are no more than useful: what is read may be missing, older, or being written.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def modified(path: Path) -> float | None:
+    """Return when a file was last written, in seconds since 1970; None where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:

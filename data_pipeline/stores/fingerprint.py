@@ -16,7 +16,7 @@ from data_pipeline.datasets.sources import Dataset
 from data_pipeline.problems import relative_problems
 from data_pipeline.stores.facts import in_order
 from data_pipeline.stores.store import FORMAT
-from foundation.files import write_text
+from foundation.files import read_json, write_text
 
 DIGESTS = "digests.json"
 _SAVE_SECONDS = 30.0
@@ -68,7 +68,7 @@ def settings_of(config: DataConfig) -> dict[str, Any]:
 
 def _digests(files: Sequence[Path], base: Path, cache: Path, workers: int) -> list[str]:
     """sha256 of each file; one that has kept its size and times since the last run is not read."""
-    known = _load(cache)
+    known = read_json(cache)
 
     def entry(file: Path) -> list[Any]:
         try:
@@ -92,11 +92,3 @@ def _digests(files: Sequence[Path], base: Path, cache: Path, workers: int) -> li
     if fresh != known:
         write_text(cache, json.dumps(fresh), durable=False)
     return [str(found[3]) for found in fresh.values()]
-
-
-def _load(cache: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.records.config_fields import operations
+from results.records.config_fields import bounds, operations
 
 # What a published file says of the operations, written beside those that are off.
 DETAILS: Mapping[str, Mapping[str, Any]] = {
@@ -67,7 +67,6 @@ ELASTIC = 0.03
 """What a [deformation] becomes: its strength depends on code, not on its numbers alone."""
 _PHOTOMETRIC = ("sharpening", "brightening")
 _MASK = {True: "the mask stays", False: "image and mask alike"}
-_MOST = {"barrel": 1.0, "pincushion": 0.3, "distortion": 0.16, "sharpening": 5.0}
 
 
 @dataclass
@@ -227,9 +226,12 @@ def _take_amounts(
     for operation, found in amounts.items():
         if not flags[operation]:
             continue
-        taken = {
-            name: round(min(amount, _MOST.get(name, amount)), 6) for name, amount in found.items()
-        }
+        taken = {name: round(_within(name, amount), 6) for name, amount in found.items()}
         augment.update(taken)
         words = ", ".join(f"{name} {amount:g}" for name, amount in taken.items())
         notes.append(_note(operation, True, f"{words}; {_MASK[operation in _PHOTOMETRIC]}"))
+
+
+def _within(operation: str, amount: float) -> float:
+    """Return the amount, or the most that the operation takes."""
+    return min(amount, bounds()[f"augment.{operation}"].get("maximum", amount))

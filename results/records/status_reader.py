@@ -7,7 +7,6 @@ that were written since.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from foundation.files import modified, read_json
 from results.records import file_names
 from results.records.epochs import METRICS, Worker, in_order, read_lines
 from results.records.schemas import TrialFile
@@ -116,7 +116,7 @@ def _read_trial(reading: StudyReading, folder: Path) -> TrialFacts | None:
             file, folder, finished=seconds_of(file.finished), started=seconds_of(file.started)
         )
     signs = [
-        _written(folder / name) for name in (file_names.WORKER, METRICS, file_names.WORKER_LOG)
+        modified(folder / name) for name in (file_names.WORKER, METRICS, file_names.WORKER_LOG)
     ]
     return TrialFacts(
         file,
@@ -132,7 +132,7 @@ def holder_of(path: Path) -> Holder | None:
 
     The file is read only: to try its lock could turn away a driver that starts at this moment.
     """
-    beat = _written(path)
+    beat = modified(path)
     holder = read_json(path)
     if beat is None or not holder:
         return None
@@ -149,22 +149,6 @@ def _exists(pid: Any) -> bool:
     except (OSError, OverflowError):  # another user's
         return True
     return True
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return an object from a file that another process may be writing; empty where none is."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _written(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
 
 
 def seconds_of(time: Any) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from foundation.files import read_json
 from results import tables
 from results.figures.data import share_figure
 from results.records import file_names
@@ -126,7 +126,7 @@ def augmentation(study_dir: Path) -> dict[str, Any]:
         picture = file.read_bytes()
     except OSError:
         picture = b""
-    told = _told(file.with_suffix(".json"))
+    told = read_json(file.with_suffix(".json"))
     alt = "Training images, and what the best configuration's augmentation makes of them"
     if picture[:3] != b"\xff\xd8\xff":
         missing = "No picture of the augmentation yet: it is drawn when the study's models are "
@@ -147,14 +147,6 @@ def _augmentation_note(told: Mapping[str, Any]) -> str:
         text += "endless versions that models were shown instead."
     caption = told.get("caption")
     return f"{text} The best trial's augmentation: {caption}." if caption else text
-
-
-def _told(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def feeding(study: StudyRecord) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from foundation.files import read_json
 from results.records import file_names
 from results.records.study import StudyRecord
 from results.tables.core import splits_table
@@ -83,7 +82,7 @@ def input_account(study: StudyRecord) -> InputAccount | None:
     Returns:
         None where neither tells.
     """
-    told = _pipeline_file(study.path)
+    told = read_json(study.path / PIPELINE_NAME)
     if told and _number(told, "train_seconds") > 0:
         hit_rate = told.get("hit_rate")
         return InputAccount(
@@ -111,14 +110,6 @@ def _from_epochs(study: StudyRecord, told: Mapping[str, Any]) -> InputAccount | 
         return None
     sharing, why = (str(told.get(name) or "") for name in ("sharing", "why"))
     return InputAccount("epochs", sharing, why, round(images), 0, None, train, waited)
-
-
-def _pipeline_file(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((path / PIPELINE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _number(told: Mapping[str, Any], name: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -21,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+from foundation.files import read_json
 from search.process.hardware import this_processor
 
 PACKAGES = ("data_pipeline", "model", "results", "search", "foundation")
@@ -134,11 +134,8 @@ def package_folders() -> list[Path]:
 
 def fingerprint_of(store: Path) -> str | None:
     """Return the fingerprint of a prepared store; None where it cannot be read."""
-    try:
-        manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
-        return str(manifest["fingerprint"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    fingerprint = read_json(store / "manifest.json").get("fingerprint")
+    return None if fingerprint is None else str(fingerprint)
 
 
 def cache_folder() -> Path:

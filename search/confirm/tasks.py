@@ -6,7 +6,6 @@ flight: the training goes on elsewhere from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections import deque
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 
 import ray
 
-from foundation.files import write_json
+from foundation.files import modified, read_json, write_json
 from results.analysis.confirmation import FAILED, Run
 from results.records.epochs import Epoch, epochs_in
 from search.cluster.capacity import Capacity
@@ -239,7 +238,7 @@ class TrainingQueue:
                 self._liveness.count(live.owner, epoch)
             live.epoch = epochs[-1].epoch
             self._trains()
-        scored = _time_of(folder / SCORING)
+        scored = modified(folder / SCORING)
         if self._liveness.has_begun(live.owner) and scored != live.scored:
             live.scored = scored
             self._liveness.seen(live.owner)
@@ -358,15 +357,6 @@ def _epoch_of(folder: Path) -> int:
     return epochs[-1].epoch if epochs else 0
 
 
-def _time_of(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
-
-
 def _owner_of(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / BEGUN).read_text(encoding="utf-8"))["owner"])
-    except (OSError, ValueError, LookupError):
-        return None
+    owner = read_json(folder / BEGUN).get("owner")
+    return None if owner is None else str(owner)

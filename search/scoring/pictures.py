@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
-from foundation.files import whole_file, write_json
+from foundation.files import read_json, whole_file, write_json
 from results.analysis.scores import dice
 from results.records.evaluation import FOLDER, Evaluation, Resolution
 from search.scoring.counting import decide
@@ -87,7 +86,7 @@ def are_drawn(directory: Path, facts: Mapping[str, Any]) -> bool:
 
     It may have more models, and of the images' own size where the prepared one would do.
     """
-    told = _told(directory / FOLDER / PICTURES)
+    told = read_json(directory / FOLDER / PICTURES)
     models = told.get("models", {})
     same = all(told.get(key) == facts[key] for key in ("split", "fingerprint"))
     sharp = told.get("resolution") in ("native", facts["resolution"])
@@ -215,7 +214,7 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     """
     facts = {"fingerprint": store.fingerprint, "augment": config.model_dump(mode="json")}
     folder = directory / FOLDER
-    told = _told(folder / AUGMENTATION)
+    told = read_json(folder / AUGMENTATION)
     if (folder / _SHEET).is_file() and all(told.get(key) == facts[key] for key in facts):
         return []
     from data_pipeline.augmentation.preview import operations, preview, sheet
@@ -232,14 +231,6 @@ def draw_augmentation(directory: Path, store: Store, config: AugmentConfig) -> l
     told = {"rows": len(rows), "samples": _SAMPLES, "caption": caption, **facts}
     write_json(folder / AUGMENTATION, told)
     return [f"{FOLDER}/{_SHEET}", f"{FOLDER}/{AUGMENTATION}"]
-
-
-def _told(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _shrunk(picture: Pixels, interpolation: int) -> Pixels:

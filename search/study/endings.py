@@ -111,9 +111,9 @@ def known_of(live: LiveTrial) -> dict[str, Any]:
     }
 
 
-def note(trial: Trial, attributes: Mapping[str, Any]) -> None:
+def note(trial: Trial, values: Mapping[str, Any]) -> None:
     """Write a trial's attributes to the study; those that are None or there already are not."""
     known = trial.user_attrs
-    for key, value in attributes.items():
+    for key, value in values.items():
         if value is not None and known.get(key) != value:
             trial.set_user_attr(key, value)

@@ -6,19 +6,17 @@ state is mirrored to ``trials/<number>/trial.json``, from which the report reads
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from foundation.files import write_json
+from foundation.files import read_json, write_json
 from results.records import file_names
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
@@ -150,7 +148,7 @@ def mirror_study(directory: Path, study: optuna.Study) -> None:
     """Bring every ``trial.json`` up to date: a killed driver may have left one behind the study."""
     for trial in started_trials(study):
         path = trial_folder(directory, trial.number) / file_names.TRIAL
-        if _mirrored_state(path) != trial.state.name:
+        if read_json(path).get("state") != trial.state.name:
             mirror_trial(directory, trial)
 
 
@@ -165,10 +163,3 @@ def started_trials(study: optuna.Study) -> list[FrozenTrial]:
     """
     trials = study.get_trials(deepcopy=False, states=_STARTED)
     return [trial for trial in trials if is_own(trial)]
-
-
-def _mirrored_state(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("state")
-    except (OSError, ValueError):
-        return None

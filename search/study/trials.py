@@ -212,7 +212,7 @@ class TrialManager:
         return bool(pruned or live.broken) or self.stop.asked
 
     def _hear(self, ray_id: str, live: LiveTrial, report: TrialReport) -> None:
-        """Tell of a trial's last epoch to all that want to know."""
+        """Pass a trial's last epoch on to all that follow it."""
         epoch, best = report.epochs[-1], report.best
         live.waiting = live.waits_for = None
         self._any_epoch = True

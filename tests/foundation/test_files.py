@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.files import check_replaceable, whole_file, whole_folder
+from foundation.files import check_replaceable, modified, read_json, whole_file, whole_folder
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -130,3 +130,16 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
         check()
     with pytest.raises(FileExistsError, match=r"expected a folder to write, received a file"):
         check_replaceable(out / "b", names, "mark", "an earlier one")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[1]", b"null", b"\xff\xfe{"])
+def test_a_file_without_an_object_reads_as_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "facts.json"
+    assert read_json(path) == {}
+    assert modified(path) is None
+    path.write_bytes(content)
+    assert read_json(path) == {}
+    path.write_text('{"a": 1}')
+
+    assert read_json(path) == {"a": 1}
+    assert modified(path) == path.stat().st_mtime
