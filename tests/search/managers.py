@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ from search.study.opening import open_study
 from search.study.trials import TrialManager
 
 
-class Heard:
+class Log:
+    """Records what an observer receives."""
+
     def __init__(self) -> None:
+        self.started: list[int] = []
+        self.epochs: list[tuple[int, int]] = []
+        self.ended: list[FrozenTrial] = []
+        self.opened: list[int] = []
         self.warnings: list[str] = []
 
     def note(self, message: str) -> None:
@@ -35,16 +42,16 @@ class Heard:
         self.warnings.append(message)
 
     def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        pass
+        self.opened = [trial.number for trial in trials]
 
     def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        pass
+        self.started.append(number)
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        pass
+        self.epochs.append((number, epoch.epoch))
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        pass
+        self.ended.append(trial)
 
 
 def config_in(
@@ -69,7 +76,7 @@ def open_manager(
     (config.directory / "study.yaml").touch()
     (config.directory / "trials").mkdir(exist_ok=True)
     study = open_study(config)
-    return TrialManager(study, config, Path("store"), capacity, Heard(), stop, placer=placer)
+    return TrialManager(study, config, Path("store"), capacity, Log(), stop, placer=placer)
 
 
 def result(
@@ -137,3 +144,12 @@ class Places:
 
     def processors(self) -> set[Processor]:
         return set()
+
+
+def several(folder: Path, **search: Any) -> StudyConfig:
+    return config_in(folder, pruner="none", minimize=["parameters", "latency_ms"], **search)
+
+
+def with_cost(values: list[float | None], latency: float, **kwargs: Any) -> TrialReport:
+    cost = {"parameters": 10, "flops": 2e9, "activation_bytes": 30, "latency_ms": latency}
+    return replace(result(values, **kwargs), costs=cost)

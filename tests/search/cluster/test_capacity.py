@@ -23,7 +23,7 @@ from search.process.hardware import Processor
 from search.study.opening import open_study
 from search.study.trials import TrialManager
 from tests.epochs import epoch_of
-from tests.search.managers import Heard, config_in, result
+from tests.search.managers import Log, config_in, result
 
 pytestmark = pytest.mark.cluster
 
@@ -89,7 +89,7 @@ def test_trials_of_different_sizes_share_a_node_and_like_ones_share_processes(
     (config.directory / "study.yaml").touch()
     capacity = Capacity(resources, InTurn())
     study = open_study(config)
-    manager = TrialManager(study, config, tmp_path, capacity, Heard(), placer=capacity)
+    manager = TrialManager(study, config, tmp_path, capacity, Log(), placer=capacity)
 
     search.tuning.runner._fit(config, manager, Worker)
 

@@ -20,15 +20,9 @@ from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
 from search.process.hardware import Processor
 from search.process.stop import Stop
 from tests.epochs import epoch_of
+from tests.search.tiny import PARAMS
 
 CONFIG = config_from_tree({"resources": {"max_failures": 1, "trial_timeout_minutes": None}})
-PARAMS = {
-    "model.num_layers": 3,
-    "model.base_filters": 8,
-    "model.base_kernel": 3,
-    "model.dropout_rate": 0.0,
-    "train.learning_rate": 0.01,
-}
 
 
 class Calls:

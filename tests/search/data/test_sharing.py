@@ -21,7 +21,7 @@ from search.data import sharing
 from search.data.sharing import SharedPipeline, decide, shared_pipeline
 from search.errors import RunError
 from tests.epochs import epoch_of
-from tests.search.managers import Heard
+from tests.search.managers import Log
 from tests.search.tiny import tiny_tree
 
 POLICY = AugmentConfig(preset="none")
@@ -39,7 +39,7 @@ def pipeline(
 ) -> Iterator[SharedPipeline]:
     tree = tiny_tree(tmp_path_factory.mktemp("sharing"), synthetic_folder)
     config = config_from_tree(tree | {"pipeline": {"sharing": "service"}})
-    with shared_pipeline(config, prepare(config.data), Heard()) as running:
+    with shared_pipeline(config, prepare(config.data), Log()) as running:
         assert isinstance(running, SharedPipeline)
         yield running
 
@@ -90,7 +90,7 @@ def test_trials_read_while_every_process_of_it_is_killed(pipeline: SharedPipelin
 def test_a_policy_that_cannot_be_had_is_said_once_and_trials_go_on(
     pipeline: SharedPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Heard()
+    heard = Log()
     monkeypatch.setattr(pipeline, "_observer", heard)
     monkeypatch.setattr(pipeline, "_rests_until", 0.0)
     impossible = AugmentConfig(preset="none", sampling="natural", oversample={"no such class": 2.0})
@@ -102,7 +102,7 @@ def test_a_policy_that_cannot_be_had_is_said_once_and_trials_go_on(
 def test_a_stream_that_trials_have_left_in_a_row_is_not_offered_for_a_while(
     pipeline: SharedPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Heard()
+    heard = Log()
     monkeypatch.setattr(pipeline, "_observer", heard)
     monkeypatch.setattr(pipeline, "_rests_until", 0.0)
     monkeypatch.setattr(pipeline, "_streams", {POLICY.model_dump_json(): {}})
@@ -121,7 +121,7 @@ def test_until_a_worker_has_started_trials_have_pipelines_of_their_own(
 ) -> None:
     monkeypatch.setattr(sharing, "START_SECONDS", 0.1)
     config = config_from_tree(tiny_tree(tmp_path, synthetic_folder))
-    heard = Heard()
+    heard = Log()
     with shared_pipeline(config, prepare(config.data), heard) as running:
         assert running.of_trial(POLICY, "run/a") is None
     assert "pipelines of their own" in heard.warnings[0]

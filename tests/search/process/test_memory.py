@@ -199,7 +199,7 @@ from search.cluster.capacity import Capacity
 from search.cluster.connection import ray_cluster
 from search.study.opening import open_study
 from search.study.trials import TrialManager
-from tests.search.managers import Heard, config_in, result
+from tests.search.managers import Log, config_in, result
 
 class Worker(tune.Trainable):
     def setup(self, config):
@@ -226,7 +226,7 @@ config = config.model_copy(
 with ray_cluster(config.resources):
     capacity = Capacity(config.resources)
     study = open_study(config)
-    manager = TrialManager(study, config, Path("store"), capacity, Heard(), placer=capacity)
+    manager = TrialManager(study, config, Path("store"), capacity, Log(), placer=capacity)
     search.tuning.runner._fit(config, manager, Worker)
 trials = [(t.state.name, t.user_attrs.get("reason"), t.constraints) for t in manager.study.trials]
 print(json.dumps(trials))

@@ -24,12 +24,12 @@ from search.storage.database import database_trouble, open_database
 from search.study.opening import open_study
 from search.study.warm_start import read_earlier
 from search.tuning.runner import run_study
+from tests.search.managers import Log
 from tests.search.nodes import Driver
 from tests.search.postgres import PASSWORD, Postgres, free_port, postgres
 from tests.search.simulated import SimulatedWorker
 from tests.search.study.test_warm_start import CLASSES, PRINT, config_in, write_earlier
 from tests.search.tiny import tiny_tree
-from tests.search.tuning.test_runner import Log
 
 
 @pytest.fixture(scope="module")

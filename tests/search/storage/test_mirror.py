@@ -24,10 +24,10 @@ from search.storage.lock import remote_lock
 from search.storage.mirror import StudyCopy, TrialCopy
 from search.storage.object_store import RemoteFolder
 from search.tuning.runner import run_study
+from tests.search.managers import Log
 from tests.search.nodes import Driver
 from tests.search.s3 import BUCKET, S3Server, s3_server
 from tests.search.tiny import tiny_tree
-from tests.search.tuning.test_runner import Log
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,6 @@ from tests.search.managers import (
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> StudyConfig:
-    return config_in(tmp_path)
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.storage.retry.RETRY_SECONDS", 0.2)
 

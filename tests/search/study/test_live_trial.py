@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
 from optuna.trial import TrialState
 
 from search.config.schema import StudyConfig
@@ -22,11 +21,6 @@ from tests.search.managers import (
     result,
     trials,
 )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> StudyConfig:
-    return config_in(tmp_path)
 
 
 def test_a_trial_that_lost_its_worker_goes_on_and_the_loss_is_counted_in_the_study(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -16,9 +14,7 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialReport
 from search.process.stop import Stop
-from search.storage.files import trial_folder
 from search.study.attributes import SHARE
-from search.study.opening import mirror_study, open_study
 from search.tuning.bridge import StudySearcher
 from tests.search.managers import (
     Places,
@@ -27,29 +23,10 @@ from tests.search.managers import (
     open_manager,
     proposal_of,
     result,
+    several,
     trials,
+    with_cost,
 )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> StudyConfig:
-    return config_in(tmp_path)
-
-
-def test_a_completed_trial_has_its_best_epochs_value_and_every_intermediate_one(
-    config: StudyConfig,
-) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    manager.report("a", result([0.1]))
-    manager.report("a", result([0.1, 0.5]))
-    manager.finish("a", result([0.1, 0.5, 0.3], done=True), error=False)
-
-    (trial,) = trials(manager)
-    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
-    assert trial.intermediate_values == {1: 0.1, 2: 0.5, 3: 0.3}
-    assert mirrored(config, 0)["best_epoch"] == 2
-    assert mirrored(config, 0)["cost"]["parameters"] == 10
 
 
 def test_the_pruner_stops_the_worse_and_it_is_told_pruned(config: StudyConfig) -> None:
@@ -76,53 +53,6 @@ def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
     assert trials(manager)[0].value == 0.2
 
 
-@pytest.mark.parametrize(
-    ("ending", "error", "reason"),
-    [
-        (TrialReport(done=True, failed="NonFiniteLoss: nan"), False, "NonFiniteLoss: nan"),
-        (result([None], done=True, pruning=[None]), False, "was undefined in every epoch"),
-    ],
-)
-def test_what_ends_badly_is_fail_with_its_reason(
-    config: StudyConfig, ending: Any, error: bool, reason: str
-) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    manager.finish("a", ending, error)
-
-    assert trials(manager)[0].state is TrialState.FAIL
-    assert reason in mirrored(config, 0)["reason"]
-
-
-def test_out_of_memory_is_fail_with_a_violated_constraint(config: StudyConfig) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    manager.finish("a", TrialReport(done=True, failed="out of memory: 3 GB"), error=False)
-
-    assert trials(manager)[0].state is TrialState.FAIL
-    assert trials(manager)[0].constraints == {"memory": 1.0}
-
-
-def test_an_interrupted_trial_is_adopted_with_its_number_parameters_and_epochs(
-    config: StudyConfig,
-) -> None:
-    first = open_manager(config)
-    before = first.propose("a")
-    first.report("a", result([0.1, 0.2]))
-    # The driver dies here; the worker had trained and checkpointed a third epoch.
-    second = open_manager(config)
-    after = second.propose("other")
-
-    assert before is not None
-    assert after is not None
-    assert before.owner != after.owner
-    assert replace(after, owner=before.owner) == before
-    second.finish("other", result([0.1, 0.2, 0.4, 0.3], done=True), error=False)
-    (trial,) = trials(second)
-    assert (trial.number, trial.state, trial.value) == (0, TrialState.COMPLETE, 0.4)
-    assert trial.intermediate_values == {1: 0.1, 2: 0.2, 3: 0.4, 4: 0.3}
-
-
 def test_a_trial_stopped_by_the_clock_stays_running(config: StudyConfig) -> None:
     manager = open_manager(config)
     manager.propose("a")
@@ -130,21 +60,6 @@ def test_a_trial_stopped_by_the_clock_stays_running(config: StudyConfig) -> None
     manager.finish("a", None, error=False)
 
     assert trials(manager)[0].state is TrialState.RUNNING
-
-
-def test_finished_trials_are_never_proposed_again_and_the_budget_counts_them(
-    tmp_path: Path,
-) -> None:
-    config = config_in(tmp_path, num_trials=2)
-    manager = open_manager(config)
-    for ray_id in ("a", "b"):
-        manager.propose(ray_id)
-        manager.finish(ray_id, result([0.1], done=True), error=False)
-
-    assert manager.exhausted
-    assert open_manager(config).exhausted
-    assert not open_manager(config_in(tmp_path, num_trials=3)).exhausted
-    assert StudySearcher(manager).suggest("c") == Searcher.FINISHED
 
 
 def test_no_more_trials_are_proposed_than_fit_or_after_the_deadline(config: StudyConfig) -> None:
@@ -231,31 +146,6 @@ def test_what_fits_on_no_node_is_refused(tmp_path: Path) -> None:
     assert manager.proposer.refused["out of memory"] > 0
 
 
-def test_baselines_come_first_and_once(tmp_path: Path) -> None:
-    baseline = {"name": "hand-tuned", "params": {"model.num_layers": 5, "train.batch_size": 4}}
-    config = config_in(tmp_path, baselines=[baseline])
-    manager = open_manager(config)
-    proposal = manager.propose("a")
-    assert proposal is not None
-    assert proposal.config.model.num_layers == 5
-    assert mirrored(config, 0)["baseline"] == "hand-tuned"
-
-    manager.finish("a", result([0.3], done=True), error=False)
-    open_manager(config).propose("b")
-    assert mirrored(config, 1)["baseline"] is None
-
-
-def test_a_continued_study_does_not_draw_the_same_again(tmp_path: Path) -> None:
-    config = config_in(tmp_path, sampler="random")
-    for _ in range(3):
-        manager = open_manager(config)
-        manager.propose("a")
-        manager.finish("a", result([0.1], done=True), error=False)
-
-    rates = {trial.params["train.learning_rate"] for trial in trials(manager)}
-    assert len(rates) == 3
-
-
 def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> None:
     def seeds(folder: str, seed: int) -> list[int]:
         config = config_in(tmp_path / folder)
@@ -268,59 +158,6 @@ def test_seeds_follow_from_the_studys_seed_and_the_number(tmp_path: Path) -> Non
     assert len(set(first)) == 3
     assert seeds("two", 3) == first
     assert seeds("three", 4) != first
-
-
-def test_a_told_trial_whose_mirror_was_not_written_is_mirrored_at_the_next_start(
-    config: StudyConfig,
-) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    trial = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
-    manager.study.tell(trial, 0.4)
-    assert mirrored(config, 0)["state"] == "RUNNING"
-
-    mirror_study(config.directory, open_study(config))
-    assert mirrored(config, 0)["state"] == "COMPLETE"
-
-
-def test_a_trial_whose_driver_died_while_asking_is_completed_and_adopted(
-    config: StudyConfig,
-) -> None:
-    manager = open_manager(config)
-    name, distribution = next(iter(config.space.items()))
-    asked = manager.study.ask({name: distribution.to_optuna()})
-
-    proposal = open_manager(config).propose("a")
-    assert proposal is not None
-    assert proposal.number == 0
-    assert trials(manager)[0].params.keys() == config.space.keys()
-    assert trials(manager)[0].params[name] == asked.params[name]
-
-
-def test_a_trial_that_the_pruner_had_stopped_is_told_pruned_not_trained_on(
-    config: StudyConfig,
-) -> None:
-    manager = open_manager(config)
-    for ray_id, value in (("b", 0.6), ("a", 0.5)):
-        manager.propose(ray_id)
-        stopped = manager.report(ray_id, result([value]))
-    assert stopped
-    # The driver dies before Ray has stopped the trial.
-    after = open_manager(config)
-
-    assert trials(after)[1].state is TrialState.PRUNED
-    assert (mirrored(config, 1)["value"], mirrored(config, 1)["epochs"]) == (0.5, 1)
-    assert [proposal_of(after).number for _ in range(2)] == [0, 2]
-
-
-def test_a_failure_that_was_noted_and_not_told_is_told(config: StudyConfig) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    running = optuna.trial.Trial(manager.study, trials(manager)[0]._trial_id)
-    running.set_user_attr("reason", "NonFiniteLoss: nan")
-
-    assert trials(open_manager(config))[0].state is TrialState.FAIL
-    assert mirrored(config, 0)["reason"] == "NonFiniteLoss: nan"
 
 
 def test_a_run_whose_first_trials_all_fail_at_once_proposes_no_more(config: StudyConfig) -> None:
@@ -376,32 +213,6 @@ def test_a_superseded_run_writes_nothing_more(config: StudyConfig) -> None:
     assert (config.directory / "optuna.journal").read_bytes() == before
 
 
-def several(folder: Path, **search: Any) -> StudyConfig:
-    return config_in(folder, pruner="none", minimize=["parameters", "latency_ms"], **search)
-
-
-def with_cost(values: list[float | None], latency: float, **kwargs: Any) -> dict:
-    cost = {"parameters": 10, "flops": 2e9, "activation_bytes": 30, "latency_ms": latency}
-    return replace(result(values, **kwargs), costs=cost)
-
-
-def test_several_objectives_are_told_and_mirrored_by_name(tmp_path: Path) -> None:
-    config = several(tmp_path)
-    manager = open_manager(config)
-    manager.propose("a")
-    assert not manager.report("a", with_cost([0.1], 2.5))
-    manager.finish("a", with_cost([0.1, 0.5], 2.5, done=True), error=False)
-
-    (trial,) = trials(manager)
-    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.5, 10.0, 2.5])
-    assert mirrored(config, 0)["values"] == {
-        "mean_foreground_dice": 0.5,
-        "parameters": 10.0,
-        "latency_ms": 2.5,
-    }
-    assert mirrored(config, 0)["value"] == 0.5
-
-
 @pytest.mark.parametrize("at_its_last_epoch", [False, True])
 def test_a_trial_measured_over_a_limit_is_stopped_and_pruned_with_its_reason(
     tmp_path: Path, at_its_last_epoch: bool
@@ -430,75 +241,3 @@ def test_a_latency_measured_before_an_interruption_stands(tmp_path: Path) -> Non
     second.finish("b", with_cost([0.1, 0.2], 9.9, done=True), error=False)
 
     assert trials(second)[0].values == [0.2, 10.0, 2.5]
-
-
-def test_refused_and_repeated_proposals_are_no_trials_of_the_budget(tmp_path: Path) -> None:
-    config = config_in(tmp_path, num_trials=3, sampler="random", max_parameters=150_000)
-    manager = open_manager(config)
-    for ray_id in "abc":
-        assert not manager.exhausted
-        assert manager.propose(ray_id) is not None
-        manager.finish(ray_id, result([0.4], done=True), error=False)
-
-    assert manager.exhausted
-    assert manager.proposer.refused["max_parameters"] > 0
-    assert len(list((config.directory / "trials").iterdir())) == 3
-    assert open_manager(config).exhausted
-
-
-def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
-    tree = config_in(tmp_path, num_trials=9).to_tree()
-    tree["model"] |= {"base_filters": 4, "base_kernel": 3, "dropout_rate": 0.0}
-    tree["model"]["num_layers"] = {"int": [1, 2]}
-    tree["train"]["learning_rate"] = 0.01
-    tree["search"]["sampler"] = "grid"
-    config = config_from_tree(tree)
-    manager = open_manager(config)
-    for ray_id in "ab":
-        assert manager.propose(ray_id) is not None
-    assert StudySearcher(manager).suggest("c") is None
-    for ray_id in "ab":
-        manager.finish(ray_id, result([0.4], done=True), error=False)
-    assert StudySearcher(manager).suggest("c") == Searcher.FINISHED
-
-    assert open_manager(config).propose("d") is None
-
-
-def test_a_waiting_duplicate_is_not_adopted_and_ends_with_its_original(
-    config: StudyConfig,
-) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-    manager.study.enqueue_trial(trials(manager)[0].params)
-    assert manager.propose("b") is not None  # another one: the repetition waits
-    waiting = trials(manager)[1]
-    assert (waiting.state, waiting.user_attrs["duplicate_of"]) == (TrialState.RUNNING, 0)
-
-    continued = open_manager(config)
-    adopted = [continued.propose(name) for name in "cd"]
-    assert [proposal and proposal.number for proposal in adopted] == [0, 2]
-    continued.finish("c", result([0.7], done=True), error=False)
-    assert trials(continued)[1].value == 0.7
-    assert not trial_folder(config.directory, 1).exists()
-
-
-def test_a_trial_whose_driver_died_while_asking_is_refused_like_any_other(tmp_path: Path) -> None:
-    config = config_in(tmp_path, max_parameters=150_000, num_trials=2)
-    (config.directory / "trials").mkdir(parents=True)
-    first = open_study(config)
-    first.enqueue_trial({"model.num_layers": 6, "model.base_filters": 32})
-    first.ask({"model.num_layers": config.space["model.num_layers"].to_optuna()})
-    manager = open_manager(config)
-    proposals = [manager.propose(name) for name in "ab"]
-
-    assert all(proposals)
-    assert trials(manager)[0].state is TrialState.PRUNED
-    assert "max_parameters" in trials(manager)[0].user_attrs["refused"]
-    assert StudySearcher(manager).suggest("c") is None
-
-
-def test_what_ran_out_of_memory_is_noted_with_the_share_it_ran_on(config: StudyConfig) -> None:
-    manager = open_manager(config)
-    manager.propose("a")
-
-    assert trials(manager)[0].user_attrs["reserved"] == "gpus 0, memory None GB"

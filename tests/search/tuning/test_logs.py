@@ -27,11 +27,11 @@ from search.storage.epochs import scalars, unwritten
 from search.study.opening import open_study
 from search.tuning.logs import LoggedObserver, MlflowLog
 from search.tuning.runner import run_study
+from tests.search.managers import Log
 from tests.search.nodes import Driver
 from tests.search.postgres import free_port
 from tests.search.simulated import SimulatedWorker, epoch_of
 from tests.search.tiny import tiny_tree
-from tests.search.tuning.test_runner import Log
 
 
 def tree_of(folder: Path, source: Path) -> dict[str, Any]:

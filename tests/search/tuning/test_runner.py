@@ -6,14 +6,12 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 import yaml
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from results.analysis.pareto import pareto_table
 from results.records.epochs import Epoch
@@ -24,38 +22,10 @@ from search.config.schema import StudyConfig
 from search.errors import RunError
 from search.study.opening import open_study
 from search.tuning.runner import RunSummary, run_study
+from tests.search.managers import Log
 from tests.search.tiny import tiny_study, tiny_tree
 
 pytestmark = pytest.mark.cluster
-
-
-class Log:
-    """What the observer hears."""
-
-    def __init__(self) -> None:
-        self.started: list[int] = []
-        self.epochs: list[tuple[int, int]] = []
-        self.ended: list[FrozenTrial] = []
-        self.opened: list[int] = []
-        self.warnings: list[str] = []
-
-    def note(self, message: str) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def study_opened(self, trials: Sequence[FrozenTrial]) -> None:
-        self.opened = [trial.number for trial in trials]
-
-    def trial_started(self, number: int, params: Mapping[str, Any], baseline: str | None) -> None:
-        self.started.append(number)
-
-    def epoch_ended(self, number: int, epoch: Epoch) -> None:
-        self.epochs.append((number, epoch.epoch))
-
-    def trial_ended(self, trial: FrozenTrial) -> None:
-        self.ended.append(trial)
 
 
 @pytest.fixture(scope="module")

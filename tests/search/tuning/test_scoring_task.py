@@ -28,8 +28,8 @@ from search.tuning.runner import run_study
 from search.tuning.scoring_task import NotScoredError, _expect, _largest, _notes, score_at_end
 from search.tuning.scoring_worker import _own_copy, beating
 from tests.results.simulated_study import write_study
+from tests.search.managers import Log
 from tests.search.tiny import tiny_tree
-from tests.search.tuning.test_runner import Log
 
 
 @pytest.mark.soak
