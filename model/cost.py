@@ -6,13 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from model.config import Level, ModelConfig
-
-# Whose convolutions TensorFlow uses on a CPU: oneDNN's, which it takes by itself on processors with
-# instructions for neural networks (AVX-512 VNNI, AVX-VNNI, AMX), or its own, from Eigen.
-Kernels = Literal["onednn", "eigen"]
+from model.processor import Kernels
 
 _FLOAT = 4  # bytes of a float32
 # Tensors of a convolution's output size that its activation keeps for the backward pass, its own
@@ -245,7 +241,7 @@ def training_memory(
         num_classes: Classes, the background included; 1 for a single sigmoid channel.
         batch_size: Images of a training step; an evaluation of twice as many needs less.
         precision: float32, bfloat16 or float16.
-        kernels: Whose convolutions TensorFlow uses: ``search.process.hardware.this_processor``
+        kernels: Whose convolutions TensorFlow uses: ``model.processor.this_processor``
             tells.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.process.hardware import this_processor
+from model.processor import this_processor
 from tests.search.nodes import Driver
 from tests.search.raylets import raylets
 from tests.search.tiny import tiny_tree

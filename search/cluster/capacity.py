@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from model.cost import Kernels, MemoryEstimate
+from model.cost import MemoryEstimate
+from model.processor import Kernels, Processor
 from results.records.epochs import Epoch
 from search.cluster.forecast import MemoryUse
 from search.cluster.nodes import Nodes
@@ -24,7 +25,6 @@ from search.cluster.placement import (
 from search.cluster.slots import Slots
 from search.config.settings import ResourceSettings
 from search.config.trial import TrialConfig
-from search.process.hardware import Processor
 
 
 def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_pipeline.stores.store import Store
+from model.processor import Processor
 from search.cluster.inspector import Inspector, fingerprint_of, seen_gpus, versions
 from search.cluster.nodes import LOOPBACK, alive_nodes, has_own_ray
 from search.cluster.placement import Node, smallest_bundle
@@ -29,7 +30,6 @@ from search.cluster.slots import slots_on
 from search.config.schema import StudyConfig
 from search.config.settings import ResourceSettings
 from search.errors import RunError
-from search.process.hardware import Processor
 
 Level = Literal["ok", "warn", "fail"]
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import cast, get_args
 
-from model.cost import PROCESS_OWN, Kernels, MemoryEstimate, training_memory
+from model.cost import PROCESS_OWN, MemoryEstimate, training_memory
+from model.processor import Kernels
 from results.records.epochs import Epoch
 from search.config.trial import TrialConfig
 

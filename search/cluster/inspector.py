@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 from foundation.files import read_json
-from search.process.hardware import this_processor
+from model.processor import this_processor
 
 PACKAGES = ("data_pipeline", "model", "results", "search", "foundation")
 DISTRIBUTIONS = ("ray", "tensorflow", "keras", "optuna")

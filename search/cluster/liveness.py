@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 
+from model.processor import Processor
 from results.records import file_names
 from results.records.epochs import Epoch, Worker
 from results.records.pace import Paces, node_of
-from search.process.hardware import Processor
 
 # How many times as long as the fastest a slower kind of processor is taken to need until trials
 # were trained on it: 2.8 was the most of "Kernels and heaps" in benchmarks/README.md.

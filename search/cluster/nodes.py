@@ -9,9 +9,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from model.processor import Processor, this_processor
 from search.cluster.placement import Node
 from search.config.settings import ResourceSettings
-from search.process.hardware import Processor, this_processor
 from search.process.memory import gpu_memory
 
 LOOPBACK = "127.0.0.1"

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from model.cost import MemoryEstimate
+from model.processor import Processor
 from search.config.settings import ResourceSettings
-from search.process.hardware import Processor
 from search.process.memory import CUDA_CONTEXT
 
 GB = 10**9

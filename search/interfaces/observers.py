@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data_pipeline.augmentation.config import AugmentConfig
 from model.cost import MemoryEstimate
+from model.processor import Processor
 from results.records.epochs import Epoch
 from search.cluster.placement import Bundle, Node
 from search.config.trial import TrialConfig
 from search.interfaces.messages import SharedInput
-from search.process.hardware import Processor
 
 if TYPE_CHECKING:  # a worker does not load Optuna
     from optuna.trial import FrozenTrial

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from foundation.errors import first_line, named_line
+from model.processor import use_onednn
 from search.process.memory import (
     CUDA_CONTEXT,
     OUT_OF_MEMORY,
@@ -27,12 +28,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def set_up_process(resources: WorkerResources) -> None:
-    """Limit TensorFlow to one heap, the trial's threads and its share of the GPU's memory.
+    """Choose TensorFlow's kernels; limit it to one heap, the trial's threads and GPU memory.
 
     Must run before the process uses TensorFlow: without it every trial starts a thread a core,
     and two trials on one machine fight.
     """
     use_one_heap()
+    use_onednn()
     threads = resources.threads
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

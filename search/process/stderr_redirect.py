@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.processor import use_onednn
+
 
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
@@ -41,6 +43,7 @@ def start_tensorflow() -> None:
 
     What it writes later is shown, as nothing could show it after a crash of its own.
     """
+    use_onednn()
     with quiet_tensorflow():
         import tensorflow as tf
 

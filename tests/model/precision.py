@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from search.process.hardware import this_processor
+from model.processor import this_processor
 
 # TensorFlow asks oneDNN for bfloat16 by what the processor has, which the limit does not change;
 # oneDNN then has none to give, and the operation is aborted.

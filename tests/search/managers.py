@@ -12,13 +12,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from model.cost import MemoryEstimate
+from model.processor import Processor
 from results.records.epochs import Epoch, best_of
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.interfaces.messages import TrialJob, TrialReport
 from search.interfaces.observers import Placer
-from search.process.hardware import Processor
 from search.process.stop import Stop
 from search.storage.files import trial_folder
 from search.study.opening import open_study

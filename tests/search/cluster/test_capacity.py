@@ -14,12 +14,12 @@ from ray import tune
 
 import search.tuning.runner
 from model.cost import Kernels, MemoryEstimate
+from model.processor import Processor
 from search.cluster.capacity import Capacity
 from search.cluster.forecast import MemoryForecast, MemoryUse
 from search.cluster.placement import GB, Node
 from search.config.settings import ResourceSettings
 from search.config.trial import TrialConfig
-from search.process.hardware import Processor
 from search.study.opening import open_study
 from search.study.trials import TrialManager
 from tests.epochs import epoch_of

@@ -15,12 +15,12 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
+from model.processor import this_processor
 from search.cluster.doctor import DoctorFinding, check_cluster, examine, findings_table
 from search.cluster.inspector import PACKAGES, Inspector
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
-from search.process.hardware import this_processor
 from tests.search.raylets import ROOT, free_port, raylets
 from tests.search.tiny import tiny_tree
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from model.processor import Processor
 from search.cluster.liveness import MOST, UNMEASURED, Liveness
-from search.process.hardware import Processor
 from tests.epochs import epoch_of
 
 FAST, SLOW = Processor("onednn", "AVX-512"), Processor("eigen", "AVX2")

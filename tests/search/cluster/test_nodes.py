@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import ray
 
+from model.processor import this_processor
 from search.cluster.nodes import Nodes, ask_nodes
 from search.config.settings import ResourceSettings
-from search.process.hardware import this_processor
 
 pytestmark = pytest.mark.cluster
 

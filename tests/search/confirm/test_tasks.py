@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import ray
 
+from model.processor import Processor
 from results.analysis.confirmation import FAILED, RUNS, Run, failure_of, run_folder
 from results.records.epochs import Epoch
 from search.config.loading import config_from_tree
 from search.config.trial import TrialConfig
 from search.confirm.tasks import Place, TrainingQueue, _Live
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended
-from search.process.hardware import Processor
 from search.process.stop import Stop
 from tests.epochs import epoch_of
 from tests.search.tiny import PARAMS
