@@ -1,28 +1,40 @@
 """Our train step against Keras' ``fit`` of the same model, loss and data, in turns.
 
-    python benchmarks/train_step.py [--rounds 3] [--steps 20] [--out FILE]
+    python benchmarks/train_step.py [--rounds 3] [--steps 20] [--as AVX2] [--out FILE]
 
-Each round builds the model anew for every way of training and measures two things: the seconds
-from the fresh model to its first finished step (what every trial pays), and the images a second of
-an epoch after that; both by the wall clock and by the CPU time of all threads of the process, which
-depends less on what else the machine does. Taking turns, all ways meet the same machine, so the
-ratios are worth more than the figures.
+Each round trains a fresh model in every way, each in a process of its own, since a process has the
+kernels that it began with: Keras' with those that TensorFlow takes by itself, ours with those that
+our workers ask for. It measures the seconds from the fresh model to its first finished step (what
+every trial pays), and the images a second of an epoch after that; both by the wall clock and by the
+CPU time of all threads of the process, which depends less on what else the machine does. Taking
+turns, all ways meet the same machine, so the ratios are worth more than the figures.
+
+With ``--as AVX2`` both are as on a processor that has AVX2 and no instructions for neural networks
+(Intel before Cascade Lake, AMD before Zen 4): oneDNN is limited to AVX2, and TensorFlow by itself
+would not take it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from model.processor import use_onednn
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "--keras" not in sys.argv:
+    use_onednn()
 
 import keras
 import numpy as np
@@ -143,16 +155,39 @@ WAYS: dict[str, Callable[[Case], Figures]] = {
 }
 
 
-def rounds(case: Case, count: int) -> Iterator[dict[str, Figures]]:
+def rounds(options: argparse.Namespace) -> Iterator[dict[str, Figures]]:
     """Measure all ways in turns; each round starts with another one."""
     names = list(WAYS)
-    for i in range(count):
+    for i in range(options.rounds):
         order = names[i % len(names) :] + names[: i % len(names)]
-        yield {name: WAYS[name](case) for name in order}
-        keras.backend.clear_session()
+        yield {name: in_its_process(name, options) for name in order}
 
 
-def table(case: Case, measured: list[dict[str, Figures]]) -> str:
+def in_its_process(name: str, options: argparse.Namespace) -> Figures:
+    """Measure one way in a fresh process."""
+    command = [sys.executable, *sys.argv, "--way", name]
+    environment = dict(os.environ)
+    environment.pop("TF_ENABLE_ONEDNN_OPTS", None)  # as use_onednn set it, for this process
+    if options.instructions:
+        environment["ONEDNN_MAX_CPU_ISA"] = options.instructions
+    if name != "our step":
+        command.append("--keras")
+        if options.instructions:
+            environment["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    first, epoch = (Seconds(**seconds) for seconds in json.loads(done.stdout.splitlines()[-1]))
+    return Figures(first, epoch)
+
+
+def measure(name: str, case: Case) -> None:
+    """Measure one way in this process, and print the figures."""
+    # What the process pays once (kernels, thread pools) belongs to none of them.
+    ours(Case(16, 1, 1, ModelConfig(num_layers=1), case.train))
+    figures = WAYS[name](case)
+    print(json.dumps([asdict(figures.first), asdict(figures.epoch)]))
+
+
+def table(case: Case, measured: list[dict[str, Figures]], instructions: str | None) -> str:
     """Write the medians over the rounds, and of each round's ratio to ours, as Markdown."""
     model = case.model
     lines = [
@@ -161,7 +196,7 @@ def table(case: Case, measured: list[dict[str, Figures]]) -> str:
         f"{case.size} px, batch {case.batch}, {model.num_layers} levels, {model.base_filters} "
         f"filters, kernel {model.base_kernel}, normalization {model.normalization}, "
         f"{case.train.precision}; medians of {len(measured)} rounds of {case.steps} steps in "
-        f"turns; {machine()}",
+        f"turns; {machine()}" + (f", limited to {instructions}" if instructions else ""),
         "",
         "In brackets: by CPU time of all threads instead of the wall clock.",
         "",
@@ -239,6 +274,9 @@ def parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--steps", type=int, default=20, help="steps of one timed epoch")
+    parser.add_argument("--as", dest="instructions", choices=["AVX2"], help="imitate a processor")
+    parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--keras", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -247,9 +285,10 @@ def main() -> None:
     options = parse()
     train = TrainConfig(schedule="constant", precision=options.precision)
     case = Case(options.size, options.batch, options.steps, model_of(options), train)
-    # What the process pays once (kernels, thread pools) belongs to none of them.
-    ours(Case(16, 1, 1, ModelConfig(num_layers=1), train))
-    tell(table(case, list(rounds(case, options.rounds))), options.out)
+    if options.way:
+        measure(options.way, case)
+        return
+    tell(table(case, list(rounds(options)), options.instructions), options.out)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from model.kernels import forward
 from model.losses import two_channels
 
 
@@ -98,5 +99,5 @@ class Predictor:
         return probabilities
 
     def _ask(self, images: tf.Tensor) -> tf.Tensor:
-        probabilities = self._model(tf.cast(images, tf.float32), training=False)
+        probabilities = forward(self._model, tf.cast(images, tf.float32))
         return tf.cast(two_channels(probabilities), tf.float32)

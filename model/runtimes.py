@@ -19,6 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model.inference import ModelError, Predictor, load_model
+from model.kernels import single_is_slow
 
 # The signature of our SavedModels that takes images of the model's own size; see exporting.py.
 NETWORK = "network"
@@ -204,8 +205,10 @@ class _SavedModel(_Base):
         super().__init__(path, taken.shape.as_list(), given.shape.as_list())
 
     def _ask(self, images: NDArray[np.uint8]) -> Any:
-        answer = self._network(**{self._input: tf.constant(images)})
-        return answer["probabilities"].numpy()
+        twice = len(images) == 1 and single_is_slow()
+        asked = np.repeat(images, 2, 0) if twice else images
+        answer = self._network(**{self._input: tf.constant(asked)})
+        return answer["probabilities"].numpy()[: len(images)]
 
 
 def _refuse_outside_operations(path: Path) -> None:

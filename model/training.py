@@ -28,6 +28,7 @@ from model.checkpoint import (
 )
 from model.config import TrainConfig
 from model.distribution import Devices, OneDevice, Replicas, scope_of
+from model.kernels import forward, use_fast_kernels
 from model.losses import class_weights_from, make_loss
 from model.metrics import Statistics, batch_statistics
 from model.optimizer import Optimizer
@@ -184,6 +185,7 @@ class Trainer:
             )
         if steps_per_epoch < 1:
             raise ValueError(f"expected steps_per_epoch >= 1, received {steps_per_epoch}")
+        use_fast_kernels(model)
         self.model = model
         self.config = config
         self.steps_per_epoch = steps_per_epoch
@@ -356,7 +358,7 @@ class Trainer:
         return float(agreed[0]), Statistics.from_batch({"counts": counts, "soft": soft})
 
     def _evaluate_batch(self, images: tf.Tensor, masks: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self.model(tf.cast(images, tf.float32), training=False)
+        probabilities = forward(self.model, tf.cast(images, tf.float32))
         return {
             "loss": self._loss(masks, probabilities),
             "images": tf.shape(images)[0],

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.datasets.synthetic import write_synthetic
+from model.processor import use_onednn
 from search.config.settings import ResourceSettings
+
+use_onednn()  # as the processes of a search do
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
