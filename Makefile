@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_CORE := $(VENV)/.installed-core
 STUDY := studies/quickstart
 ON_ALL_CORES := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 PROCESSOR_TESTS := $(ON_ALL_CORES) -m "processor and not soak and not cluster"
 
 .PHONY: search test processors lint format schema modules pictures soak clean
 
-search: $(INSTALLED)
+search: $(INSTALLED_CORE)
 	$(BIN)/flexunet-search run configs/quickstart.yaml
 	$(BIN)/flexunet-search report $(STUDY)
 	$(BIN)/flexunet-search export $(STUDY) $(STUDY)/best
@@ -51,10 +52,18 @@ modules: $(INSTALLED)
 pictures: $(INSTALLED)
 	$(BIN)/python docs/augmentation/make_pictures.py
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python install.py $(VENV) dev
+	touch $@ $(INSTALLED_CORE)
+
+# What a search needs, and nothing of what tests and linters do.
+$(INSTALLED_CORE): $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python install.py $(VENV)
+	touch $@
+
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python >= 3.11, received " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
