@@ -3,7 +3,7 @@
     python install.py .venv            # what a search needs
     python install.py .venv dev        # and what tests and linters need
 
-uv does in half a minute what takes pip four. It is fetched by pip, as a wheel into that environment,
+uv does in half a minute what takes pip four. Pip fetches it, as a wheel into that environment,
 and asks the same places as pip: what pip's files and variables say of indexes, mirrors, links and
 certificates is told to uv. Where uv cannot be had, or does not manage, pip installs.
 """
