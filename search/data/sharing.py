@@ -34,6 +34,7 @@ from search.data.store_transfer import store_here
 from search.errors import RunError
 from search.interfaces.messages import SharedInput
 from search.interfaces.observers import Observer, Pipeline
+from search.process.tensorflow_import import import_tensorflow
 
 START_SECONDS = 60.0
 REGISTER_SECONDS = 30.0
@@ -305,8 +306,7 @@ def _limit_tensorflow(threads: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
 

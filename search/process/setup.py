@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from foundation.errors import first_line, named_line
-from model.processor import use_onednn
 from search.process.memory import (
     CUDA_CONTEXT,
     OUT_OF_MEMORY,
@@ -16,6 +15,7 @@ from search.process.memory import (
     use_one_heap,
 )
 from search.process.resources import WorkerResources
+from search.process.tensorflow_import import import_tensorflow
 
 CUDA_CONTEXT_MIB = CUDA_CONTEXT // 2**20
 
@@ -34,11 +34,10 @@ def set_up_process(resources: WorkerResources) -> None:
     and two trials on one machine fight.
     """
     use_one_heap()
-    use_onednn()
     threads = resources.threads
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # One more for the step that waits while the input pipeline works.

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.processor import use_onednn
+from search.process.tensorflow_import import import_tensorflow
 
 
 @contextlib.contextmanager
@@ -43,11 +43,8 @@ def start_tensorflow() -> None:
 
     What it writes later is shown, as nothing could show it after a crash of its own.
     """
-    use_onednn()
     with quiet_tensorflow():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        import_tensorflow().config.list_physical_devices()
 
 
 @contextlib.contextmanager
