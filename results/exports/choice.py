@@ -15,7 +15,7 @@ from foundation.errors import UserError
 from results.analysis.confirmation import Confirmation, Run, load_confirmation, run_folder
 from results.records import file_names
 from results.records.searched import searched_fields
-from results.records.study import StudyRecord, TrialRecord, load_study
+from results.records.study import StudyRecord, TrialRecord, load_study, not_kept
 
 MODEL_NAME = file_names.MODEL
 
@@ -67,7 +67,8 @@ def choose(
     if not choice.model.is_file():
         which = ", the best one," if trial is None else ""
         of = f"trial {choice.trial.number}{which}" if choice.run is None else choice.run.name
-        raise ExportError(f"expected the checkpoint of {of} at {choice.model}; it is missing")
+        why = "" if choice.run is not None else not_kept(study, choice.trial)
+        raise ExportError(f"expected the checkpoint of {of} at {choice.model}; it is missing{why}")
     return choice
 
 

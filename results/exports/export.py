@@ -20,6 +20,7 @@ from results.exports.choice import (
     ExportError,
     best_config,
     choose,
+    chosen,
     class_colors,
     exported_config,
     model_to_export,
@@ -133,7 +134,8 @@ def export_best(
     """
     options, services = options or ExportOptions(), services or Services()
     study, out = load_study(study_dir), Path(out_dir)
-    choice = choose(study, options.trial, options.searched, options.confirmed)
+    find = choose if "keras" in options.formats or options.model_formats else chosen
+    choice = find(study, options.trial, options.searched, options.confirmed)
     config = exported_config(study, choice)
     check_out(out)
     texts, reference = _texts(study, choice, config, options, services)

@@ -155,6 +155,20 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     return max(finite, key=lambda row: row[:2])[2] if finite else None
 
 
+def not_kept(study: StudyRecord, trial: TrialRecord) -> str:
+    """Say why a trial's model may be missing, and how to have it again; "" where it should be.
+
+    It begins with ": ", to follow what is missing.
+    """
+    if trial.state == "COMPLETE" or trial.baseline is not None:
+        return ""
+    return (
+        ": of trials that were stopped early only the best few keep their models "
+        f"(search.keep_models). flexunet-search export {study.path} OUT --trial {trial.number} "
+        "--format yaml and flexunet-search train OUT/best.yaml MODEL train it again"
+    )
+
+
 @dataclass
 class StudyReading:
     """One pass over a study directory: collects its problems, so that all are reported at once."""

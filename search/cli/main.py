@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from foundation.errors import UserError
+from search.cli.clean import clean
 from search.cli.confirm import confirm
 from search.cli.data import data_app
 from search.cli.evaluate import evaluate
@@ -212,6 +213,7 @@ def report(
 
 
 # In the order in which they are needed, which is that of the help.
-for _command in (run, doctor, status, report, score, confirm, export, train, evaluate, predict):
+_SEARCH = (run, doctor, status, report, score, confirm, export)
+for _command in (*_SEARCH, train, evaluate, predict, clean):
     app.command()(_command)
 app.add_typer(data_app, name="data")

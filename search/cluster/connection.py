@@ -8,9 +8,11 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 
 from search.cluster.capacity import Capacity
 from search.cluster.inspector import package_folders
@@ -21,6 +23,7 @@ from search.errors import RunError
 from search.process.memory import ONE_HEAP_VARIABLES
 
 CLIENT = "ray://"
+RAY_MARK = "flexunet-search"
 CONNECT_SECONDS = 5.0
 CLIENT_PAUSES = (1.0, 5.0)  # seconds before the second and the third try
 
@@ -92,6 +95,14 @@ def start_ray(resources: ResourceSettings) -> None:
             _node_ip_address=LOOPBACK,
             **_QUIET,
         )
+    _mark_session()
+
+
+def _mark_session() -> None:
+    """Mark Ray's folder of logs as a search's, for ``clean``: nothing else tells whose it is."""
+    with contextlib.suppress(AttributeError, OSError):  # a Ray that keeps its folder elsewhere
+        folder = ray_worker._global_node.get_session_dir_path()
+        (Path(folder) / RAY_MARK).touch()
 
 
 _QUIET = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}

@@ -163,6 +163,12 @@ class SearchSettings(ConfigSection):
         None, gt=0, description="Wall time of one run; running again goes on with a new budget."
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
+    keep_models: Literal["all"] | Annotated[int, Field(ge=0)] = Field(
+        5,
+        description="Whose model is kept, of trials that were stopped early or failed: those among "
+        "so many best of all trials, 0 for none, or all. Trials that ended by themselves and "
+        "baselines keep theirs.",
+    )
     score_at_end: bool = Field(
         True,
         description="Whether a run that has come to its end scores the best trial and the "

@@ -11,7 +11,7 @@ from data_pipeline.stores.store import Store
 from results.analysis.baselines import baselines_by_rank
 from results.records import file_names
 from results.records.evaluation import FOLDER, Evaluation, EvaluationError
-from results.records.study import StudyRecord, TrialRecord, load_study
+from results.records.study import StudyRecord, TrialRecord, load_study, not_kept
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
@@ -85,7 +85,12 @@ def models_of(
     lost = [n for n in trials if n not in known or not has_model(known[n])]
     if lost:
         raise ConfigError(
-            str(study.path), [f"--trial {n}: expected a trial with a {MODEL}" for n in lost]
+            str(study.path),
+            [
+                f"--trial {n}: expected a trial with a {MODEL}"
+                + (not_kept(study, known[n]) if n in known else "")
+                for n in lost
+            ],
         )
     best = study.incumbent
     chosen = [best] if best is not None and has_model(best) else []

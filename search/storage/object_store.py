@@ -104,6 +104,12 @@ class RemoteFolder:
             fs, root = self._filesystem()
             fs.copy_file(f"{root}/{name}", f"{root}/{to}")
 
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing where it is not there."""
+        with self._mapped(), contextlib.suppress(FileNotFoundError):
+            fs, root = self._filesystem()
+            fs.delete_file(f"{root}/{name}")
+
     def upload(self, path: Path, name: str) -> None:
         """Write a file from the disk; what is appended to it meanwhile is left out."""
         # Read first: an error of the disk must not end as half a file in the store.
@@ -230,7 +236,7 @@ def fetch_model(study: Path, trial: int | None = None, searched: bool = False) -
     """
     from results.exports.export import model_to_export
 
-    origin = _origin(study)
+    origin = origin_of(study)
     if origin is not None:
         model = model_to_export(study, trial, searched)
         with contextlib.suppress(FileNotFoundError):  # the export says what is missing
@@ -244,7 +250,7 @@ def fetch_models(study: Path, trials: Iterable[str]) -> None:
         study: A copy; of any other study directory nothing is fetched.
         trials: Names of the trials' folders.
     """
-    origin = _origin(study)
+    origin = origin_of(study)
     for name in (f"trials/{trial}/best.keras" for trial in trials):
         if origin is not None:
             with contextlib.suppress(FileNotFoundError):  # who needs it says what is missing
@@ -257,14 +263,15 @@ def push_back(study: Path, name: str) -> str | None:
     Returns:
         Its URL.
     """
-    origin = _origin(study)
+    origin = origin_of(study)
     if origin is None:
         return None
     origin.upload(study / name, name)
     return f"{origin.url.partition('?')[0]}/{name}"
 
 
-def _origin(study: Path) -> RemoteFolder | None:
+def origin_of(study: Path) -> RemoteFolder | None:
+    """Return the store that a folder is a copy of; None of any other folder."""
     try:
         return RemoteFolder((study / ORIGIN).read_text(encoding="utf-8"))
     except FileNotFoundError:

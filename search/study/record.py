@@ -34,6 +34,7 @@ CONTINUABLE = {
     "search.time_budget_minutes",
     "search.baselines",
     "search.score_at_end",
+    "search.keep_models",
     "search.warm_start",
     "resources",
     "pipeline",

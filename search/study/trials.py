@@ -35,9 +35,10 @@ from search.study import attributes
 from search.study.attributes import derive_seed
 from search.study.endings import Endings, known_of, note
 from search.study.live_trial import LiveTrial
-from search.study.opening import free_journal, mend_journal
+from search.study.opening import free_journal, mend_journal, started_trials
 from search.study.proposer import Proposer
 from search.study.queue import TrialQueue
+from search.study.retention import Retention
 from search.study.screening import share_of
 
 T = TypeVar("T")
@@ -102,6 +103,9 @@ class TrialManager:
         )
         self.proposer = Proposer(study, config, num_classes, placer)
         self._endings = Endings(study, config)
+        self._retention = Retention(
+            config, [trial for trial in started_trials(study) if trial.state.is_finished()]
+        )
         self._queue = TrialQueue(study, config, self.proposer, self._settle)
         self._queue.adopt(held=())
         self._failed_without_epoch = 0
@@ -135,7 +139,9 @@ class TrialManager:
         if len(self._live) >= self._capacity():
             return None
         # A worker begins in the trial's folder: its number must not be given again.
-        return self._try(lambda: self._propose(ray_id), durable=True)
+        job = self._try(lambda: self._propose(ray_id), durable=True)
+        self._remove_unneeded()
+        return job
 
     def _propose(self, ray_id: str) -> TrialJob | None:
         trial = self._queue.next()
@@ -293,7 +299,10 @@ class TrialManager:
         if report.done and not live.pruned and not error:
             self.report(ray_id, report)  # Tune keeps a trial's last result from the scheduler.
         # What follows an end is a proposal, which waits for the disk; nothing follows the last.
-        self._try(lambda: self._end(live, report, error), durable=len(self._live) == 1)
+        last = len(self._live) == 1
+        self._try(lambda: self._end(live, report, error), durable=last)
+        if last:
+            self._remove_unneeded()
         del self._live[ray_id]
         self._liveness.forget(ray_id)
         if self._placer is not None:
@@ -318,6 +327,14 @@ class TrialManager:
     def _ended(self, frozen: FrozenTrial) -> None:
         self.proposer.ended(frozen)
         self.observer.trial_ended(frozen)
+        self._retention.ended(frozen)
+
+    def _remove_unneeded(self) -> None:
+        """Remove what ended trials have left; after a write that is on the disk, as their ends
+        are.
+        """
+        if not self.trouble and not self.stop.superseded:
+            self._retention.remove()
 
     def _settle(self, frozen: FrozenTrial) -> bool:
         """Tell the end of a trial that its driver had decided and was killed before telling."""
