@@ -26,7 +26,7 @@ def measure_latency(model: keras.Model, image_shape: tuple[int, int, int]) -> fl
     Returns:
         Milliseconds, the median of 15 passes, the copy of the result to the host included.
     """
-    forward = tf.function(lambda images: model(images, training=False))
+    forward = tf.function(lambda images: model(images, training=False), autograph=False)
     images = tf.zeros((1, *image_shape))
     seconds = []
     for _ in range(WARM_UP + RUNS):

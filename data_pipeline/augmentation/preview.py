@@ -53,7 +53,7 @@ def preview(
     Raises:
         ValueError: where the augmentation does not fit the images or classes.
     """
-    augment = tf.function(build_augment(config, store.image_shape, store.classes))
+    augment = tf.function(build_augment(config, store.image_shape, store.classes), autograph=False)
     rows = []
     for index in _from_every_class(store, images):
         image, mask = store.read("train", index)

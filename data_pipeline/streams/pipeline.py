@@ -65,10 +65,12 @@ def train_dataset(
     numbers = tf.data.Dataset.range(start, _ENDLESS)
     if shard[1] > 1:
         first = start + shard[0] * part
-        numbers = tf.data.Dataset.range(_ENDLESS).map(
-            lambda place: first + place // part * batch_size + place % part
+        numbers = mapped(
+            tf.data.Dataset.range(_ENDLESS),
+            lambda place: first + place // part * batch_size + place % part,
+            threads,
         )
-    dataset = numbers.map(sample, num_parallel_calls=_parallel(threads), deterministic=True)
+    dataset = mapped(numbers, sample, threads)
     dataset = dataset.batch(part, drop_remainder=True)
     return finish(dataset, threads)
 
@@ -134,8 +136,20 @@ def eval_dataset(
     _check(batch_size=(batch_size, 1), threads=(threads, 1))
     read = record_reader(store, split)
     dataset = tf.data.Dataset.range(store.splits[split].count)
-    dataset = dataset.map(read, num_parallel_calls=_parallel(threads), deterministic=True)
+    dataset = mapped(dataset, read, threads)
     return finish(dataset.batch(batch_size), threads)
+
+
+def mapped(
+    dataset: tf.data.Dataset, function: Callable[..., Any], threads: int | None
+) -> tf.data.Dataset:
+    """Map a function of TensorFlow operations over a dataset, in order.
+
+    Its Python is taken as it is: AutoGraph, which would turn branches on tensors into operations,
+    finds none in an augmentation, and takes seconds to look for them in every process.
+    """
+    plain = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(plain, num_parallel_calls=_parallel(threads), deterministic=True)
 
 
 def sampling_probabilities(store: Store, augment: AugmentConfig) -> npt.NDArray[np.float64]:

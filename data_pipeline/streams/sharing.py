@@ -24,7 +24,7 @@ from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.geometry import Tensor
 from data_pipeline.stores.store import ImageShape, Store
 from data_pipeline.streams.feed import STREAM_BITS
-from data_pipeline.streams.pipeline import finish, sampler
+from data_pipeline.streams.pipeline import finish, mapped, sampler
 from data_pipeline.streams.shared_stream import SharedStream
 
 PROTOCOL = "grpc"
@@ -161,7 +161,7 @@ def worker_dataset(
         return (*sample(number), number)
 
     dataset = tf.data.Dataset.zip(origin, places)
-    dataset = dataset.map(numbered, num_parallel_calls=threads, deterministic=True)
+    dataset = mapped(dataset, numbered, threads)
     return finish(dataset.batch(chunk, drop_remainder=True), threads)
 
 
