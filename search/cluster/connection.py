@@ -12,10 +12,9 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
-from ray._private import worker as ray_worker
 
 from search.cluster.capacity import Capacity
-from search.cluster.inspector import package_folders
+from search.cluster.inspector import package_folders, ray_folder
 from search.cluster.nodes import LOOPBACK, Nodes
 from search.cluster.placement import smallest_bundle
 from search.config.settings import ResourceSettings
@@ -101,8 +100,7 @@ def start_ray(resources: ResourceSettings) -> None:
 def _mark_session() -> None:
     """Mark Ray's folder of logs as a search's, for ``clean``: nothing else tells whose it is."""
     with contextlib.suppress(AttributeError, OSError):  # a Ray that keeps its folder elsewhere
-        folder = ray_worker._global_node.get_session_dir_path()
-        (Path(folder) / RAY_MARK).touch()
+        (Path(ray_folder()) / RAY_MARK).touch()
 
 
 _QUIET = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.WARNING}

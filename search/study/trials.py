@@ -62,6 +62,7 @@ class TrialManager:
         keep: Called after every change, with whether it must outlast this machine before the run
             goes on: of a study in an object store, it pushes the changes.
         pipeline: Where trials get their images from. None: each has a pipeline of its own.
+        idle: Called, again and again, while a slot has nothing left to train.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class TrialManager:
         placer: Placer | None = None,
         keep: Callable[[bool], None] | None = None,
         pipeline: Pipeline | None = None,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.study = study
         self.config = config
@@ -85,6 +87,7 @@ class TrialManager:
         self.trouble: str | None = None
         self.pipeline = pipeline or OwnPipelines()
         self._capacity = capacity
+        self._idle = idle
         self._placer = placer
         self._liveness = Liveness(
             config.resources.trial_timeout_minutes,
@@ -141,6 +144,8 @@ class TrialManager:
         # A worker begins in the trial's folder: its number must not be given again.
         job = self._try(lambda: self._propose(ray_id), durable=True)
         self._remove_unneeded()
+        if job is None and self._queue.all_begun:
+            self._idle()
         return job
 
     def _propose(self, ray_id: str) -> TrialJob | None:

@@ -46,7 +46,7 @@ from search.study.warm_start import Earlier, bring_in, read_earlier
 from search.terminal.progress import describe_best
 from search.tuning.bridge import EarlyEnd, PrunerScheduler, StudySearcher, Watch
 from search.tuning.logs import LoggedObserver, logged
-from search.tuning.scoring_task import score_at_end
+from search.tuning.scoring_task import Standby, score_at_end
 from search.tuning.worker import TrialWorker
 
 CONTINUE = "the same command continues the study"
@@ -203,6 +203,7 @@ def _run_trials(
         pipeline: Pipeline = OwnPipelines()
         if plan.shares:
             pipeline = stack.enter_context(shared_pipeline(config, store, observer))
+        standby = stack.enter_context(contextlib.closing(Standby(config)))
         capacity = Capacity(
             config.resources,
             MemoryForecast(store.image_shape, len(store.classes)),
@@ -219,10 +220,11 @@ def _run_trials(
             placer=capacity,
             keep=copy.push if copy is not None else None,
             pipeline=pipeline,
+            idle=standby.start,
         )
         if not manager.exhausted:
             _fit(config, manager, worker)
-        score_at_end(config, manager, store, capacity, observer, copy)
+        score_at_end(config, manager, store, capacity, observer, copy, standby)
     return manager
 
 

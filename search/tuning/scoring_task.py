@@ -1,4 +1,4 @@
-"""The scoring at the end of a run: one task on the cluster, with what a trial gets.
+"""The scoring at the end of a run: one process on the cluster, with what a trial gets.
 
 It never makes a run fail that has finished: what goes wrong is a warning, with the command that
 does the same later.
@@ -17,6 +17,8 @@ from data_pipeline.config import SYNTHETIC
 from data_pipeline.stores.store import Store
 from results.records.study import load_study
 from search.cluster.capacity import Capacity
+from search.cluster.connection import ray_address
+from search.cluster.inspector import free_memory
 from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.interfaces.observers import Observer
@@ -33,11 +35,12 @@ from search.scoring.study import (
 from search.storage.mirror import StudyCopy
 from search.storage.object_store import RemoteFolder
 from search.study.trials import TrialManager
-from search.tuning.scoring_worker import score_here
+from search.tuning.scoring_worker import ScoringWorker
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.5
 SILENT_MINUTES = 30.0  # without a beat, where resources.trial_timeout_minutes is not set
+STANDBY_MEMORY = 3e9  # bytes that are free: what an idle process and the trials' growth take
 _NAME = "scoring"
 
 
@@ -52,6 +55,7 @@ def score_at_end(
     capacity: Capacity,
     observer: Observer,
     copy: StudyCopy | None,
+    standby: Standby,
 ) -> None:
     """Score a study's incumbent and baselines, where its run came to an end of its own.
 
@@ -62,6 +66,7 @@ def score_at_end(
         capacity: Gives the task its share.
         observer: Warned where something is not scored, or not at the images' own size.
         copy: The driver's copy of a study that is kept in an object store.
+        standby: A process that may be ready for it.
     """
     if (
         not config.search.score_at_end
@@ -77,7 +82,7 @@ def score_at_end(
         models = _to_score(config, store)
         if models:
             observer.note("scoring the best trial and the baselines, image by image")
-            for note in _scored(config, models, store, capacity, manager.stop):
+            for note in _scored(config, models, store, capacity, manager.stop, standby):
                 observer.warn(note)
     except Exception as error:  # Ray's, the storage's, the records': none is worth a finished run
         why = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
@@ -106,25 +111,73 @@ def _to_score(config: StudyConfig, store: Store) -> list[ScoredModel]:
     return [] if are_drawn(config.directory, facts_of(scored)) else models
 
 
+class Standby:
+    """A process that waits to score, with TensorFlow imported while the last trials still train.
+
+    Only on a Ray that is this run's own, without GPUs and with memory to spare: it reserves
+    nothing, so it must not take from anybody else.
+
+    Args:
+        config: The study.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self._config = config
+        self._worker: Any = None
+        self._decided = False
+
+    def start(self) -> None:
+        """Begin the process, once; called where a slot has nothing left to train."""
+        if self._decided:
+            return
+        self._decided = True
+        wanted = self._config.search.score_at_end and ray_address(self._config.resources) is None
+        if wanted and not ray.cluster_resources().get("GPU") and free_memory() > STANDBY_MEMORY:
+            resources = WorkerResources.of(self._config.resources, 0)
+            self._worker = ray.remote(ScoringWorker).options(num_cpus=0).remote(resources)
+
+    def take(self) -> Any:
+        """Return the process, which is the caller's from now on; None where there is none."""
+        worker, self._worker = self._worker, None
+        return worker
+
+    def close(self) -> None:
+        """End the process where nobody took it."""
+        if self._worker is not None:
+            ray.kill(self._worker)
+
+
 def _scored(
-    config: StudyConfig, models: Sequence[ScoredModel], store: Store, capacity: Capacity, stop: Stop
+    config: StudyConfig,
+    models: Sequence[ScoredModel],
+    store: Store,
+    capacity: Capacity,
+    stop: Stop,
+    standby: Standby,
 ) -> list[str]:
-    """Run the task; return what there is to warn of."""
-    bundle = capacity.place(_NAME, _largest(config, models, capacity))
-    resources = WorkerResources.of(config.resources, bundle.get("GPU", 0))
-    task = ray.remote(score_here).options(
-        num_cpus=bundle["CPU"],
-        num_gpus=bundle.get("GPU", 0),
-        memory=bundle.get("memory"),
-        num_returns="streaming",
-        max_retries=0,
-    )
+    """Let a process score; return what there is to warn of."""
+    worker = standby.take() or _worker(config, models, capacity)
     try:
-        said = task.remote(_portable(config), str(store.path), resources)
+        said = worker.score.options(num_returns="streaming").remote(
+            _portable(config), str(store.path)
+        )
         _expect(said, stop, START_SECONDS)
         return _notes(said, stop, 60 * (config.resources.trial_timeout_minutes or SILENT_MINUTES))
     finally:
+        ray.kill(worker)  # one that hangs would not hear of anything else
         capacity.free(_NAME)
+
+
+def _worker(config: StudyConfig, models: Sequence[ScoredModel], capacity: Capacity) -> Any:
+    """Begin a process with what the largest model's trial gets."""
+    bundle = capacity.place(_NAME, _largest(config, models, capacity))
+    options = {
+        "num_cpus": bundle["CPU"],
+        "num_gpus": bundle.get("GPU", 0),
+        "memory": bundle.get("memory"),
+    }
+    resources = WorkerResources.of(config.resources, bundle.get("GPU", 0))
+    return ray.remote(ScoringWorker).options(**options).remote(resources)
 
 
 def _largest(config: StudyConfig, models: Sequence[ScoredModel], capacity: Capacity) -> TrialConfig:
@@ -170,7 +223,6 @@ def _expect(said: Any, stop: Stop, seconds: float, late: str = "") -> Any:
         if time.monotonic() > deadline:
             why = late or f"the cluster had no room for it within {seconds:g} s"
         if why is not None:
-            ray.cancel(said, force=True)  # one that hangs would not hear of it
             raise NotScoredError(why)
     return ray.get(next(said))
 

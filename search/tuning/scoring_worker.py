@@ -24,23 +24,29 @@ from search.scoring.study import MODEL, models_of, score_study, scored_models
 from search.storage.object_store import RemoteFolder, fetch
 
 BEAT_SECONDS = 5.0
-
-
 BEGUN = "begun"
-
-
 BEAT = "beat"
-
-
 T = TypeVar("T")
 
 
-def score_here(tree: Mapping[str, Any], store: str, resources: WorkerResources) -> Iterator[Any]:
-    """Say that it has begun, that it goes on, and at last what there is to warn of."""
-    yield BEGUN
-    set_up_process(resources)
-    config = config_from_tree(tree)
-    yield from beating(lambda beat: _score(config, Path(store), resources.threads, beat))
+class ScoringWorker:
+    """A process that scores a study.
+
+    It imports TensorFlow as it begins: begun ahead of time, it is ready when the trials have ended.
+
+    Args:
+        resources: What the process may take.
+    """
+
+    def __init__(self, resources: WorkerResources) -> None:
+        self._threads = resources.threads
+        set_up_process(resources)
+
+    def score(self, tree: Mapping[str, Any], store: str) -> Iterator[Any]:
+        """Say that it has begun, that it goes on, and at last what there is to warn of."""
+        yield BEGUN
+        config = config_from_tree(tree)
+        yield from beating(lambda beat: _score(config, Path(store), self._threads, beat))
 
 
 def beating(work: Callable[[Callable[[], None]], T]) -> Iterator[str | T]:

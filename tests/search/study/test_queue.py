@@ -159,3 +159,14 @@ def test_a_trial_whose_driver_died_while_asking_is_refused_like_any_other(tmp_pa
     assert trials(manager)[0].state is TrialState.PRUNED
     assert "max_parameters" in trials(manager)[0].user_attrs["refused"]
     assert StudySearcher(manager).suggest("c") is None
+
+
+def test_a_slot_with_nothing_left_to_train_is_said(tmp_path: Path) -> None:
+    manager = open_manager(config_in(tmp_path, num_trials=1))
+    idle: list[bool] = []
+    manager._idle = lambda: idle.append(True)
+
+    manager.propose("a")
+    assert idle == []
+    manager.propose("b")
+    assert idle == [True]

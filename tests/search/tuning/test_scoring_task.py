@@ -119,7 +119,8 @@ class _Copy:
 def _end(config: StudyConfig, log: Log, copy: Any = None, **manager: Any) -> None:
     calm = {"stop": SimpleNamespace(reason=None), "no_progress": False}
     calm |= {"proposer": SimpleNamespace(stuck=None), **manager}
-    score_at_end(config, SimpleNamespace(**calm), None, None, log, copy)  # type: ignore[arg-type]
+    standby = scoring_task.Standby(config)
+    score_at_end(config, SimpleNamespace(**calm), None, None, log, copy, standby)  # type: ignore[arg-type]
 
 
 def test_a_finished_run_never_fails_by_its_scoring(
@@ -162,8 +163,38 @@ def test_a_cluster_without_room_and_a_run_that_is_to_end_are_not_waited_for(
         _expect(task.remote(), calm, 0.1)
     with pytest.raises(NotScoredError, match=r"SIGTERM"):
         _expect(task.remote(), asked, 60)
+    hanging = ray.remote(_hangs).options(num_cpus=0, num_returns="streaming").remote()
     with pytest.raises(NotScoredError, match=r"said nothing for 5 s"):
-        _notes(ray.remote(_hangs).options(num_cpus=0, num_returns="streaming").remote(), calm, 5)
+        _notes(hanging, calm, 5)
+    ray.cancel(hanging, force=True)
+
+
+@pytest.mark.cluster
+def test_a_process_stands_by_once_and_scores_when_it_is_asked(
+    ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder, score_at_end=True))
+    standby = scoring_task.Standby(config)
+    standby.start()
+    worker = standby.take()
+    standby.start()
+    assert standby.take() is None, "once"
+    said = worker.score.options(num_returns="streaming").remote(config.to_tree(), str(tmp_path))
+    assert ray.get(next(said)) == scoring_worker.BEGUN
+    ray.kill(worker)
+
+    for unwanted in ({"score_at_end": False}, {"score_at_end": True, "address": "auto"}):
+        tree = tiny_tree(tmp_path, synthetic_folder, score_at_end=unwanted["score_at_end"])
+        tree["resources"]["ray_address"] = unwanted.get("address")
+        standby = scoring_task.Standby(config_from_tree(tree))
+        standby.start()
+        assert standby.take() is None
+    monkeypatch.setattr(scoring_task, "free_memory", lambda: 1e9)
+    standby = scoring_task.Standby(config)
+    standby.start()
+    assert standby.take() is None, "memory is short"
 
 
 def test_the_scoring_beats_while_it_goes_on_and_raises_what_went_wrong(
