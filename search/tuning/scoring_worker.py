@@ -1,4 +1,4 @@
-"""The scoring at the end of a run, as its task does it: begun, beating, and what it warns of."""
+"""The scoring at the end of a run, as its process does it: begun, beating, and what it warns of."""
 
 from __future__ import annotations
 
