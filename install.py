@@ -5,13 +5,14 @@
 
 uv does in half a minute what takes pip four. Pip fetches it, as a wheel into that environment,
 and asks the same places as pip: what pip's files and variables say of indexes, mirrors, links and
-certificates is told to uv. Where uv cannot be had, or does not manage, pip installs.
+certificates is told to uv. Where uv cannot be had, or does not manage, pip installs. uv leaves it
+to Python to compile what is imported, when it first is.
 """
 
 from __future__ import annotations
 
+import ast
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ _VARIABLES = {
     "find-links": "UV_FIND_LINKS",
     "no-index": "UV_NO_INDEX",
     "trusted-host": "UV_INSECURE_HOST",
+    "constraint": "UV_CONSTRAINT",
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
@@ -45,11 +47,12 @@ def uv_environment(config: str, environment: Mapping[str, str]) -> dict[str, str
     """
     found: dict[str, str] = {}
     for level in _LEVELS:
-        for setting in shlex.split(config):  # a value may have several lines
-            key, _, value = setting.partition("=")
+        for line in config.splitlines():
+            key, _, value = line.partition("=")
             name = _VARIABLES.get(key.removeprefix(f"{level}."))
             if name is not None:
-                found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(value.split())
+                values = str(ast.literal_eval(value)).split()  # it may have several lines
+                found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(values)
     # pip takes the best version of all indexes, uv by itself that of the first that has the name.
     found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return {name: value for name, value in found.items() if name not in environment}

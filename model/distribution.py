@@ -195,7 +195,10 @@ class Replicas:
         with tf.device("CPU:0"):  # the other parts need not travel to this device
             size = tf.shape(batch)[0] // self._local
             first = self._replica % self._local * size
-            return batch[first : first + size]
+            part = batch[first : first + size]
+        if batch.shape[0] is not None:
+            part.set_shape([batch.shape[0] // self._local, *batch.shape[1:]])
+        return part
 
     def mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         context = tf.distribute.get_replica_context()

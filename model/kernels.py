@@ -21,7 +21,7 @@ def use_fast_kernels(model: keras.Model) -> None:
     On GPUs, and with TensorFlow's own kernels, layers stay as they are. With oneDNN's:
 
     - Batch normalization in training is one fused kernel in each direction. Keras composes it of
-      some twenty operations: a sixth of a step (benchmarks/README.md). Outputs and gradients
+      some twenty operations: a seventh of a step (benchmarks/README.md). Outputs and gradients
       differ by rounding.
     - See :func:`forward` for convolutions of a single image.
 
@@ -69,7 +69,8 @@ def _has_onednn() -> bool:
 
 def _is_usual(layer: keras.layers.BatchNormalization) -> bool:
     """Tell whether a layer is one that the fused kernel computes."""
-    return bool(layer.axis in (-1, 3) and layer.scale and layer.center and not layer.renorm)
+    other = layer.synchronized or getattr(layer, "renorm", False)  # newer than Keras 3.8
+    return bool(layer.axis in (-1, 3) and layer.scale and layer.center and not other)
 
 
 def _normalize(
@@ -108,7 +109,8 @@ def _convolve(layer: keras.layers.Conv2D, inputs: Any, kernel: Any) -> Any:
     by half a circle and has its channels exchanged.
     """
     usual = layer.padding == "same" and set(layer.strides) == {1} and layer.groups == 1
-    if inputs.shape[0] != 1 or not usual:
+    # In half precision TensorFlow's own gradient may have to do it, which knows no dilation.
+    if inputs.shape[0] != 1 or inputs.dtype != tf.float32 or not usual:
         return type(layer).convolution_op(layer, inputs, kernel)
     dilations = [1, *layer.dilation_rate, 1]
     options: dict[str, Any] = {"strides": [1] * 4, "padding": "SAME", "dilations": dilations}

@@ -15,6 +15,9 @@ RUNS = 15
 def measure_latency(model: keras.Model, image_shape: tuple[int, int, int]) -> float:
     """Measure a model's forward pass of one image, as it would be served: batch 1, in a graph.
 
+    A trial's model computes by the kernels of :mod:`model.kernels`, a program that loads the file
+    by those of its own TensorFlow.
+
     The first passes trace the graph and choose kernels; they are not counted. The median of the
     rest leaves out what else the machine does now and then, but not a neighbour that works all
     the time: trials that share a machine measure it as it is.

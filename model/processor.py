@@ -22,7 +22,7 @@ _VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 _INSTRUCTIONS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
 # TensorFlow on Linux takes oneDNN's kernels by itself where a processor has one of these, and its
 # own otherwise, also on AVX-512 without them (IsMklEnabled in xla/tsl/util/util.cc, 2.21). With
-# AVX2 alone oneDNN's train a FlexUNet 1.7 to 2.7 times as fast and hold less memory
+# AVX2 alone oneDNN's train a FlexUNet 1.7 to 3.0 times as fast and hold less memory
 # (benchmarks/README.md), so our processes ask for them there.
 _ONEDNN_FLAGS = frozenset(
     {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}

@@ -10,14 +10,15 @@ global.index-url='https://mirror.example/simple'
 global.timeout='60'
 list.format='columns'
 :env:.index-url='https://nearer.example/simple'
-install.find-links='/opt/wheels
-/opt/more'
+install.find-links='\\n/opt/wheels\\n/opt/more'
+global.constraint='/etc/pip/constraints.txt'
 """
 
 
 def test_uv_is_told_what_pip_knows() -> None:
     assert uv_environment(CONFIG, {}) == {
         "SSL_CERT_FILE": "/etc/ssl/own.crt",
+        "UV_CONSTRAINT": "/etc/pip/constraints.txt",
         "UV_INDEX": "https://a.example/simple https://b.example/simple",
         "UV_DEFAULT_INDEX": "https://nearer.example/simple",
         "UV_FIND_LINKS": "/opt/wheels,/opt/more",

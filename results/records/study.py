@@ -8,6 +8,7 @@ an unfinished last line of ``metrics.jsonl`` is left out, and of an epoch that w
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -162,10 +163,13 @@ def not_kept(study: StudyRecord, trial: TrialRecord) -> str:
     """
     if trial.state == "COMPLETE" or trial.baseline is not None:
         return ""
+    if trial.state == "FAIL" or trial.value is None:
+        return ": a trial that failed keeps no model"
     return (
         ": of trials that were stopped early only the best few keep their models "
-        f"(search.keep_models). flexunet-search export {study.path} OUT --trial {trial.number} "
-        "--format yaml and flexunet-search train OUT/best.yaml MODEL train it again"
+        "(search.keep_models). To train it again:\n"
+        f"flexunet-search export {shlex.quote(str(study.path))} OUT --trial {trial.number} "
+        "--format yaml\nflexunet-search train OUT/best.yaml OUT_DIR"
     )
 
 

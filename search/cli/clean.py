@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,14 +21,18 @@ def clean(
         bool, typer.Option("--dry-run", help="Name it, and remove nothing.")
     ] = False,
     prepared: Annotated[
-        bool, typer.Option("--prepared", help="The study's prepared data, too.")
+        bool,
+        typer.Option(
+            "--prepared",
+            help="The study's prepared data, too; other studies of the data share them.",
+        ),
     ] = False,
     machine: Annotated[
         bool,
         typer.Option(
             "--machine",
-            help="This machine's copies of data and studies that lie elsewhere, too, and Ray's "
-            "folders of searches that ended.",
+            help="This machine's copies of data and studies that lie elsewhere, too, where they "
+            "were not used for two days, and Ray's folders of searches that ended.",
         ),
     ] = False,
 ) -> None:
@@ -40,20 +45,32 @@ def clean(
     from search.study import cleaning
 
     console = Console()
-    found = cleaning.leftovers_of_study(study_dir)
-    if prepared:
-        found += cleaning.prepared_data(study_dir)
-    if machine and cleaning.machine_in_use():
-        _say(console, "a Ray node runs on this machine, so copies and Ray's folders stay")
-    elif machine:
-        found += cleaning.leftovers_of_machine()
+    cleaning.leftovers_of_study(study_dir)  # is it a study?
+    kept: list[Leftover] = []
     with contextlib.nullcontext() if dry_run else cleaning.holding(study_dir):
-        for each in found:
-            if dry_run:
+        found = _found(console, study_dir, prepared, machine)
+        if dry_run:
+            for each in found:
                 _say(console, f"{each.path}: {_size(each.bytes)}")
-            else:
-                each.remove()
-    _say_totals(console, found, "would be removed" if dry_run else "removed")
+        else:
+            for each, why in cleaning.remove_all(found):
+                kept.append(each)
+                _say(console, f"{each.path} stays: {why}")
+    gone = [each for each in found if each not in kept]
+    _say_totals(console, gone, "would be removed" if dry_run else "removed")
+
+
+def _found(console: Console, study_dir: Path, prepared: bool, machine: bool) -> list[Leftover]:
+    from search.study import cleaning
+
+    found = cleaning.leftovers_of_study(study_dir)
+    if not (prepared or machine):
+        return found
+    if cleaning.may_be_in_use():
+        _say(console, "a Ray node may run on this machine, so data, copies and Ray's folders stay")
+        return found
+    found += cleaning.prepared_data(study_dir) if prepared else []
+    return found + (cleaning.leftovers_of_machine() if machine else [])
 
 
 def _say_totals(console: Console, found: list[Leftover], done: str) -> None:

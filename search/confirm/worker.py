@@ -134,9 +134,6 @@ def _work(job: ConfirmationJob, study: Path, folder: Path) -> Ended:
         raise
     run.check_owner()
     patient(lambda: counts.save(folder / EVALUATION))
-    for name in (file_names.LAST, file_names.PREVIOUS):  # nothing trains it on
-        with contextlib.suppress(OSError):
-            (folder / name).unlink(missing_ok=True)
     return Ended()
 
 

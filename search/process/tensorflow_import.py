@@ -19,7 +19,8 @@ _NOT_NEEDED = ("sklearn", "scipy", "pandas")
 def import_tensorflow() -> Any:
     """Import TensorFlow with the kernels that suit the processor; return the module.
 
-    scikit-learn, SciPy and pandas can be imported afterwards as usual.
+    scikit-learn, SciPy and pandas can be imported afterwards as usual. Meanwhile other threads
+    cannot import them: call it before there are any.
     """
     use_onednn()
     with _hidden(*_NOT_NEEDED):

@@ -242,8 +242,8 @@ def _check_dead(where: object, holder: Holder | None, stamp: _Stamp, take_over: 
             raise RunError(f"{where} is being run by {_name(holder)}, which is alive")
     if not take_over:
         raise RunError(
-            f"{where} is held by {_name(holder)}, which gives no sign of life; if it is dead, take "
-            "the study over with --take-over"
+            f"{where} is held by {_name(holder)}, which gives no sign of life; if it is dead, "
+            "run or confirm with --take-over takes the study over"
         )
 
 

@@ -76,13 +76,18 @@ class ModelRanking:
 
     def __init__(self, keep: KeepModels) -> None:
         self._keep = keep
+        self._seen: set[int] = set()
         # The best so far, the worst of them first; of equals the later one is the worse.
         self._best: list[tuple[float, int, EndedTrial]] = []
 
     def add(self, trial: EndedTrial) -> Iterator[EndedTrial]:
-        """Add a trial that has ended; yield those whose models have no use any more."""
-        if self._keep == "all":
+        """Add a trial that has ended; yield those whose models have no use any more.
+
+        A trial that was added before is not added again: its end may be told twice.
+        """
+        if self._keep == "all" or trial.number in self._seen:
             return
+        self._seen.add(trial.number)
         out: EndedTrial | None = trial
         if trial.value is not None:
             heapq.heappush(self._best, (trial.value, -trial.number, trial))
@@ -129,14 +134,17 @@ class Retention:
         for number, name in pending:
             folder = trial_folder(self._config.directory, number)
             if known is None or f"{folder.name}/{name}" in known:
-                self._remove(folder, name)
+                self._remove(number, folder, name)
 
     def _add(self, trial: EndedTrial) -> None:
         self._pending += [(trial.number, name) for name in CHECKPOINTS]
         self._pending += [(out.number, file_names.MODEL) for out in self._ranking.add(trial)]
 
     def _known(self) -> set[str] | None:
-        """List a store's files once, where many trials are looked at; None: not needed."""
+        """List a store's files once, where many trials are looked at; None: not needed.
+
+        Nothing where the store does not answer: the next run looks again.
+        """
         if self._config.origin is None:
             return None
         try:
@@ -146,8 +154,8 @@ class Retention:
             return set()
         return {entry.name for entry in found}
 
-    def _remove(self, folder: Path, name: str) -> None:
-        if name == file_names.MODEL and is_scored(self._config.directory, int(folder.name)):
+    def _remove(self, number: int, folder: Path, name: str) -> None:
+        if name == file_names.MODEL and is_scored(self._config.directory, number):
             return
         try:
             (folder / name).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ does the same later.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ POLL_SECONDS = 0.5
 SILENT_MINUTES = 30.0  # without a beat, where resources.trial_timeout_minutes is not set
 STANDBY_MEMORY = 3e9  # bytes that are free: what an idle process and the trials' growth take
 _NAME = "scoring"
+_log = logging.getLogger(__name__)
 
 
 class NotScoredError(RuntimeError):
@@ -132,9 +134,12 @@ class Standby:
             return
         self._decided = True
         wanted = self._config.search.score_at_end and ray_address(self._config.resources) is None
-        if wanted and not ray.cluster_resources().get("GPU") and free_memory() > STANDBY_MEMORY:
-            resources = WorkerResources.of(self._config.resources, 0)
-            self._worker = ray.remote(ScoringWorker).options(num_cpus=0).remote(resources)
+        try:
+            if wanted and not ray.cluster_resources().get("GPU") and _memory_to_spare():
+                resources = WorkerResources.of(self._config.resources, 0)
+                self._worker = ray.remote(ScoringWorker).options(num_cpus=0).remote(resources)
+        except Exception:  # the trials go on without it
+            _log.warning("no process stands by to score", exc_info=True)
 
     def take(self) -> Any:
         """Return the process, which is the caller's from now on; None where there is none."""
@@ -156,16 +161,30 @@ def _scored(
     standby: Standby,
 ) -> list[str]:
     """Let a process score; return what there is to warn of."""
-    worker = standby.take() or _worker(config, models, capacity)
+    ready = standby.take()
     try:
-        said = worker.score.options(num_returns="streaming").remote(
-            _portable(config), str(store.path)
-        )
+        if ready is not None:
+            return _scored_by(ready, config, store, stop)
+    except ray.exceptions.RayActorError as error:  # it died while it stood by, or at work
+        _log.warning("the process that stood by to score is gone: %s", error)
+    try:
+        return _scored_by(_worker(config, models, capacity), config, store, stop)
+    finally:
+        capacity.free(_NAME)
+
+
+def _scored_by(worker: Any, config: StudyConfig, store: Store, stop: Stop) -> list[str]:
+    score = worker.score.options(num_returns="streaming")
+    try:
+        said = score.remote(_portable(config), str(store.path))
         _expect(said, stop, START_SECONDS)
         return _notes(said, stop, 60 * (config.resources.trial_timeout_minutes or SILENT_MINUTES))
     finally:
         ray.kill(worker)  # one that hangs would not hear of anything else
-        capacity.free(_NAME)
+
+
+def _memory_to_spare() -> bool:
+    return free_memory() > STANDBY_MEMORY
 
 
 def _worker(config: StudyConfig, models: Sequence[ScoredModel], capacity: Capacity) -> Any:

@@ -93,6 +93,15 @@ def test_a_dilated_convolution_too(fast: None) -> None:
     assert_equal(trained(ours, images), trained(keras_own, images), 1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_left_to_tensorflow(fast: None, precision: str) -> None:
+    layer = keras.layers.Conv2D(4, 5, padding="same", dilation_rate=2, dtype=precision)
+    ours, keras_own = twins([layer], 2)
+    images = tf.cast(random_images(1, 2), precision)
+
+    np.testing.assert_array_equal(ours(images), keras_own(images))
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_batches_are_normalized_as_by_keras(fast: None, batch: int) -> None:
     ours, keras_own = twins([keras.layers.BatchNormalization(momentum=0.9)], 8)

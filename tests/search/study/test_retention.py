@@ -12,7 +12,7 @@ import pytest
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialReport
 from search.storage.files import trial_folder
-from search.study.retention import EndedTrial, unneeded
+from search.study.retention import EndedTrial, ModelRanking, unneeded
 from search.study.trials import TrialManager
 from tests.search.managers import Log, config_in, open_manager, proposal_of, result
 
@@ -156,6 +156,13 @@ def test_a_run_goes_on_where_a_file_cannot_be_removed(
     assert len(manager.observer.ended) == 1
     assert "last.npz" in files(config, number)
     assert "last.npz is not removed: [Errno 30]" in caplog.text
+
+
+def test_an_end_that_is_told_twice_counts_once() -> None:
+    ranking = ModelRanking(2)
+    first, second = EndedTrial(0, False, 0.9, False), EndedTrial(1, False, 0.95, False)
+
+    assert [list(ranking.add(trial)) for trial in (first, first, second)] == [[], [], []]
 
 
 def test_of_equal_values_the_earlier_trial_is_the_better() -> None:
