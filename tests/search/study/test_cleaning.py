@@ -201,12 +201,11 @@ def test_a_trial_that_the_journal_does_not_end_keeps_its_checkpoint(tmp_path: Pa
     manager.report(next(iter(manager._live)), result([0.5]))
     manager.finish(next(iter(manager._live)), result([0.5], done=True), error=False)
     (job.folder / "last.npz").touch()
-    record = {"format": 1, "name": "study", "created": "2026-11-30T00:00:00+00:00"}
+    record = {"format": 1, "name": config.study.name, "created": "2026-11-30T00:00:00+00:00"}
     record |= {"config": {}, "classes": ["background", "Crack"], "objective": "mean"}
     (config.directory / "study.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
-    assert [each.path.name for each in cleaning.leftovers_of_study(config.directory)] == [
-        "last.npz"
-    ]
+    (found,) = cleaning.leftovers_of_study(config.directory)
+    assert found.path.name == "last.npz"
 
     journal.write_bytes(before)  # as after a power cut
 
