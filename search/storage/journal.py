@@ -85,13 +85,13 @@ class StudyJournal(JournalFileBackend):
 
 
 class StudyStorage(JournalStorage):
-    """A journal that finds the trials which have not ended without looking at all that have."""
+    """A journal that looks at none of the trials that have ended to list a study's trials."""
 
     def __init__(self, backend: StudyJournal) -> None:
         super().__init__(backend)
         self.journal = backend
-        self._open: dict[int, list[int]] = {}
-        self._seen: dict[int, int] = {}
+        self._known: dict[int, list[FrozenTrial]] = {}  # of each study, by number
+        self._open: dict[int, list[int]] = {}  # numbers of those that have not ended
 
     def get_all_trials(
         self,
@@ -100,20 +100,32 @@ class StudyStorage(JournalStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return the trials in the states, by number."""
-        if deepcopy or states is None or any(s in states for s in TrialState if s.is_finished()):
+        if deepcopy:
             return super().get_all_trials(study_id, deepcopy, states)
         with self._thread_lock:
             self._sync_with_backend()
-            replay = self._replay_result
-            replay.get_study(study_id)
-            # A trial that has ended stays so; the ids of new ones come at the end.
-            ids = replay._study_id_to_trial_ids[study_id]
-            candidates = self._open.get(study_id, []) + ids[self._seen.get(study_id, 0) :]
-            trials = [replay.get_trial(trial_id) for trial_id in candidates]
-            unended = [trial for trial in trials if not trial.state.is_finished()]
-            self._open[study_id] = [trial._trial_id for trial in unended]
-            self._seen[study_id] = len(ids)
-        return [trial for trial in unended if trial.state in states]
+            known, unended = self._refreshed(study_id)
+            if states is None:
+                return list(known)
+            ended = any(state in states for state in TrialState if state.is_finished())
+            trials = known if ended else [known[number] for number in unended]
+            return [trial for trial in trials if trial.state in states]
+
+    def _refreshed(self, study_id: int) -> tuple[list[FrozenTrial], list[int]]:
+        """Return a study's trials, and the numbers of those that have not ended.
+
+        A trial that has ended stays as it is; the others are read from the journal anew.
+        """
+        replay = self._replay_result
+        replay.get_study(study_id)
+        ids = replay._study_id_to_trial_ids[study_id]
+        known = self._known.setdefault(study_id, [])
+        numbers = [*self._open.get(study_id, ()), *range(len(known), len(ids))]
+        for number in numbers:
+            known[number : number + 1] = [replay.get_trial(ids[number])]
+        unended = [number for number in numbers if not known[number].state.is_finished()]
+        self._open[study_id] = unended
+        return known, unended
 
 
 def journal_of(storage: BaseStorage) -> StudyJournal | None:

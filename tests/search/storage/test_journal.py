@@ -139,3 +139,24 @@ def test_trials_that_have_not_ended_are_found_among_many(path: Path) -> None:
     unended = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     assert [trial.number for trial in unended] == [last.number, last.number + 1]
     assert study.ask().number == last.number + 1
+
+
+def test_trials_are_listed_as_by_optunas_own_storage_as_they_begin_and_end(path: Path) -> None:
+    study = opened(path)
+    other = study._storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "other")
+    running = []
+    choices = [None, *((state,) for state in TrialState), (TrialState.PRUNED, TrialState.RUNNING)]
+    for number in range(12):
+        running.append(study.ask())
+        study._storage.create_new_trial(other)
+        if number % 3 == 0:
+            study.enqueue_trial({"x": 0.5})
+        if number % 2:
+            state = (TrialState.PRUNED, TrialState.FAIL)[number % 4 // 2]
+            study.tell(running.pop(number % len(running)), state=state)
+        running[0].set_user_attr("note", number)
+        theirs = as_optuna(path)
+        for states in choices:
+            listed = study.get_trials(deepcopy=False, states=states)
+            assert listed == theirs.get_trials(deepcopy=False, states=states)
+            listed.clear()  # a list of the caller's own
