@@ -25,7 +25,6 @@ from optuna.samplers import (
     NSGAIISampler,
     QMCSampler,
     RandomSampler,
-    TPESampler,
 )
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -33,6 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
 from search.study.asha import AshaPruner
+from search.study.bounded_tpe import BoundedTPESampler
 
 
 class GridSampler(BruteForceSampler):
@@ -72,7 +72,7 @@ class CmaEs(CmaEsSampler):
 
 
 def _tpe(config: StudyConfig, seed: int) -> BaseSampler:
-    return TPESampler(n_startup_trials=config.search.startup_trials, seed=seed)
+    return BoundedTPESampler(n_startup_trials=config.search.startup_trials, seed=seed)
 
 
 def _gp(config: StudyConfig, seed: int) -> BaseSampler:
