@@ -20,12 +20,12 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
-SAMPLE = 1_000
+SAMPLE = 500
 # TPE models a tenth of the finished trials as the best, but no more than these.
 BEST = 25
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_Row = tuple[float, ...] | None
+_Row = tuple[float, ...]
 
 
 class BoundedTPESampler(TPESampler):
@@ -105,26 +105,27 @@ class BoundedTPESampler(TPESampler):
         search_space: dict[str, BaseDistribution],
         study: optuna.Study,
     ) -> dict[str, NDArray[Any]]:
-        """Return the trials' parameters as numbers; those of finished trials are kept."""
+        """Return the trials' parameters as numbers; they are kept, for none changes once drawn."""
         known = self._rows.setdefault(tuple(search_space.items()), {})
         rows = []
         for trial in trials:
-            if trial.number in known:
-                row = known[trial.number]
-            else:
-                row = _numbers(self._get_params(trial, study), search_space)
-                if trial.state.is_finished():
+            row = known.get(trial.number)
+            if row is None:
+                whole = search_space.keys() <= trial.params.keys()
+                params = trial.params if whole else self._get_params(trial, study)
+                row = _numbers(params, search_space)
+                if whole:
                     known[trial.number] = row
-            if row is not None:
+            if row:
                 rows.append(row)
         table = np.array(rows, dtype=float).reshape(len(rows), len(search_space))
         return {name: table[:, column] for column, name in enumerate(search_space)}
 
 
 def _numbers(params: dict[str, Any], search_space: dict[str, BaseDistribution]) -> _Row:
-    """Return parameters as numbers; None where some are missing."""
+    """Return parameters as numbers; none where some are missing."""
     if not search_space.keys() <= params.keys():
-        return None
+        return ()
     return tuple(d.to_internal_repr(params[name]) for name, d in search_space.items())
 
 
