@@ -55,6 +55,15 @@ class BoundedTPESampler(TPESampler):
         self._selections: dict[int | None, _Selection] = {}
         self._rows: dict[tuple[tuple[str, BaseDistribution], ...], dict[int, _Row]] = {}
 
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the parameters that all finished trials have; they are drawn together."""
+        selection = self._select(study)
+        if selection is None:
+            return super().infer_relative_search_space(study, trial)
+        return {name: d for name, d in selection.space.items() if not d.single()}
+
     def _sample_relative(
         self,
         study: optuna.Study,
@@ -137,10 +146,12 @@ class _Selection:
 
     Attributes:
         finished: Number of all finished trials.
+        space: The parameters that all of them have, by name.
     """
 
     def __init__(self, size: int) -> None:
         self.finished = 0
+        self.space: dict[str, BaseDistribution] = {}
         self._size = size
         self._best: list[FrozenTrial] = []
         self._sample: list[tuple[int, int, FrozenTrial]] = []  # a heap: -hash, number
@@ -149,18 +160,23 @@ class _Selection:
 
     def update(self, study: optuna.Study) -> None:
         """Take in the trials that have finished since the last time."""
-        trials = study._get_trials(deepcopy=False)
+        # Read once a suggestion: a list of ten thousand trials takes a millisecond.
+        trials = study._get_trials(deepcopy=False, use_cache=True)
         candidates = [*self._open, *range(self._seen, len(trials))]
         self._open = [at for at in candidates if not trials[at].state.is_finished()]
         self._seen = len(trials)
         new = [trials[at] for at in candidates if trials[at].state in _FINISHED]
         if not new:
             return
+        if not self.finished:
+            self.space = dict(sorted(new[0].distributions.items()))
         self.finished += len(new)
         # The best of all are among the best so far and the new ones.
         contenders = sorted([*self._best, *new], key=lambda trial: trial.number)
         self._best, _ = _split_trials(study, contenders, BEST)
         for trial in new:
+            shared = trial.distributions
+            self.space = {name: d for name, d in self.space.items() if shared.get(name) == d}
             heapq.heappush(self._sample, (-_hash(trial.number), trial.number, trial))
             if len(self._sample) > self._size:
                 heapq.heappop(self._sample)
