@@ -8,6 +8,9 @@ the time in which the slots could have done the same epochs without ever waiting
 ``tune`` runs a whole search on a real Ray with trials that sleep. All slots' processes share this
 machine's cores, so an epoch is made longer until the driver is what is measured: what a trial costs
 the driver is the CPU time of its process, from which follows how many slots it can feed.
+
+``suggest`` asks Optuna's TPE and the search's in turns, over one study with so many finished trials
+and all slots running.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from data_pipeline.datasets.synthetic import write_synthetic
@@ -35,6 +40,8 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialJob, TrialReport
 from search.process.memory import resident_bytes
+from search.storage.journal import together
+from search.study.bounded_tpe import SAMPLE, BoundedTPESampler
 from search.study.opening import open_study
 from search.study.trials import TrialManager
 from search.terminal.display import Display
@@ -50,7 +57,7 @@ CLASSES = ("background", "Blowhole", "Break", "Crack", "Fray", "Uneven")
 def main() -> None:
     """Parse arguments and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=("book", "tune"))
+    parser.add_argument("mode", choices=("book", "tune", "suggest"))
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a trial that is not pruned")
@@ -61,7 +68,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         config = study_config(Path(folder), args)
-        measure = simulate if args.mode == "book" else through_tune
+        measure = {"book": simulate, "tune": through_tune, "suggest": suggest}[args.mode]
         with log_to_file(Path(folder) / "driver.log"):
             table = measure(config, args)
     Console().print(table, highlight=False, soft_wrap=True)
@@ -210,6 +217,61 @@ def row_of(finished: int, clock: Clock, ideal: float, config: StudyConfig) -> st
         f"{100 * ideal / clock.now:.1f} %",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def suggest(config: StudyConfig, args: argparse.Namespace) -> str:
+    """Time suggestions over a study of finished trials; return the table."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, space = open_study(config), {n: d.to_optuna() for n, d in config.space.items()}
+    with together(study, durable=False):
+        fill(study, space, args.trials)
+        for _ in range(args.slots):
+            study.ask(space)
+        samplers: dict[str, BaseSampler] = {
+            "all finished trials (Optuna's)": TPESampler(seed=1),
+            **{f"the best and {n:,}": BoundedTPESampler(seed=1, sample=n) for n in SAMPLES},
+        }
+        taken: dict[str, list[float]] = {name: [] for name in samplers}
+        for _ in range(ROUNDS):
+            for name, sampler in samplers.items():
+                study.sampler, started = sampler, time.process_time()
+                trial = study.ask(space)
+                taken[name].append(time.process_time() - started)
+                study.tell(trial, state=TrialState.FAIL)
+    base, *_ = (statistics.median(seconds) for seconds in taken.values())
+    rows = [
+        f"| {name} | {1000 * statistics.median(seconds):.1f} "
+        f"| {statistics.median(seconds) / base:.3f}x |"
+        for name, seconds in taken.items()
+    ]
+    title = (
+        f"{args.trials:,} finished trials, {args.slots} running; medians of {ROUNDS} suggestions"
+    )
+    head = ("| looks at | CPU, ms a suggestion | ratio |", "|---|---:|---:|")
+    return "\n".join([title, "", *head, *rows])
+
+
+SAMPLES = (SAMPLE // 2, SAMPLE, 2 * SAMPLE)
+ROUNDS = 30
+
+
+def fill(study: optuna.Study, space: dict[str, Any], trials: int) -> None:
+    """Add random trials, of which two thirds are pruned."""
+    drawn, noise = optuna.create_study(sampler=RandomSampler(seed=1)), random.Random(0)
+    for _ in range(trials):
+        params = drawn.ask(space).params
+        worth, epochs = worth_of(params["train.learning_rate"], noise), noise.choice((1, 2, 4))
+        steps = {epoch: worth * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)}
+        done = epochs == 4
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                value=steps[4] if done else None,
+                params=params,
+                distributions=space,
+                intermediate_values=steps,
+            )
+        )
 
 
 class SleepingRun:

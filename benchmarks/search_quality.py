@@ -143,22 +143,33 @@ def search(
     pruner: str,
     seed: int,
     grace: int | None = None,
+    sample: int | None = None,
 ) -> list[tuple[int, float]]:
     """Search the landscape, one trial at a time, as a search does: repeats cost nothing.
+
+    Args:
+        curves: The Dice of every epoch, by the point of the grid.
+        sampler: By its name in the config.
+        pruner: By its name in the config.
+        seed: Of the study.
+        grace: Epochs before the first pruning; None: the default.
+        sample: Finished trials that tpe looks at beside the best; None: the default.
 
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
     from search.config.loading import config_from_tree
+    from search.study.bounded_tpe import BoundedTPESampler
     from search.study.proposer import Proposer
     from search.study.samplers import make_pruner, make_sampler
 
     folder = tempfile.TemporaryDirectory()
     config = config_from_tree(tree_of(Path(folder.name), sampler, pruner, seed, grace))
     config.directory.mkdir(parents=True)
-    study = optuna.create_study(
-        direction="maximize", sampler=make_sampler(config, seed), pruner=make_pruner(config)
-    )
+    method = make_sampler(config, seed)
+    if isinstance(method, BoundedTPESampler) and sample is not None:
+        method = BoundedTPESampler(config.search.startup_trials, seed, sample)
+    study = optuna.create_study(direction="maximize", sampler=method, pruner=make_pruner(config))
     proposer = Proposer(study, config)
     spent, best, gains = 0, -1.0, []
     while spent < MOST_EPOCHS and (trial := proposer.next()):
@@ -188,8 +199,10 @@ def epochs_until(gains: list[tuple[int, float]], target: float) -> float:
     return next((float(spent) for spent, best in gains if best >= target), math.inf)
 
 
-def compare(seeds: int, grace: int | None, out: Path | None) -> None:
-    """Search the landscape by every method and write the table."""
+def compare(
+    seeds: int, grace: int | None, out: Path | None, only: list[str], sample: int | None
+) -> None:
+    """Search the landscape by every method, or some and random, and write the table."""
     from search.study.samplers import NEEDED, PRUNERS, SAMPLERS
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -202,9 +215,10 @@ def compare(seeds: int, grace: int | None, out: Path | None) -> None:
     target = statistics.median(max(b for spent, b in g if spent <= budget) for g in random)
     samplers = [s for s in SAMPLERS if s not in NEEDED or importlib.util.find_spec(NEEDED[s][0])]
     rows = []
+    samplers = [s for s in samplers if not only or s in (*only, "random")]
     for sampler, pruner in itertools.product(samplers, PRUNERS):
         started = time.perf_counter()
-        runs = [search(curves, sampler, pruner, seed, grace) for seed in range(seeds)]
+        runs = [search(curves, sampler, pruner, seed, grace, sample) for seed in range(seeds)]
         rows.append((sampler, pruner, sorted(epochs_until(run, target) for run in runs)))
         print(sampler, pruner, f"{time.perf_counter() - started:.0f} s", flush=True)
     text = table(rows, target, len(curves), seeds, max(max(c) for c in curves.values()))
@@ -247,12 +261,14 @@ def main() -> None:
     parser.add_argument("command", choices=["record", "compare"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--grace", type=int, help="the first rung, in epochs; else the default")
+    parser.add_argument("--only", nargs="*", default=[], help="samplers; else all")
+    parser.add_argument("--sample", type=int, help="trials that tpe looks at beside the best")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.command == "record":
         record()
     else:
-        compare(options.seeds, options.grace, options.out)
+        compare(options.seeds, options.grace, options.out, options.only, options.sample)
 
 
 if __name__ == "__main__":
