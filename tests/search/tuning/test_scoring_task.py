@@ -171,7 +171,7 @@ def test_a_cluster_without_room_and_a_run_that_is_to_end_are_not_waited_for(
 
 @pytest.mark.cluster
 def test_a_process_stands_by_once_and_scores_when_it_is_asked(
-    ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ray_session: None, tmp_path: Path, synthetic_folder: Path
 ) -> None:
     import ray
 
@@ -185,16 +185,52 @@ def test_a_process_stands_by_once_and_scores_when_it_is_asked(
     assert ray.get(next(said)) == scoring_worker.BEGUN
     ray.kill(worker)
 
-    for unwanted in ({"score_at_end": False}, {"score_at_end": True, "address": "auto"}):
-        tree = tiny_tree(tmp_path, synthetic_folder, score_at_end=unwanted["score_at_end"])
-        tree["resources"]["ray_address"] = unwanted.get("address")
-        standby = scoring_task.Standby(config_from_tree(tree))
-        standby.start()
-        assert standby.take() is None
-    monkeypatch.setattr(scoring_task, "free_memory", lambda: 1e9)
-    standby = scoring_task.Standby(config)
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("why", ["not to be scored", "a cluster of others", "memory is short"])
+def test_no_process_stands_by_where_it_is_not_wanted_or_would_be_in_the_way(
+    why: str,
+    ray_session: None,
+    tmp_path: Path,
+    synthetic_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = tiny_tree(tmp_path, synthetic_folder, score_at_end=why != "not to be scored")
+    if why == "a cluster of others":
+        tree["resources"]["ray_address"] = "auto"
+    if why == "memory is short":
+        monkeypatch.setattr(scoring_task, "free_memory", lambda: 1e9)
+    standby = scoring_task.Standby(config_from_tree(tree))
+
     standby.start()
-    assert standby.take() is None, "memory is short"
+
+    assert standby.take() is None
+
+
+class _Scorer:
+    def score(self, tree: Any, store: str) -> Any:
+        yield scoring_worker.BEGUN
+        yield ["a note"]
+
+
+@pytest.mark.cluster
+def test_a_process_that_stood_by_and_died_has_a_successor(
+    ray_session: None, tmp_path: Path, synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    config = config_from_tree(tiny_tree(tmp_path, synthetic_folder))
+    scorer = ray.remote(_Scorer).options(num_cpus=0)
+    standby = scoring_task.Standby(config)
+    standby._worker = scorer.remote()
+    ray.kill(standby._worker)
+    monkeypatch.setattr(scoring_task, "_worker", lambda *_: scorer.remote())
+    freed: list[str] = []
+    capacity: Any = SimpleNamespace(free=freed.append)
+    store: Any = SimpleNamespace(path=tmp_path)
+
+    assert scoring_task._scored(config, [], store, capacity, Stop(), standby) == ["a note"]
+    assert freed == ["scoring"]
 
 
 def test_the_scoring_beats_while_it_goes_on_and_raises_what_went_wrong(
