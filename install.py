@@ -5,8 +5,9 @@
 
 uv does in half a minute what takes pip four. Pip fetches it, as a wheel into that environment,
 and asks the same places as pip: what pip's files and variables say of indexes, mirrors, links and
-certificates is told to uv. Where uv cannot be had, or does not manage, pip installs. uv leaves it
-to Python to compile what is imported, when it first is.
+certificates is told to uv. Where uv cannot be had, or does not manage, pip installs. Both compile
+what they install: where Python may not write its bytecode later (PYTHONDONTWRITEBYTECODE, a folder
+that is read-only), every process of a search would compile TensorFlow again, for six seconds.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _by_uv(folder: Path, python: str, pip: list[str], what: list[str]) -> bool:
             [*pip, "config", "list"], check=True, stdout=subprocess.PIPE, text=True
         ).stdout
         environment = {**os.environ, **uv_environment(listed, os.environ)}
-        command = [str(uv), "pip", "install", "--quiet", "--python", python, *what]
-        subprocess.run(command, check=True, env=environment)
+        command = [str(uv), "pip", "install", "--quiet", "--compile-bytecode"]
+        subprocess.run([*command, "--python", python, *what], check=True, env=environment)
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
