@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from model.flexunet import build_flexunet
 from model.inference import Predictor
 from model.processor import this_processor
+from tests.model.precision import PRECISIONS
 
 pytestmark = pytest.mark.processor
 
@@ -93,7 +94,7 @@ def test_a_dilated_convolution_too(fast: None) -> None:
     assert_equal(trained(ours, images), trained(keras_own, images), 1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_half_precision_is_left_to_tensorflow(fast: None, precision: str) -> None:
     layer = keras.layers.Conv2D(4, 5, padding="same", dilation_rate=2, dtype=precision)
     ours, keras_own = twins([layer], 2)
