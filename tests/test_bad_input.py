@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from foundation.files import naming, whole_folder, write_text
 from model.config import ModelConfig
 from model.exporting import write_saved_model
 from model.flexunet import build_flexunet
+from tests.disks import mounted_disk
 
 ROOM = 64 * 1024  # bytes
 
@@ -21,13 +21,8 @@ ROOM = 64 * 1024  # bytes
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+    with mounted_disk(tmp_path / "disk", ROOM) as folder:
+        yield folder
 
 
 def a_folder(manager: Callable[[Path], contextlib.AbstractContextManager[Path]]) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from tests.data_pipeline.files import (
     write_undivided,
     write_yaml,
 )
+from tests.disks import mounted_disk
 
 COUNTS = (4, 2, 2)
 LIGHT = Recipe(AugmentConfig(preset="light"), copies=2, seed=3)
@@ -280,13 +280,8 @@ def test_a_leak_that_was_there_before_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+    with mounted_disk(tmp_path / "disk", 64 * 1024) as folder:
+        yield folder
 
 
 def test_a_full_disk_leaves_nothing_half(data: Path, small_disk: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from search.interfaces.messages import TrialReport
 from search.storage.files import trial_folder
 from search.study.retention import EndedTrial, ModelRanking, unneeded
 from search.study.trials import TrialManager
+from tests.disks import mounted_disk
 from tests.search.managers import Log, config_in, open_manager, proposal_of, result
 
 FILES = ("best.keras", "last.npz", "metrics.jsonl", "previous.npz")
@@ -176,13 +176,8 @@ def test_of_equal_values_the_earlier_trial_is_the_better() -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 10 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+    with mounted_disk(tmp_path / "disk", 10 * 2**20) as folder:
+        yield folder
 
 
 def test_fifty_trials_fit_on_a_disk_that_holds_the_files_of_ten(small_disk: Path) -> None:
