@@ -3,7 +3,7 @@
     python install.py .venv            # what a search needs
     python install.py .venv dev        # and what tests and linters need
 
-uv does in half a minute what takes pip four. Pip fetches it, as a wheel into that environment,
+uv takes a third of pip's time. Pip fetches it, as a wheel into that environment,
 and asks the same places as pip: what pip's files and variables say of indexes, mirrors, links and
 certificates is told to uv. Where uv cannot be had, or does not manage, pip installs. Both compile
 what they install: where Python may not write its bytecode later (PYTHONDONTWRITEBYTECODE, a folder

@@ -1,6 +1,7 @@
 """What a trial that has ended leaves on the disk: its records, and its model where it is wanted.
 
-A checkpoint is nine tenths of a trial's bytes, and serves only to go on training it.
+Checkpoints are some 85 % of a trial's bytes (benchmarks/README.md), and serve only to go on
+training it.
 """
 
 from __future__ import annotations
