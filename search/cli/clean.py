@@ -42,10 +42,11 @@ def clean(
     and are not among the best (search.keep_models); a run removes them by itself as trials end. A
     study that a run is at work on is left alone.
     """
+    from results.records.study import load_study
     from search.study import cleaning
 
     console = Console()
-    cleaning.leftovers_of_study(study_dir)  # is it a study?
+    load_study(study_dir)  # holding what is no study would make a folder
     kept: list[Leftover] = []
     with contextlib.nullcontext() if dry_run else cleaning.holding(study_dir):
         found = _found(console, study_dir, prepared, machine)

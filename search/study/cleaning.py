@@ -21,6 +21,7 @@ from search.cluster.connection import RAY_MARK
 from search.cluster.inspector import cache_folder
 from search.config.errors import ConfigError
 from search.config.loading import config_from_record
+from search.config.settings import SearchSettings
 from search.errors import RunError
 from search.process.stop import Stop
 from search.storage.files import trial_folder
@@ -90,7 +91,8 @@ def leftovers_of_study(directory: Path) -> list[Leftover]:
 
 def _unneeded(study: StudyRecord, ended: set[int] | None) -> Iterator[tuple[str, str]]:
     """Yield the name, within the study, and the kind of every file that can go, there or not."""
-    keep = study.config.get("search", {}).get("keep_models", 5)
+    default = SearchSettings.model_fields["keep_models"].default  # of a study of before
+    keep = study.config.get("search", {}).get("keep_models", default)
     trials = [
         EndedTrial.recorded(trial)
         for trial in study.trials
