@@ -9,6 +9,7 @@ resuming have one source of truth, which survives the driver.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from search.cluster.worker_errors import why_lost
 from search.interfaces.messages import TrialReport
 from search.study.trials import TrialManager
 
+# Workers may be silent for minutes, and Tune's loop turns several times for each trial's end.
+LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +79,15 @@ class PrunerScheduler(_OverTrials, FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._manager = manager
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Leave the start of trials to Tune's queue, which is in order of proposal, too.
+
+        The trial that is named here takes the process of one that ended, and Tune then ends the
+        process which is still starting for it. As long as trials end faster than processes start,
+        the cluster never fills: Ray 2.60, findings/tune_reuse_ends_starting_workers.sh.
+        """
+        return None
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Report an epoch; return STOP where the pruner says so."""
         report = report_in(result)
@@ -98,12 +110,16 @@ class Watch(_OverTrials, Callback):  # type: ignore[misc]
 
     def __init__(self, manager: TrialManager) -> None:
         self._manager = manager
+        self._next_look = 0.0  # by time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._manager.seen(trial.trial_id)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look after the pipeline; kill the workers that have reported nothing for too long."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
         self._manager.pipeline.poll()
         late = self._manager.overdue()
         if not late:

@@ -20,9 +20,11 @@ from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
+from search.process.resources import WorkerResources
 from search.study.opening import open_study
 from search.tuning.runner import RunSummary, run_study
 from tests.search.managers import Log
+from tests.search.simulated import SimulatedWorker
 from tests.search.tiny import tiny_study, tiny_tree
 
 pytestmark = pytest.mark.cluster
@@ -83,6 +85,32 @@ def test_trials_share_worker_processes(study: tuple[StudyConfig, RunSummary, Log
 
     # Two slots, three trials: the third began in a process that had trained before.
     assert sum("process started" in text for text in starts) == 2
+
+
+class SlowStarts(SimulatedWorker):
+    """Takes its time to start in every process but the first."""
+
+    def set_up_process(self, resources: WorkerResources) -> None:
+        mark = self._directory.parent / "first"
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(4)
+
+
+def test_workers_that_start_slowly_are_waited_for_while_others_end_trials(
+    ray_session: None, synthetic_folder: Path, tmp_path: Path
+) -> None:
+    tree = tiny_tree(tmp_path, synthetic_folder, pruner="none", num_trials=14)
+    (tmp_path / "simulated.json").write_text('{"seconds": 0.3}')
+    summary = run_study(config_from_tree(tree), Log(), worker=SlowStarts)
+
+    assert summary.states == {"COMPLETE": 14}
+    logs = [p.read_text() for p in (tmp_path / "tiny" / "trials").glob("*/worker.log")]
+    pids = [json.loads(p.read_text())["pid"] for p in (tmp_path / "tiny").rglob("worker.json")]
+    # In Tune's order the quick one takes the trial of the slow one, which then begins anew.
+    assert sum("process started" in text for text in logs) == 2
+    assert len(set(pids)) == 2
 
 
 def test_a_worker_that_has_grown_too_large_is_replaced_and_no_trial_is_lost(
