@@ -40,6 +40,7 @@ from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.interfaces.messages import TrialJob, TrialReport
 from search.process.memory import resident_bytes
+from search.process.setup import keep_imports
 from search.storage.journal import together
 from search.study.bounded_tpe import SAMPLE, BoundedTPESampler
 from search.study.opening import open_study
@@ -308,7 +309,8 @@ class SleepingWorker(TrialWorker):
     """Trains nothing; needs no TensorFlow."""
 
     def set_up_process(self, resources: Mapping[str, Any]) -> None:
-        """Prepare nothing."""
+        """Prepare as little as sleeping needs; collect garbage as cheaply as a real worker."""
+        keep_imports()
 
     def begin(self, job: TrialJob) -> Any:
         """Return a run that sleeps."""
@@ -316,30 +318,42 @@ class SleepingWorker(TrialWorker):
 
 
 class Marks(RunObserver):
-    """Says nothing; notes when the second half of the trials begins, and counts its epochs.
+    """Says nothing; counts the epochs and trials of the time in which all slots are busy.
 
-    In the first half the workers' processes start, which the driver has no part in.
+    In the first half the workers' processes start, which the driver has no part in; as many trials
+    as there are slots are the last ones, while which slots run empty.
     """
 
-    def __init__(self, board: Board, trials: int) -> None:
+    def __init__(self, board: Board, trials: int, slots: int) -> None:
         super().__init__(board, Display(Console(quiet=True), board.picture, table=False))
-        self._left = trials // 2
-        self.begun = time.perf_counter(), time.process_time()
-        self.epochs = self.trials = 0
+        self._first, self._last = trials // 2, trials - slots
+        self._ended = self._epochs = 0
+        self._marks = [self._mark()]
+
+    def _mark(self) -> tuple[float, float, int, int]:
+        return time.perf_counter(), time.process_time(), self._epochs, self._ended
+
+    def measured(self) -> tuple[float, float, int, int]:
+        """Return wall time and the driver's CPU time, in seconds, with epochs and trials in it."""
+        begun, ended = self._marks[-2:]
+        return (
+            ended[0] - begun[0],
+            ended[1] - begun[1],
+            ended[2] - begun[2],
+            ended[3] - begun[3],
+        )
 
     def epoch_ended(self, number: int, epoch: Epoch) -> None:
         """Count an epoch."""
-        self.epochs += 1
+        self._epochs += 1
         super().epoch_ended(number, epoch)
 
     def trial_ended(self, trial: FrozenTrial) -> None:
-        """Count a trial; begin anew after half of them."""
+        """Count a trial; note the time where all slots begin and end to be busy."""
         super().trial_ended(trial)
-        self._left -= 1
-        self.trials += 1
-        if self._left == 0:
-            self.begun = time.perf_counter(), time.process_time()
-            self.epochs = self.trials = 0
+        self._ended += 1
+        if self._ended in (self._first, self._last):
+            self._marks.append(self._mark())
 
 
 def through_tune(config: StudyConfig, args: argparse.Namespace) -> str:
@@ -348,15 +362,13 @@ def through_tune(config: StudyConfig, args: argparse.Namespace) -> str:
     (config.directory / "study.yaml").unlink()
     # Ray's processes inherit it.
     os.environ["EPOCH_SECONDS"] = str(args.seconds / args.epochs)
-    observer = Marks(Board(config), args.trials)
+    observer = Marks(Board(config), args.trials, args.slots)
     run_study(config, observer, worker=SleepingWorker)
-    wall = time.perf_counter() - observer.begun[0]
-    cpu = time.process_time() - observer.begun[1]
-    trials = observer.trials
-    ideal = observer.epochs * args.seconds / args.epochs / args.slots
+    wall, cpu, epochs, trials = observer.measured()
+    ideal = epochs * args.seconds / args.epochs / args.slots
     cells = [
         f"{trials:,}",
-        f"{observer.epochs:,}",
+        f"{epochs:,}",
         f"{args.slots}",
         f"{args.seconds:g}",
         f"{1000 * wall / trials:.1f}",
