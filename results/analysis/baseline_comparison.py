@@ -77,6 +77,19 @@ class BaselineComparison:
         counted = self.best.evaluations if self.best else ()
         return counted[0] if counted else None
 
+    def shortfall(self, baseline: MeasuredConfig) -> tuple[int, int] | None:
+        """Return the epochs of a baseline and of the best config, where it had fewer.
+
+        None where they compare: trained anew by a confirmation, or where the baseline's training
+        has ended by itself, by early stopping.
+        """
+        if self.best is None or self.source == "confirmed":
+            return None
+        had, best = baseline.trial.epochs, self.best.trial.epochs
+        planned = self.study.planned_epochs(baseline.trial)
+        by_itself = baseline.trial.state == "COMPLETE" and planned is not None and had < planned
+        return None if had >= best or by_itself else (had, best)
+
 
 def contest(
     study: StudyRecord,

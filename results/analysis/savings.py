@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +77,7 @@ def savings(study: StudyRecord) -> Savings:
 
 
 def _row(study: StudyRecord, trial: TrialRecord) -> dict[str, float] | None:
-    planned, ran = _planned_epochs(study, trial), len(trial.curve)
+    planned, ran = study.planned_epochs(trial), len(trial.curve)
     if planned is None or not ran:
         return None
     known = trial.curve.total_seconds[np.isfinite(trial.curve.total_seconds)]
@@ -91,13 +90,6 @@ def _row(study: StudyRecord, trial: TrialRecord) -> dict[str, float] | None:
         "seconds": float(known.sum()) if known.size else math.nan,
         "seconds_saved": left * pace,
     }
-
-
-def _planned_epochs(study: StudyRecord, trial: TrialRecord) -> int | None:
-    train = study.config.get("train")
-    planned = train.get("epochs") if isinstance(train, Mapping) else None
-    planned = trial.params.get("train.epochs", planned)
-    return planned if isinstance(planned, int) else None
 
 
 def _trials_per_hour(study: StudyRecord) -> float:

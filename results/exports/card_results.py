@@ -153,8 +153,8 @@ def results_section(found: BaselineComparison, choice: Choice) -> Iterator[str]:
             "and the interval knows nothing of them."
         )
     for each in found.baselines:
-        name = plain(verdict_text.gain_sentence(found, each))
-        yield f"{name} {plain(verdict_text.classes_sentence(class_table(found, each)))}"
+        classes = verdict_text.classes_against(found, each, class_table(found, each))
+        yield plain(f"{verdict_text.gain_sentence(found, each)} {classes}".rstrip())
     yield from _pooled(found)
 
 

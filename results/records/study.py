@@ -148,6 +148,13 @@ class StudyRecord:
         """The trials that are baselines, in whatever state."""
         return tuple(trial for trial in self.trials if trial.baseline is not None)
 
+    def planned_epochs(self, trial: TrialRecord) -> int | None:
+        """Return how many epochs a trial was to train at most; None where it is not known."""
+        train = self.config.get("train")
+        planned = train.get("epochs") if isinstance(train, Mapping) else None
+        planned = trial.params.get("train.epochs", planned)
+        return planned if isinstance(planned, int) else None
+
 
 def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return the trial of the highest finite value, the earliest of equals; None without one."""

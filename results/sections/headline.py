@@ -69,7 +69,7 @@ def _statement(
         return f"No searched trial beats the {name} so far."
     parts = [f"Trial {trial.number}, {_measured(found, confirmation)}."]
     if found.baselines and found.source == "search":
-        parts.append(verdict_text.classes_sentence(table))
+        parts.append(verdict_text.classes_against(found, found.baselines[0], table))
     return " ".join(part for part in parts if part)
 
 

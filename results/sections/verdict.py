@@ -141,7 +141,7 @@ def against(material: Material, found: BaselineComparison) -> list[dict[str, Any
                 "name": f"“{rival.trial.baseline}”" if rival else "",
                 "trial": rival.trial.number if rival else None,
                 "says": verdict_text.gain_sentence(found, rival) if rival else "",
-                "classes": verdict_text.classes_sentence(table) if rival else "",
+                "classes": verdict_text.classes_against(found, rival, table) if rival else "",
                 **bars(table, material.swatches),
             }
         )

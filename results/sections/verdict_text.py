@@ -10,7 +10,7 @@ from results.analysis.baseline_comparison import BaselineComparison, MeasuredCon
 from results.analysis.convergence import Convergence
 from results.figures.drawing import objective_name
 from results.sections.outlook import percent
-from results.style.words import listed, number, signed
+from results.style.words import count, listed, number, signed
 from results.tables.verdict import Estimate, objective_difference, objective_estimate
 from results.warnings import CONFIRM, SCORE, Caution
 from results.warnings.search import LIKELY_GAIN, ended_rising
@@ -54,6 +54,13 @@ def gain_sentence(contest: BaselineComparison, baseline: MeasuredConfig) -> str:
     if math.isnan(gain.value):
         return f"It cannot be compared with the {name}: one of them has no value."
     far = f"{signed(gain.value)} {objective_words(contest)}"
+    if shortfall := contest.shortfall(baseline):
+        ends = interval(gain.low, gain.high, sign=True)
+        far += f" (95 % interval {ends})" if ends else ""
+        return (
+            f"Against the {name}, which had {count(shortfall[0], 'epoch')} where it had "
+            f"{shortfall[1]}, it has {far}: no gain can be told from unequal training."
+        )
     if contest.source == "search":
         return (
             f"Against the {name} it has {far} in the search; whether that is above chance is told "
@@ -106,6 +113,13 @@ def _reserve(contest: BaselineComparison, gain: Estimate) -> str:
     if gain.few:
         parts.append("some classes have fewer than five groups, so the interval is unreliable")
     return f" Mind: {'; '.join(parts)}." if parts else ""
+
+
+def classes_against(
+    contest: BaselineComparison, baseline: MeasuredConfig, table: pd.DataFrame
+) -> str:
+    """Return :func:`classes_sentence` of a baseline; empty where it had fewer epochs."""
+    return "" if contest.shortfall(baseline) else classes_sentence(table)
 
 
 def classes_sentence(table: pd.DataFrame) -> str:

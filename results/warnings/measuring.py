@@ -72,6 +72,17 @@ def baseline(findings: Evidence) -> list[Caution]:
                 f"{command} measures the best baseline with the best config.",
             )
         ]
+    if short := [each for each in contest.baselines if contest.shortfall(each)]:
+        names = listed([f"“{each.trial.baseline}”" for each in short])
+        return [
+            Caution(
+                "short baseline",
+                f"Fewer epochs than the best config had: baseline {names}. What was gained over "
+                "it is not known.",
+                f"{CONFIRM} trains both anew; later searches train baselines in full with "
+                "search.prune_baselines: false.",
+            )
+        ]
     if contest.baselines or contest.best.trial.baseline is not None:
         return []
     return [

@@ -163,6 +163,11 @@ class SearchSettings(ConfigSection):
         None, gt=0, description="Wall time of one run; running again goes on with a new budget."
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
+    prune_baselines: bool = Field(
+        False,
+        description="Whether the pruner may stop baselines early; what is found can then not be "
+        "compared with them fairly. Their values count for the pruner in either case.",
+    )
     keep_models: Literal["all"] | Annotated[int, Field(ge=0)] = Field(
         5,
         description="Whose model is kept, of trials that were stopped early or failed: those among "

@@ -251,7 +251,10 @@ class TrialManager:
             return False
         if report.done:  # the end of the training, not of the trial's worth
             return False
-        return bool(live.trial.should_prune()) if live.reported else False
+        # Asked of baselines, too: the pruner keeps what it is asked about, to judge others by.
+        stops = bool(live.trial.should_prune()) if live.reported else False
+        spared = attributes.BASELINE in live.trial.user_attrs
+        return stops and (self.config.search.prune_baselines or not spared)
 
     def _note_cost(self, live: LiveTrial, report: TrialReport) -> None:
         # What was measured before an interruption stands, so that a trial is measured once.

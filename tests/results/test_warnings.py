@@ -16,6 +16,7 @@ from tests.results.verdicts import (
     WORSE,
     best_of,
     confirmed,
+    cut_short,
     scored,
     scored_contest,
     studied,
@@ -44,6 +45,14 @@ def test_an_unscored_short_search_is_told_as_such(make_study: MakeStudy) -> None
     assert "flexunet-search score STUDY_DIR" in found["not scored"].action
     assert "2 scored trials for 6 searched fields" in found["few trials"].text
     assert not {"leak", "no baseline", "running", "failures", "not converged"} & found.keys()
+
+
+def test_a_baseline_that_was_stopped_early_is_told(make_study: MakeStudy) -> None:
+    found = of(cut_short(studied(make_study), "PRUNED"))["short baseline"]
+
+    assert found.text.startswith("Fewer epochs than the best config had: baseline “reference”.")
+    assert "search.prune_baselines: false" in found.action
+    assert "short baseline" not in of(studied(make_study))
 
 
 def test_a_leak_comes_first(make_study: MakeStudy) -> None:

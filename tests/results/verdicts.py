@@ -10,6 +10,7 @@ from results.analysis.baseline_comparison import BaselineComparison, contest
 from results.analysis.confirmation import Confirmation, ConfirmationPlan, PlannedConfig, Run
 from results.analysis.ranking import ranking_table
 from results.records.evaluation import Evaluation
+from results.records.schemas import TrialState
 from results.records.study import StudyRecord, TrialRecord, load_study
 from tests.results.counted import CLASSES, counted
 from tests.results.simulated_study import FINGERPRINT
@@ -37,6 +38,12 @@ def best_of(study: StudyRecord) -> TrialRecord:
     """Its incumbent, which there must be."""
     assert study.incumbent is not None
     return study.incumbent
+
+
+def cut_short(study: StudyRecord, state: TrialState) -> StudyRecord:
+    """The study with a baseline that has ended so after three epochs."""
+    baseline = replace(study.trials[0], state=state, epochs=3)
+    return replace(study, trials=(baseline, *study.trials[1:]))
 
 
 def scored(trial: TrialRecord, crack: Cells, groups: int = 6, **facts: object) -> Evaluation:

@@ -11,6 +11,7 @@ from results.analysis.convergence import Convergence, convergence
 from results.sections.headline import headline
 from results.sections.verdict_text import (
     because,
+    classes_against,
     classes_sentence,
     fails_on,
     gain_sentence,
@@ -27,6 +28,7 @@ from tests.results.verdicts import (
     WORSE,
     best_of,
     confirmed,
+    cut_short,
     scored,
     scored_contest,
     studied,
@@ -78,6 +80,32 @@ def test_a_baseline_that_was_not_scored_is_told(make_study: MakeStudy) -> None:
     assert words.endswith(
         "The baseline “reference” was not measured alike (flexunet-search score STUDY_DIR)."
     )
+
+
+def test_no_gain_is_called_real_over_a_baseline_that_had_fewer_epochs(
+    make_study: MakeStudy,
+) -> None:
+    study = cut_short(studied(make_study), "PRUNED")
+    found = scored_contest(study)
+    sentence = gain_sentence(found, found.baselines[0])
+
+    assert sentence.startswith(
+        "Against the baseline “reference”, which had 3 epochs where it had 27, it has "
+        "+0.067 mean foreground Dice (95 % interval +0.067 to +"
+    )
+    assert sentence.endswith("no gain can be told from unequal training.")
+    table = class_table(found, found.baselines[0])
+    assert classes_sentence(table)
+    assert classes_against(found, found.baselines[0], table) == ""
+    anew = confirmed(study, {best_of(study).number: BETTER, 0: WORSE})
+    told = contest(study, [], anew)
+    assert "above chance" in gain_sentence(told, told.baselines[0])
+
+
+def test_a_baseline_that_has_ended_by_itself_had_its_chance(make_study: MakeStudy) -> None:
+    found = scored_contest(cut_short(studied(make_study), "COMPLETE"))
+
+    assert "above chance" in gain_sentence(found, found.baselines[0])
 
 
 def test_a_loss(make_study: MakeStudy) -> None:

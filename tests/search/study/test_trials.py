@@ -42,6 +42,22 @@ def test_the_pruner_stops_the_worse_and_it_is_told_pruned(config: StudyConfig) -
     assert mirrored(config, 1) | {"state": "PRUNED", "value": 0.5} == mirrored(config, 1)
 
 
+@pytest.mark.parametrize("prunes", [False, True])
+def test_a_baseline_is_stopped_only_where_asked_and_others_are_judged_by_it(
+    tmp_path: Path, prunes: bool
+) -> None:
+    given = [{"name": "ours", "params": {"model.num_layers": 4}}]
+    config = config_in(tmp_path, baselines=given, prune_baselines=prunes, reduction_factor=3)
+    manager = open_manager(config)
+    manager.propose("baseline")
+    manager.propose("a")
+    assert not manager.report("a", result([0.9]))
+    assert manager.report("baseline", result([0.1])) == prunes
+    # The best of two passes; of three that count, the second would not.
+    manager.propose("b")
+    assert manager.report("b", result([0.5]))
+
+
 def test_the_pruner_sees_the_pruning_metric_and_the_value_is_the_objective(
     config: StudyConfig,
 ) -> None:
