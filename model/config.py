@@ -226,6 +226,13 @@ class TrainConfig(BaseModel):
         "then means over the parts. An epoch's last update may have fewer. Schedules count "
         "updates.",
     )
+    weight_averaging: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay, an update, of a moving average of the weights, which is validated, "
+        "kept and exported in their place; about 1 / (1 - decay) updates count. 0: none.",
+    )
 
     @model_validator(mode="after")
     def _weights_go_with_given(self) -> TrainConfig:

@@ -203,6 +203,7 @@ def training_memory(
     batch_size: int,
     precision: str = "float32",
     *,
+    averaged: bool = False,
     kernels: Kernels,
 ) -> MemoryEstimate:
     """Predict the peak memory of training a model that is not built.
@@ -212,7 +213,7 @@ def training_memory(
     ============  ======================================  ======================================
     ..            oneDNN's kernels                        TensorFlow's own (Eigen)
     ============  ======================================  ======================================
-    state         16 P                                    16 P
+    state         16 P, 20 P with averaged weights        16 P, 20 P with averaged weights
     activations   a * batch_size, in bfloat16 and         a * batch_size, half in bfloat16
                   float16 too: they took as much          without group or layer normalization
     workspace     16 MB + 13.5 MB * L + 4.3 * 4 P         18 MB + 15.2 MB * L + 2.2 * 4 P
@@ -241,6 +242,7 @@ def training_memory(
         num_classes: Classes, the background included; 1 for a single sigmoid channel.
         batch_size: Images of a training step; an evaluation of twice as many needs less.
         precision: float32, bfloat16 or float16.
+        averaged: Whether an average of the weights is held beside them.
         kernels: Whose convolutions TensorFlow uses: ``model.processor.this_processor``
             tells.
 
@@ -266,7 +268,8 @@ def training_memory(
         + taken.columns * min(columns, _HEAP_BUFFERS)
         + taken.mapped_columns * max(0, columns - _HEAP_BUFFERS)
     )
-    return MemoryEstimate(cost.state_bytes, activations, round(workspace))
+    state = cost.state_bytes + averaged * _FLOAT * cost.parameters
+    return MemoryEstimate(state, activations, round(workspace))
 
 
 def _column_bytes(

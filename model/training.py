@@ -6,6 +6,7 @@ search of many short trials pays for again and again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from foundation.errors import UserError
+from model.averaging import WeightAverage
 from model.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -199,6 +201,11 @@ class Trainer:
             self._plateau_factor = tf.Variable(1.0, trainable=False, name="plateau_factor")
             self._optimizer = Optimizer(config, model.trainable_variables)
             self._sums = _sums(config, model)
+            self._average = (
+                WeightAverage(config.weight_averaging, model.variables)
+                if config.weight_averaging
+                else None
+            )
         # Autograph has nothing to convert here, and its search for it takes time.
         self._train_step = tf.function(self._train_batch, autograph=False)
         self._add_step = tf.function(self._add_batch, autograph=False)
@@ -272,7 +279,7 @@ class Trainer:
             rate = self._rate()
             loss, gradients = self._gradients(images, masks)
             loss, *gradients = self._devices.mean([loss, *gradients])
-            self._optimizer.apply(gradients, rate)
+            self._apply(gradients, rate)
             return loss, rate
 
         loss, rate = self._devices.run(step, images, masks)
@@ -296,12 +303,17 @@ class Trainer:
         def step(count: tf.Tensor) -> tf.Tensor:
             rate = self._rate()
             sums = [tf.convert_to_tensor(total) for total in self._sums]
-            self._optimizer.apply(self._devices.mean([total / count for total in sums]), rate)
+            self._apply(self._devices.mean([total / count for total in sums]), rate)
             for total in self._sums:
                 tf.raw_ops.AssignVariableOp(resource=total.handle, value=tf.zeros(total.shape))
             return rate
 
         return self._devices.run(step, count)
+
+    def _apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
+        self._optimizer.apply(gradients, rate)
+        if self._average is not None:
+            self._average.update(self._optimizer.iterations)
 
     def _clear_sums(self) -> None:
         for total in self._sums:
@@ -324,7 +336,7 @@ class Trainer:
         return loss, tape.gradient(loss, weights, output_gradients=scale)
 
     def evaluate(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> ValidationResult:
-        """Evaluate on all batches given; dropout off, the weights as they are.
+        """Evaluate on all batches given; dropout off, the weights averaged where they are.
 
         Args:
             batches: Images uint8 [B, H, W, C] and masks uint8 [B, H, W]; B may vary.
@@ -334,8 +346,9 @@ class Trainer:
             ValueError: for no batch at all.
         """
         start = time.perf_counter()
-        # Kept as tensors until all are under way, so that no batch waits for the one before it.
-        results = [self._evaluation_step(images, masks) for images, masks in batches]
+        with self.averaged():
+            # Kept as tensors until all are under way: no batch waits for the one before it.
+            results = [self._evaluation_step(images, masks) for images, masks in batches]
         if not results:
             raise ValueError("expected at least one batch to evaluate, received none")
         statistics = Statistics.empty(self.num_classes)
@@ -348,6 +361,13 @@ class Trainer:
         if not math.isfinite(loss):
             raise NonFiniteLoss(self._steps_done, loss, "validation")
         return ValidationResult(loss, statistics, time.perf_counter() - start)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Let the model have its averaged weights for a while, where they are averaged.
+
+        It is not to be trained meanwhile.
+        """
+        return contextlib.nullcontext() if self._average is None else self._average.in_place()
 
     def _agreed(self, loss: float, statistics: Statistics) -> tuple[float, Statistics]:
         """Return the first worker's evaluation, since learning rates and the end follow from it."""
@@ -386,7 +406,7 @@ class Trainer:
             "waited": plateau.waited,
             "factor": plateau.factor,
         }
-        header = {"model": _describe(self.model, self._optimizer), "state": state, "extra": extra}
+        header = {"model": self._description(), "state": state, "extra": extra}
         arrays = tuple(variable.numpy() for variable in self._variables())
         write_checkpoint(path, Checkpoint(arrays, header))
 
@@ -401,8 +421,7 @@ class Trainer:
                 this trainer is then as it was.
         """
         checkpoint = read_checkpoint(path)
-        ours = _describe(self.model, self._optimizer)
-        if difference := first_difference(ours, checkpoint.header.get("model", [])):
+        if difference := first_difference(self._description(), checkpoint.header.get("model", [])):
             raise CheckpointError(path, f"of another model: {difference}")
         for variable, value in zip(self._variables(), checkpoint.arrays, strict=True):
             variable.assign(value)  # cannot fail: shapes and number are in the description
@@ -414,9 +433,15 @@ class Trainer:
         return dict(checkpoint.header["extra"])
 
     def _variables(self) -> list[tf.Variable]:
-        """List the weights, the states of the dropout generators, and the optimizer's."""
+        """List the weights, the states of the dropout generators, the optimizer's, the average."""
         model = [variable.value for variable in self.model.variables]
-        return [*model, *self._optimizer.variables]
+        average = [] if self._average is None else self._average.variables
+        return [*model, *self._optimizer.variables, *average]
+
+    def _description(self) -> list[str]:
+        """Describe what the arrays of a checkpoint belong to."""
+        average = [] if self._average is None else ["averaged weights"]
+        return [*_describe(self.model, self._optimizer), *average]
 
 
 def _sums(config: TrainConfig, model: keras.Model) -> list[tf.Variable]:
@@ -430,7 +455,7 @@ def _sums(config: TrainConfig, model: keras.Model) -> list[tf.Variable]:
 
 
 def _describe(model: keras.Model, optimizer: Optimizer) -> list[str]:
-    """Describe what the arrays of a checkpoint belong to, one line a layer and variable.
+    """Describe a model and its optimizer, one line a layer and variable.
 
     Not by Keras' own JSON of the model, which changes between versions of Keras.
     """

@@ -233,6 +233,8 @@ class _FlexUNetWriter:
             self.lose("train.precision", train["precision"], "float32")
         if train.get("accumulation_steps", 1) != 1:
             self.lose("train.accumulation_steps", train["accumulation_steps"], "an update a batch")
+        if averaging := train.get("weight_averaging"):
+            self.lose("train.weight_averaging", averaging, "the weights of the best epoch")
         return {
             "epochs": train["epochs"],
             "batch_size": train["batch_size"],

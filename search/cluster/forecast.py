@@ -106,5 +106,6 @@ class MemoryForecast:
             self._classes,
             train.batch_size,
             train.precision,
+            averaged=train.weight_averaging > 0,
             kernels=kernels,
         )

@@ -44,6 +44,7 @@ def demand_of(
         num_classes,
         trial.train.batch_size,
         trial.train.precision,
+        averaged=trial.train.weight_averaging > 0,
         kernels="onednn",
     )
     return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory.total / 1e9}

@@ -160,7 +160,7 @@ class TrialRun:
         return epoch - watched_epoch(self.epochs, self.config) >= patience
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Predict with the weights as they are.
+        """Predict with the weights as they are validated.
 
         Args:
             images: uint8 [B, H, W, C], of the store.
@@ -168,7 +168,8 @@ class TrialRun:
         Returns:
             float32 [B, H, W, classes].
         """
-        return self._predictor.predict(images)
+        with self._trainer.averaged():
+            return self._predictor.predict(images)
 
     @cached_property
     def _predictor(self) -> Predictor:
@@ -214,7 +215,8 @@ class TrialRun:
         if self.epochs[-1:] != [epoch]:
             epochs = [*self.epochs, epoch]
             if self._best_of(epochs) is epoch:
-                self._model.save(self._candidate(epoch.epoch))
+                with self._trainer.averaged():
+                    self._model.save(self._candidate(epoch.epoch))
             self._keep_previous()
             self._trainer.save(self.folder / LAST, {"records": [e.plain() for e in epochs]})
             self.epochs = epochs

@@ -55,6 +55,7 @@ def copies(trainer: Trainer, count: int) -> list[list[np.ndarray]]:
 CASES: dict[str, tuple[dict[str, Any], float]] = {
     "float32": ({}, 1e-5),
     "accumulated": ({"accumulation_steps": 2, "optimizer": "adam"}, 1e-5),
+    "averaged": ({"weight_averaging": 0.9}, 1e-5),
     # Rounded by part, which Adam's first steps amplify where a gradient is about 0.
     "bfloat16": ({"precision": "bfloat16"}, 0.02),
     "float16": ({"precision": "float16", "accumulation_steps": 2}, 0.02),

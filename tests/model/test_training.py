@@ -333,6 +333,7 @@ def test_the_rate_falls_where_the_validation_loss_does_not() -> None:
         {"precision": "float16"},
         {"optimizer": "adam", **PLATEAU},
         {"accumulation_steps": 2},
+        {"weight_averaging": 0.9},
     ],
     ids=str,
 )

@@ -143,6 +143,14 @@ def test_what_that_trainer_can_express_is_written_and_nothing_is_lost() -> None:
         ),
         ("train", {"precision": "bfloat16"}, "train.precision", "train", "batch_size", 4),
         ("train", {"accumulation_steps": 3}, "train.accumulation_steps", "train", "batch_size", 4),
+        (
+            "train",
+            {"weight_averaging": 0.99},
+            "train.weight_averaging",
+            "train",
+            "batch_size",
+            4,
+        ),
         ("train", {"steps_per_epoch": 5}, "train.steps_per_epoch", "train", "steps_per_epoch", 5),
         (
             "train",

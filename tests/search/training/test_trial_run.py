@@ -120,21 +120,41 @@ def test_an_own_pipeline_is_accounted_for_too(
         assert (read.streams, read.trouble) == ({}, None)
 
 
-def test_the_best_model_scores_what_its_epoch_says(
-    finished: tuple[Path, list[dict[str, Any]]], store: Store
-) -> None:
-    folder, records = finished
-    best = max(records, key=lambda record: record.objective)
+def true_positives_of(folder: Path, store: Store) -> list[int]:
+    """What the kept model finds of each class in the validation split, in pixels."""
     model = keras.models.load_model(folder / "best.keras", compile=False, safe_mode=True)
     split = store.splits["valid"]
     pairs = [store.read("valid", index) for index in range(split.count)]
     predicted = np.argmax(model.predict(np.stack([p[0] for p in pairs]), verbose=0), axis=-1)
     masks = np.stack([p[1] for p in pairs])
-    true_positives = [
-        int(((predicted == c) & (masks == c)).sum()) for c in range(len(store.classes))
-    ]
+    return [int(((predicted == c) & (masks == c)).sum()) for c in range(len(store.classes))]
 
-    assert true_positives == [best.counts[name][0] for name in store.classes]
+
+def test_the_best_model_scores_what_its_epoch_says(
+    finished: tuple[Path, list[dict[str, Any]]], store: Store
+) -> None:
+    folder, records = finished
+    best = max(records, key=lambda record: record.objective)
+
+    assert true_positives_of(folder, store) == [best.counts[name][0] for name in store.classes]
+
+
+def test_averaged_weights_are_validated_and_kept_over_an_interruption(
+    trial: TrialConfig, store: Store, finished: tuple[Path, list[Epoch]], tmp_path: Path
+) -> None:
+    averaged = with_train(trial, weight_averaging=0.9)
+    whole = finish(TrialRun(averaged, store, tmp_path / "whole"))
+    TrialRun(averaged, store, tmp_path / "parts").step()
+    run = TrialRun(averaged, store, tmp_path / "parts")
+    parts = finish(run)
+
+    # The training is the same, what is validated is not.
+    assert [r.train_loss for r in parts] == pytest.approx([r.train_loss for r in finished[1]])
+    assert [r.validation_loss for r in parts] != [r.validation_loss for r in finished[1]]
+    assert [r.counts for r in parts] == [r.counts for r in whole]
+    assert run.best is not None
+    kept = [run.best.counts[name][0] for name in store.classes]
+    assert true_positives_of(tmp_path / "parts", store) == kept
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
