@@ -21,14 +21,14 @@ def aligned(a: Evaluation, b: Evaluation) -> Evaluation:
     """Bring the images of ``b`` into the order of ``a``'s.
 
     Raises:
-        ValueError: where split, classes, resolution, images, their groups, sizes or true pixels
-            differ; lists every difference.
+        ValueError: where split, classes, resolution, flips, images, their groups, sizes or true
+            pixels differ; lists every difference.
     """
     if a is b:
         return b
     problems = [
         f"expected {name} {getattr(a, name)!r}, received {getattr(b, name)!r}"
-        for name in ("split", "classes", "resolution")
+        for name in ("split", "classes", "resolution", "flips")
         if getattr(a, name) != getattr(b, name)
     ]
     if set(a.images) != set(b.images):
@@ -87,8 +87,8 @@ def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
         The first one with the images of all, in order, and fold None.
 
     Raises:
-        ValueError: without an evaluation, where classes or resolutions differ, or an image is in
-            two of them.
+        ValueError: without an evaluation, where classes, resolutions or flips differ, or an image
+            is in two of them.
     """
     if not evaluations:
         raise ValueError("expected at least one evaluation, received none")
@@ -119,7 +119,7 @@ def _check_folds(evaluations: Sequence[Evaluation], images: tuple[str, ...]) -> 
     problems = [
         f"expected {name} {getattr(first, name)!r}, received {getattr(each, name)!r} of {each.name}"
         for each in evaluations
-        for name in ("classes", "resolution")
+        for name in ("classes", "resolution", "flips")
         if getattr(each, name) != getattr(first, name)
     ]
     twice = len(images) - len(set(images))

@@ -119,7 +119,8 @@ def _statement(gallery: Gallery) -> str:
     groups = count(len(set(evaluation.groups)), "group")
     return (
         f"Mean over the foreground classes of {where}, counted over all pixels of "
-        f"{count(len(evaluation.images), 'image')} in {groups} at their own size."
+        f"{count(len(evaluation.images), 'image')} in {groups} at their own size"
+        f"{evaluation.mirrored}."
     )
 
 

@@ -24,6 +24,7 @@ FORMAT = 1
 FOLDER = "evaluation"
 
 Resolution = Literal["native", "prepared"]
+Flips = Literal["none", "horizontal", "all"]
 Ints = NDArray[np.int64]
 
 _FACTS = (
@@ -36,6 +37,7 @@ _FACTS = (
     "seed",
     "fold",
     "fingerprint",
+    "flips",
     "created",
 )
 _BROKEN = (OSError, LookupError, TypeError, ValueError, EOFError, BadZipFile)
@@ -72,6 +74,7 @@ class Evaluation:
         epoch: Its best epoch, whose weights were scored.
         seed: Of the training; None: the trial's own.
         fold: Of a cross-validation; None: none.
+        flips: Mirror images whose answers were averaged: none, horizontal or all.
         created: ISO time.
     """
 
@@ -91,7 +94,14 @@ class Evaluation:
     epoch: int | None = None
     seed: int | None = None
     fold: int | None = None
+    flips: Flips = "none"
     created: str = ""
+
+    @property
+    def mirrored(self) -> str:
+        """Of how many mirror images the answers are means, as the end of a clause; "" of none."""
+        answers = {"horizontal": 2, "all": 4}.get(self.flips)
+        return f", each the mean of {answers} mirror images" if answers else ""
 
     @property
     def counts(self) -> Ints:

@@ -80,6 +80,7 @@ def _measured(found: BaselineComparison, confirmation: Confirmation | None) -> s
         epoch = NONE if trial is None else trial.best_epoch or NONE
         return f"at its epoch {epoch} of {trial.epochs if trial else NONE}"
     images = f"{len(evaluation.images):,} images of {len(set(evaluation.groups)):,} groups"
+    images += evaluation.mirrored
     if found.source == "scored" or confirmation is None:
         return f"at its epoch {trial.best_epoch or NONE} of {trial.epochs}, on {images}"
     folds = confirmation.plan.folds is not None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.cli.options import BatchSize, ModelConfig, ModelPath, Threads
+from search.cli.options import BatchSize, FlipsOption, ModelConfig, ModelPath, Threads
 
 
 def evaluate(
@@ -43,6 +43,7 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=100, help="Draws of groups that the intervals are taken from.")
     ] = 2000,
+    flips: FlipsOption = "none",
 ) -> None:
     """Score a model class by class at the images' own size, with intervals and a page of pictures.
 
@@ -67,6 +68,7 @@ def evaluate(
             batch_size=batch,
             threads=workers,
             replicates=bootstrap,
+            flips=flips,
             progress=show,
         )
     evaluation_folder.write_evaluation(done, opened, folder, command=_command(), threads=workers)
@@ -88,7 +90,8 @@ def _print(console: Console, done: Any, folder: Path) -> None:
     _line(
         console,
         f"{held.split} of {held.root}: {len(done.items)} images, "
-        f"{len(set(done.evaluation.groups))} groups, at their own size",
+        f"{len(set(done.evaluation.groups))} groups, at their own size"
+        f"{done.evaluation.mirrored}",
     )
     console.print(_table(done))
     _line(console, dice_says(done.table))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from data_pipeline.config import Flips
+
 
 def _study_path(text: str) -> Path:
     """Return a study's directory; of one in an object store, a copy that is fetched now."""
@@ -49,6 +51,12 @@ ModelConfig = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Images or tiles a step.")]
+FlipsOption = Annotated[
+    Flips,
+    typer.Option(
+        "--flips", help="Average over mirror images: horizontal takes twice, all 4 times as long."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads. Default: one a core.")
 ]

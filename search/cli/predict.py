@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from search.cli.options import BatchSize, ModelConfig, ModelPath, Threads
+from search.cli.options import BatchSize, FlipsOption, ModelConfig, ModelPath, Threads
 
 
 def predict(
@@ -39,12 +39,7 @@ def predict(
             min=0.01, max=16, help="Size at which the model sees a tiled image: 0.5 half."
         ),
     ] = 1.0,
-    flips: Annotated[
-        Literal["none", "horizontal", "all"],
-        typer.Option(
-            help="Average over mirror images: horizontal takes twice, all 4 times as long."
-        ),
-    ] = "none",
+    flips: FlipsOption = "none",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write them, too: float32 [h, w, classes].")
     ] = False,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from data_pipeline.config import Flips
 from search.config.locations import is_url, url_problem
 from search.config.space import Scalar
 
@@ -178,6 +179,11 @@ class SearchSettings(ConfigSection):
         True,
         description="Whether a run that has come to its end scores the best trial and the "
         "baselines image by image, at the images' own size, for the report.",
+    )
+    score_flips: Flips = Field(
+        "none",
+        description="Mirror images whose answers are averaged where run, score and confirm score "
+        "models: horizontal takes twice, all 4 times as long. Trials are chosen without.",
     )
     warm_start: tuple[Path, ...] = Field(
         (),

@@ -203,6 +203,7 @@ class TrainingQueue:
             config=config,
             store=self._place.stores[run.fold],
             split=self._place.split,
+            flips=self._place.config.search.score_flips,
             study=self._place.study.absolute(),
             folder=folder.absolute(),
             owner=owner,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
+from data_pipeline.config import Flips
 from foundation.files import write_json
 from results.analysis.confirmation import EVALUATION, MODEL
 from results.records import file_names
@@ -45,6 +46,7 @@ class ConfirmationJob:
         config: What is trained.
         store: Path of the prepared data, or of a fold of them.
         split: Split that is scored.
+        flips: Mirror images whose answers are averaged as it is.
         study: The study directory.
         folder: The training's.
         owner: Who trains: whoever claimed the folder before can write no more.
@@ -58,6 +60,7 @@ class ConfirmationJob:
     config: TrialConfig
     store: Path
     split: str
+    flips: Flips
     study: Path
     folder: Path
     owner: str
@@ -155,6 +158,7 @@ def _score(job: ConfirmationJob, store: Store, epoch: int) -> Evaluation:
         epoch=epoch,
         seed=job.seed,
         fold=job.fold,
+        flips=job.flips,
         batch_size=2 * job.config.train.batch_size,
         threads=job.resources.threads,
         beat=beat,

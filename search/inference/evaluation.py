@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_pipeline.config import Flips
 from data_pipeline.datasets.labels import IGNORE, LabelMap
 from data_pipeline.datasets.resize import resize_image, resize_mask
 from data_pipeline.datasets.sources import Item
+from data_pipeline.datasets.tiling import flipped
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.facts import Facts, decoding_threads, examine, in_order
 from results.analysis.caution import Caution
@@ -73,6 +75,7 @@ def evaluate(
     batch_size: int = 8,
     threads: int = 1,
     replicates: int = REPLICATES,
+    flips: Flips = "none",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluated:
     """Count what a model predicts on held-out images, at the images' own size.
@@ -86,6 +89,7 @@ def evaluate(
         batch_size: Images a step.
         threads: Threads that decode and count.
         replicates: Of the bootstrap.
+        flips: Mirror images whose answers are averaged.
         progress: Called with images done and images in all.
 
     Raises:
@@ -97,14 +101,14 @@ def evaluate(
     rows: list[tuple[int, ImageCounts, tuple[float, float]]] = []
     with decoding_threads(threads) as pool:
         shown = good_images(reader, held.items, pool, 2 * batch_size, problems)
-        found = predicted(shown, model.predict, batch_size)
+        found = predicted(shown, flipped(model.predict, flips), batch_size)
         for row in in_order(pool, reader.count, found, 2 * threads):
             rows.append(row)
             progress(len(rows), len(held.items))
     if problems and (reader.strict or not rows):
         raise DataError(problems)
     items = tuple(held.items[index] for index, _, _ in rows)
-    evaluation = _evaluation(facts, held, items, [counts for _, counts, _ in rows])
+    evaluation = _evaluation(facts, held, items, [counts for _, counts, _ in rows], flips)
     table = scores_table(evaluation, replicates)
     means = np.array([pair for _, _, pair in rows])
     return Evaluated(
@@ -215,6 +219,7 @@ def _evaluation(
     held: EvaluationDataset,
     items: Sequence[Item],
     counts: Sequence[ImageCounts],
+    flips: Flips,
 ) -> Evaluation:
     return Evaluation(
         # Many a model is called best.keras: its folder tells it from others.
@@ -226,6 +231,7 @@ def _evaluation(
         groups=tuple(item.group for item in items),
         **arrays_of(counts),
         fingerprint=held.fingerprint,
+        flips=flips,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.datasets.tiling import flipped
 from data_pipeline.stores.facts import decoding_threads
 from foundation.files import check_movable, check_replaceable, whole_folder
 from results.analysis.model_scores import class_rows, summary
@@ -126,6 +127,7 @@ def _facts(done: Evaluated, command: str) -> dict[str, Any]:
             "trained_on_this_data_set": held.own,
         },
         "resolution": evaluation.resolution,
+        "flips": evaluation.flips,
         "interval": {"level": 0.95, "over": "groups", "replicates": done.replicates},
         "scores": summary(done.table, evaluation),
         "reference": {
@@ -176,10 +178,11 @@ def draw(done: Evaluated, model: Predicts, folder: Path, threads: int) -> dict[s
     evaluation = done.evaluation
     chosen = picks([evaluation])
     items = [done.items[index] for index in chosen]
+    ask = flipped(model.predict, evaluation.flips)
     listing: dict[str, Picture] = {}
     with decoding_threads(threads) as pool:
         good = good_images(reader, items, pool, 2, [], whole=True)
-        for place, shown, found in predicted(good, model.predict, 1):
+        for place, shown, found in predicted(good, ask, 1):
             index, stem = chosen[place], folder / f"{place:04d}"
             if shown.image is not None:
                 write_photograph(stem.with_suffix(".jpg"), shown.image)

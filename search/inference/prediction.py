@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.config import Flips
 from data_pipeline.datasets.reading import LARGE, read_image, read_size
 from data_pipeline.datasets.resize import resize_image, restore
 from data_pipeline.datasets.tiling import Tiling, blended, flipped
@@ -54,7 +55,7 @@ class PredictOptions:
     tiles: Literal["auto", "always", "never"] = "auto"
     overlap: float = 0.25
     scale: float = 1.0
-    flips: Literal["none", "horizontal", "all"] = "none"
+    flips: Flips = "none"
     probabilities: bool = False
     overlays: bool = True
     batch_size: int = 8

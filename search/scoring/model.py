@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.config import DataConfig
+from data_pipeline.config import DataConfig, Flips
 from data_pipeline.datasets.resize import Mode
+from data_pipeline.datasets.tiling import flipped
 from data_pipeline.problems import DataError, Problem
 from data_pipeline.stores.facts import decoding_threads, in_order
 from data_pipeline.stores.originals import Originals
@@ -117,6 +118,7 @@ def score_model(
     epoch: int | None,
     seed: int | None = None,
     fold: int | None = None,
+    flips: Flips = "none",
     batch_size: int = 8,
     threads: int = 1,
     beat: Callable[[], None] = lambda: None,
@@ -133,8 +135,8 @@ def score_model(
             ``<split of the source>/<stem of the source>``.
         config: Where the source is, and how it was resized.
         split: train, valid or test.
-        name, trial, epoch, seed, fold: As :class:`results.records.evaluation.Evaluation` keeps
-            them.
+        name, trial, epoch, seed, fold, flips: As
+            :class:`results.records.evaluation.Evaluation` keeps them.
         batch_size: Images a step; a float32 [B, H, W, classes] of probabilities is held.
         threads: Threads that read masks and count.
         beat: Called before each step.
@@ -152,7 +154,8 @@ def score_model(
         beat()
         return model.predict(shown)
 
-    images, counts = at_best(images, lambda i: list(count_images(i, ask, batch_size, threads)))
+    answer = flipped(ask, flips)
+    images, counts = at_best(images, lambda i: list(count_images(i, answer, batch_size, threads)))
     if images.why:
         _log.warning("%s is scored at the size of the prepared data: %s", name, images.why)
     return Evaluation(
@@ -168,6 +171,7 @@ def score_model(
         epoch=epoch,
         seed=seed,
         fold=fold,
+        flips=flips,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

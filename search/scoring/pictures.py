@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.augmentation.config import AugmentConfig
+from data_pipeline.datasets.tiling import flipped
 from data_pipeline.stores.store import Store
 from foundation.files import read_json, whole_file, write_json
 from results.analysis.scores import dice
@@ -127,7 +128,7 @@ def draw_pictures(
         directory: The study's.
         images: Of the split that was scored.
         models: Name to ``.keras`` file.
-        evaluations: Of these models, in any order.
+        evaluations: Of these models, in any order; the pictures are predicted with their flips.
         batch_size: Images a step.
         beat: Called for each model and image: the drawing goes on.
 
@@ -142,11 +143,12 @@ def draw_pictures(
     folder = directory / FOLDER
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     indices = picks(evaluations)
+    flips = {evaluation.name: evaluation.flips for evaluation in evaluations}
     entries = {index: _draw_image(folder, images, index) for index in indices}
     shape, classes = images.store.image_shape, images.store.num_classes
     for name, path in models.items():
         beat()
-        ask = Predictor(load_model(path, shape, classes)).predict
+        ask = flipped(Predictor(load_model(path, shape, classes)).predict, flips[name])
         shown = ((index, images.shown(index)) for index in indices)
         for index, each, probabilities in predicted(shown, ask, batch_size):
             labels, _ = decide(probabilities, each.mask, images.mode)

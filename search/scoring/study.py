@@ -228,6 +228,7 @@ class _Scores:
                 name=model.name,
                 trial=model.trial.number,
                 epoch=model.epoch,
+                flips=self._config.search.score_flips,
                 batch_size=self._constants(model).train.batch_size,
                 threads=self._threads,
                 beat=self._beat,

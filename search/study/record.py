@@ -33,6 +33,7 @@ CONTINUABLE = {
     "search.num_trials",
     "search.time_budget_minutes",
     "search.baselines",
+    "search.prune_baselines",
     "search.score_at_end",
     "search.keep_models",
     "search.warm_start",

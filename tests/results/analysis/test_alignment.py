@@ -53,10 +53,13 @@ def test_folds_that_overlap_or_differ_are_refused() -> None:
         joined([])
 
 
-def test_resolutions_are_never_mixed() -> None:
+@pytest.mark.parametrize(
+    ("fact", "ours", "theirs"), [("resolution", "native", "prepared"), ("flips", "none", "all")]
+)
+def test_resolutions_and_flips_are_never_mixed(fact: str, ours: str, theirs: str) -> None:
     a = counted(IMAGES)
-    small = {"resolution": "prepared", "name": "small"}
-    with pytest.raises(ValueError, match="expected resolution 'native', received 'prepared'"):
-        aligned(a, counted(IMAGES, **small))
-    with pytest.raises(ValueError, match="resolution 'native', received 'prepared' of small"):
-        joined([a, counted({"d": []}, **small)])
+    other = {fact: theirs, "name": "other"}
+    with pytest.raises(ValueError, match=f"expected {fact} '{ours}', received '{theirs}'"):
+        aligned(a, counted(IMAGES, **other))
+    with pytest.raises(ValueError, match=f"{fact} '{ours}', received '{theirs}' of other"):
+        joined([a, counted({"d": []}, **other)])

@@ -215,6 +215,17 @@ def test_a_baseline_that_confirmed_best_beat_the_confirmed_alone(make_study: Mak
     )
 
 
+def test_it_is_said_that_answers_are_averaged(make_study: MakeStudy) -> None:
+    study = studied(make_study)
+    models = [scored(best_of(study), BETTER, flips="all"), scored(study.trials[0], WORSE)]
+    found = contest(study, models)
+    statement = headline(found, class_table(found), None)["statement"]
+
+    assert "on 7 images of 6 groups, each the mean of 4 mirror images." in statement
+    assert found.missing == (study.trials[0],)
+    assert "expected flips 'all', received 'none'" in found.problems[0]
+
+
 def test_classes_that_are_not_shown_do_not_fail(make_study: MakeStudy) -> None:
     table = class_table(scored_contest(studied(make_study)))
     absent = table.assign(true_groups=table["true_groups"].where(table["class"] != "Fray", 0))

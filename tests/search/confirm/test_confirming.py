@@ -32,6 +32,7 @@ def searched_study(folder: Path, source: Path, epochs: int = 2) -> Path:
     """A study whose search has ended: trial 0, a baseline, and the better trial 1."""
     tree = tiny_tree(folder, source)
     tree["train"] |= {"epochs": epochs}
+    tree["search"]["score_flips"] = "horizontal"
     config = config_from_tree(tree)
     config.directory.mkdir(parents=True)
     record_study(config, prepare(config.data))
@@ -116,7 +117,7 @@ def test_confirming_again_with_more_seeds_adds_what_is_missing(
         2,
         "test",
     )
-    assert scored.resolution == "native"
+    assert (scored.resolution, scored.flips) == ("native", "horizontal")
     store = prepare(config_from_tree(tiny_tree(tmp_path, synthetic_folder)).data)
     assert scored.images == tuple(f"test/{stem}" for stem in store.splits["test"].stems)
     # Seeds differ, configs are paired.

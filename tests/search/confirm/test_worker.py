@@ -32,6 +32,7 @@ def job(tmp_path: Path) -> ConfirmationJob:
         config=StudyConfig().at(PARAMS),
         store=tmp_path / "store",
         split="test",
+        flips="none",
         study=tmp_path,
         folder=folder,
         owner="me",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
 
 
-def done(known: ModelMetadata, data: Path, split: str | None = None, **options: int) -> Evaluated:
+def done(known: ModelMetadata, data: Path, split: str | None = None, **options: Any) -> Evaluated:
     held = find_evaluation_dataset(str(data), known, split)
     return evaluate(Lookup(), known, held, replicates=100, **options)
 
@@ -55,6 +56,30 @@ def test_images_are_counted_at_their_own_size(data: Path) -> None:
     assert evaluation.objects.tolist() == [[0, 1, 16, 8], [1, 2, 16, 16]]
     assert found.table["dice"].tolist() == pytest.approx([944 / 960, 0.5, 1, 0.75, 0.5])
     assert (shown, model.asked) == ([(1, 2), (2, 2)], 2)
+
+
+def test_answers_are_averaged_over_mirror_images_where_asked(data: Path) -> None:
+    class FromTheLeft(Lookup):
+        """Says of a pixel what its left neighbour shows."""
+
+        def predict(self, images: np.ndarray) -> np.ndarray:
+            return super().predict(np.roll(images, 1, axis=2))
+
+    class FromBothSides(Lookup):
+        """Says of a pixel the mean of what its neighbours show."""
+
+        def predict(self, images: np.ndarray) -> np.ndarray:
+            sides = [super(FromBothSides, self).predict(np.roll(images, n, 2)) for n in (1, -1)]
+            return np.mean(sides, axis=0)
+
+    known = facts(data / "m.keras")
+    held = find_evaluation_dataset(str(data), known)
+    plain = evaluate(FromTheLeft(), known, held, replicates=100).evaluation
+    mean = evaluate(FromTheLeft(), known, held, replicates=100, flips="horizontal").evaluation
+    expected = evaluate(FromBothSides(), known, held, replicates=100).evaluation
+    assert (plain.flips, plain.mirrored) == ("none", "")
+    assert (mean.flips, mean.mirrored) == ("horizontal", ", each the mean of 2 mirror images")
+    assert plain.cells.tolist() != mean.cells.tolist() == expected.cells.tolist()
 
 
 def test_the_references_numbers_are_those_of_the_models_size(data: Path) -> None:

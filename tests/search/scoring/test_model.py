@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def store(data: DataConfig) -> Store:
     return prepare(data)
 
 
-def scored(store: Store, data: DataConfig, folder: Path, **facts: int) -> Evaluation:
+def scored(store: Store, data: DataConfig, folder: Path, **facts: Any) -> Evaluation:
     path = write_lookup(folder / "best.keras", (8, 8, 1), 3)
     return score_model(
         path, store, data, "valid", name="trial-00003", trial=3, epoch=7, batch_size=1, **facts
@@ -72,6 +73,18 @@ def test_images_are_counted_at_their_own_size(
     assert 0.85 < found.true_probability[1] / 256 < 1
     found.save(tmp_path / "e.npz")
     assert Evaluation.load(tmp_path / "e.npz").cells.tolist() == found.cells.tolist()
+
+
+def test_a_model_is_asked_of_mirror_images_where_wanted(
+    store: Store, data: DataConfig, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    found = scored(store, data, tmp_path, flips="all", beat=lambda: asked.append(1))
+    assert len(asked) == 4 * len(found.images)
+    found.save(tmp_path / "e.npz")
+    assert Evaluation.load(tmp_path / "e.npz").flips == "all"
+    # What this model says of a pixel depends on that pixel alone.
+    assert found.cells.tolist() == scored(store, data, tmp_path).cells.tolist()
 
 
 def test_without_the_source_the_records_are_counted(

@@ -40,6 +40,7 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     source = shutil.copytree(synthetic_folder, tmp_path / "data")
     tree = tiny_tree(tmp_path, source, num_trials=2, pruner="none", score_at_end=True)
+    tree["search"]["score_flips"] = "horizontal"
     tree["train"]["epochs"] = 1
     tree["study"]["storage_path"] = f"file://{tmp_path}/far"
     log = Log()
@@ -52,6 +53,7 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     (found,), problems = load_evaluations(study.path)
     assert problems == ()
     assert (found.trial, found.epoch, found.resolution) == (best.number, 1, "native")
+    assert found.flips == "horizontal"
     assert found.pixels.tolist() == found.sizes.prod(axis=1).tolist()
     listed = json.loads((study.path / "evaluation" / "pictures.json").read_text())
     assert set(listed["models"]) == {found.name}
