@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from results.records.study import StudyRecord, TrialRecord
+from results.records.study import StudyRecord
 
 MARGIN = 0.01
 MINIMUM_TRIALS = 20
@@ -29,6 +29,7 @@ _STEPS = 500
 _COLUMNS = ["more", "probability", "low", "high", "expected_gain", "any_gain"]
 
 Floats = NDArray[np.float64]
+Outcome = tuple[str, float | None]  # a finished trial's state and value
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ def convergence(
         more: Numbers of further trials.
         margin: What a gain has to be at least, in Dice.
     """
-    used = _used(study)
+    own = [t for t in study.trials if t.baseline is None and t.state != "RUNNING"]
+    scores, used = _used([(t.state, t.value) for t in own], _startup_trials(study))
     since_trials, since_epochs = _since_improvement(study)
-    scores = [trial.value for trial in used if trial.state == "COMPLETE" and _scored(trial)]
     incumbent = study.incumbent
-    tail, reason = None, _why_not(len(used), len(scores))
+    tail, reason = None, _why_not(used, len(scores))
     if reason is None:
-        tail = exponential_tail(np.array(scores, np.float64), len(used))
+        tail = exponential_tail(scores, used)
         if tail is None:
             reason = "The best trials all have the same value: their spread tells nothing."
     rows = []
@@ -107,12 +108,34 @@ def convergence(
             {
                 "more": m,
                 **forecast(tail, incumbent.value, m, margin),
-                "any_gain": m / (m + len(used)),
+                "any_gain": m / (m + used),
             }
             for m in more
         ]
     table = pd.DataFrame(rows, columns=_COLUMNS)
-    return Convergence(table, len(used), tail, margin, since_trials, since_epochs, reason)
+    return Convergence(table, used, tail, margin, since_trials, since_epochs, reason)
+
+
+def chance_of_gain(
+    outcomes: Sequence[Outcome], startup: int, best: float, more: int, margin: float
+) -> float | None:
+    """Return the probability that more trials beat the best one by a margin, as `convergence`.
+
+    Args:
+        outcomes: Of the sampler's finished trials, in order.
+        startup: Trials that it draws at random first.
+        best: The score to beat, of a baseline perhaps.
+        more: Trials.
+        margin: What a gain has to be at least, in Dice.
+
+    Returns:
+        None where there are too few trials to tell it.
+    """
+    scores, used = _used(outcomes, startup)
+    if _why_not(used, len(scores)):
+        return None
+    tail = exponential_tail(scores, used)
+    return None if tail is None else forecast(tail, best, more, margin)["probability"]
 
 
 def _why_not(trials: int, complete: int) -> str | None:
@@ -125,15 +148,18 @@ def _why_not(trials: int, complete: int) -> str | None:
     )
 
 
-def _scored(trial: TrialRecord) -> bool:
-    return trial.value is not None and bool(np.isfinite(trial.value))
+def _used(outcomes: Sequence[Outcome], startup: int) -> tuple[Floats, int]:
+    """Return the scores of the COMPLETE trials that tell, and how many trials tell in all."""
+    later = outcomes[startup:]
+    enough = not _why_not(len(later), len(_scores(later)))
+    used = later if enough else outcomes
+    return _scores(used), len(used)
 
 
-def _used(study: StudyRecord) -> list[TrialRecord]:
-    own = [t for t in study.trials if t.baseline is None and t.state != "RUNNING"]
-    later = own[_startup_trials(study) :]
-    complete = sum(trial.state == "COMPLETE" and _scored(trial) for trial in later)
-    return later if len(later) >= MINIMUM_TRIALS and complete >= MINIMUM_COMPLETE else own
+def _scores(outcomes: Sequence[Outcome]) -> Floats:
+    values = [value for state, value in outcomes if state == "COMPLETE" and value is not None]
+    scores = np.array(values, np.float64)
+    return scores[np.isfinite(scores)]
 
 
 def _startup_trials(study: StudyRecord) -> int:

@@ -43,6 +43,11 @@ def _objective_problems(config: StudyConfig) -> Iterator[Problem]:
         return
     if len(set(search.minimize)) < len(search.minimize):
         yield "search.minimize", f"expected distinct names, received {list(search.minimize)}"
+    if search.stop_when is not None:
+        yield (
+            "search.stop_when",
+            "expected none with search.minimize: of several objectives none is the one to reach",
+        )
     if search.pruner != "none":
         yield (
             "search.pruner",

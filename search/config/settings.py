@@ -98,6 +98,30 @@ class Baseline(ConfigSection):
         return self
 
 
+class StopWhen(ConfigSection):
+    """When a search has found enough, before its trials or its time are used up."""
+
+    value: float | None = Field(
+        None, gt=0, le=1, description="A trial's value, in full, that is enough."
+    )
+    chance: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Enough where the next trials gain anything worth it with a lower probability "
+        "than this. Told from 20 of the sampler's trials on, 10 of them COMPLETE, as the report "
+        "tells it.",
+    )
+    gain: float = Field(0.01, gt=0, lt=1, description="What is worth it, for chance: in value.")
+    trials: int = Field(20, ge=1, description="Trials that chance looks ahead.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> StopWhen:
+        if self.value is None and self.chance is None:
+            raise ValueError("expected value, chance or both, received neither")
+        return self
+
+
 class SearchSettings(ConfigSection):
     """What is sought, by which sampler, pruner and budget."""
 
@@ -162,6 +186,11 @@ class SearchSettings(ConfigSection):
     num_trials: int | None = Field(20, ge=1, description="Trials in all, baselines included.")
     time_budget_minutes: float | None = Field(
         None, gt=0, description="Wall time of one run; running again goes on with a new budget."
+    )
+    stop_when: StopWhen | None = Field(
+        None,
+        description="Propose no more once enough is found; trials that run are trained to their "
+        "end.",
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
     prune_baselines: bool = Field(

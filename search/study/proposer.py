@@ -27,6 +27,7 @@ from search.config.space import points
 from search.interfaces.observers import Placer
 from search.study import attributes
 from search.study.attributes import derive_seed, is_own
+from search.study.enough import Enough
 from search.study.screening import ConstraintScreen, limit_name, measured_excess
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Proposer:
 
     Attributes:
         stuck: Why no proposal will ever be trained, an error of the run; None while there is hope.
-        exhausted: Why nothing is left to propose, an end of the search; None before.
+        exhausted: Why nothing more is proposed, an end of the search; None before.
         refused: Number of refused proposals by the field of the limit that they broke.
         duplicates: Number of proposals that took, or wait for, an earlier trial's result.
     """
@@ -86,6 +87,7 @@ class Proposer:
         self._tried: set[str] = set()
         self._waiting: dict[int, list[int]] = {}  # number of an original: ids of its duplicates
         self._row = _InARow()
+        self._enough = Enough(config.search)
         trials = study.get_trials(deepcopy=False)
         self._random = optuna.samplers.RandomSampler(
             seed=derive_seed(config.study.seed, len(trials), 1)
@@ -138,6 +140,7 @@ class Proposer:
         if trial.state is TrialState.FAIL:
             self._originals.pop(_key(trial.params), None)
         self._judge.learn_memory(trial)
+        self.exhausted = self.exhausted or self._enough.after([trial])
         for trial_id in self._waiting.pop(trial.number, ()):
             self._retell(Trial(self.study, trial_id), trial)
 
@@ -176,6 +179,7 @@ class Proposer:
 
     def _read(self, trials: list[FrozenTrial]) -> None:
         self._write_logs(trials)
+        self.exhausted = self._enough.after(trials)
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:
             self._index(trial)

@@ -47,7 +47,7 @@ class TrialQueue:
 
     @property
     def all_begun(self) -> bool:
-        """Whether no new trial will be proposed: there are enough, or the space is exhausted."""
+        """Whether no new trial will be proposed: there are enough, or none is left or wanted."""
         enough = self._limit is not None and self._started >= self._limit
         return enough or bool(self._proposer.stuck or self._proposer.exhausted)
 

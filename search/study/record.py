@@ -32,6 +32,7 @@ CONTINUABLE = {
     "study.mlflow",
     "search.num_trials",
     "search.time_budget_minutes",
+    "search.stop_when",
     "search.baselines",
     "search.prune_baselines",
     "search.score_at_end",
