@@ -36,6 +36,8 @@ EPOCHS = 27
 RANDOM_TRIALS = 40
 MOST_TRIALS = 400
 MOST_EPOCHS = 100 * EPOCHS
+I_EPOCHS = (1, 3, 5, 9)
+TRIALS_BEFORE_ONE_IN_FULL = 10
 RATES = [3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2]
 GRID: dict[str, list[Any]] = {
     "model.num_layers": [2, 3, 4],
@@ -158,19 +160,30 @@ def search(
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        tree = tree_of(Path(folder), sampler, pruner, seed, grace)
+        return _search(curves, *_study(tree, seed, sample))
+
+
+def _study(tree: dict[str, Any], seed: int, sample: int | None) -> tuple[optuna.Study, Any]:
+    """Return a study, and what proposes to it."""
     from search.config.loading import config_from_tree
     from search.study.bounded_tpe import BoundedTPESampler
     from search.study.proposer import Proposer
     from search.study.samplers import make_pruner, make_sampler
 
-    folder = tempfile.TemporaryDirectory()
-    config = config_from_tree(tree_of(Path(folder.name), sampler, pruner, seed, grace))
+    config = config_from_tree(tree)
     config.directory.mkdir(parents=True)
     method = make_sampler(config, seed)
     if isinstance(method, BoundedTPESampler) and sample is not None:
         method = BoundedTPESampler(config.search.startup_trials, seed, sample)
     study = optuna.create_study(direction="maximize", sampler=method, pruner=make_pruner(config))
-    proposer = Proposer(study, config)
+    return study, Proposer(study, config)
+
+
+def _search(
+    curves: dict[str, list[float]], study: optuna.Study, proposer: Any
+) -> list[tuple[int, float]]:
     spent, best, gains = 0, -1.0, []
     while spent < MOST_EPOCHS and (trial := proposer.next()):
         curve, pruned = curves[key_of(trial.params)], False
@@ -185,8 +198,42 @@ def search(
                 break
         state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
         proposer.ended(study.tell(trial, None if pruned else max(curve), state=state))
-    folder.cleanup()
     return gains
+
+
+def search_by_i_epochs(
+    curves: dict[str, list[float]], sampler: str, epochs: int, seed: int
+) -> list[tuple[int, float]]:
+    """Search as :func:`search` does, every trial stopped after i epochs.
+
+    After each ten trials the best of them that has not been trained in full is: "i-Epoch" (Egele et
+    al., "The Unreasonable Effectiveness Of Early Discarding After One Epoch In Neural Network
+    Hyperparameter Optimization", arXiv 2404.04111), which trains the best in full at the end, where
+    the end is not known. The sampler is told the best of the i epochs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        study, proposer = _study(tree_of(Path(folder), sampler, "none", seed, None), seed, None)
+        spent, best, gains = 0, -1.0, []
+        waiting: list[tuple[float, list[float]]] = []
+
+        def train(values: list[float]) -> None:
+            nonlocal spent, best
+            for dice in values:
+                spent += 1
+                if dice > best:
+                    best = dice
+                    gains.append((spent, best))
+
+        while spent < MOST_EPOCHS and (trial := proposer.next()):
+            curve = curves[key_of(trial.params)]
+            train(curve[:epochs])
+            waiting.append((max(curve[:epochs]), curve))
+            proposer.ended(study.tell(trial, max(curve[:epochs])))
+            if len(study.trials) % TRIALS_BEFORE_ONE_IN_FULL == 0:
+                chosen = max(waiting, key=lambda each: each[0])
+                waiting.remove(chosen)
+                train(chosen[1][epochs:])
+        return gains
 
 
 def key_of(params: Mapping[str, Any]) -> str:
@@ -221,6 +268,10 @@ def compare(
         runs = [search(curves, sampler, pruner, seed, grace, sample) for seed in range(seeds)]
         rows.append((sampler, pruner, sorted(epochs_until(run, target) for run in runs)))
         print(sampler, pruner, f"{time.perf_counter() - started:.0f} s", flush=True)
+    for sampler, epochs in itertools.product(samplers, I_EPOCHS):
+        runs = [search_by_i_epochs(curves, sampler, epochs, seed) for seed in range(seeds)]
+        reached = sorted(epochs_until(run, target) for run in runs)
+        rows.append((sampler, f"{epochs} epochs each", reached))
     text = table(rows, target, len(curves), seeds, max(max(c) for c in curves.values()))
     text += f"\n{correlations(list(curves.values()))}\n"
     print(text)
