@@ -21,4 +21,5 @@ class TrialConfig(ConfigSection):
     pruning_metric: str
     seed: int
     class_weights: dict[str, float] = Field(default_factory=dict)
+    value_epochs: int = 1
     measure_latency: bool = False
