@@ -167,7 +167,6 @@ class StudyConfig(ConfigSection):
                 pruning_metric=self.search.pruning_metric,
                 seed=self.study.seed if seed is None else seed,
                 class_weights=self.search.class_weights,
-                value_epochs=self.search.value_epochs,
                 measure_latency=needs_latency(self.search),
             )
         except ValidationError as error:

@@ -152,12 +152,6 @@ class SearchSettings(ConfigSection):
         description="Maximised; a trial's value is its best epoch's. From counted pixels of the "
         "validation split, background left out.",
     )
-    value_epochs: int = Field(
-        1,
-        ge=1,
-        description="Epochs in a row, the last of them each epoch itself, whose mean objective "
-        "counts for it: a single one flatters a noisy training. 1: each by itself.",
-    )
     class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Weights of weighted_dice: class name to weight, 1 where not named."
     )

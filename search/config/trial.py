@@ -21,5 +21,4 @@ class TrialConfig(ConfigSection):
     pruning_metric: str
     seed: int
     class_weights: dict[str, float] = Field(default_factory=dict)
-    value_epochs: int = 1
     measure_latency: bool = False

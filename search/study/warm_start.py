@@ -38,7 +38,7 @@ _KEPT = (
     attributes.VALUES,
 )
 # What decides the meaning of a value, beside the data.
-_MEANING = ("objective", "pruning_metric", "class_weights", "value_epochs", "minimize")
+_MEANING = ("objective", "pruning_metric", "class_weights", "minimize")
 
 
 @dataclass

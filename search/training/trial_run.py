@@ -337,7 +337,9 @@ class TrialRun:
         statistics = evaluation.statistics
         dice = scores.dice(statistics.counts)
         soft = scores.soft_dice(statistics.soft)
-        objective = _number(self._value_of([*self._dice_before(), dice]))
+        objective = _number(
+            objective_value(self.config.objective, dice, classes, self.config.class_weights)
+        )
         pruning_values = {
             "objective": objective,
             "soft_foreground_dice": _number(scores.mean_foreground(soft)),
@@ -353,20 +355,6 @@ class TrialRun:
             "counts": dict(zip(classes, map(tuple, statistics.counts.tolist()), strict=True)),
             "pooled_dice": _number(statistics.true_probability / max(statistics.pixels, 1)),
         }
-
-    def _dice_before(self) -> list[NDArray[np.float64]]:
-        """Return Dice per class, [C], of the epochs that count for the next one's objective."""
-        before = self.epochs[max(0, len(self.epochs) - self.config.value_epochs + 1) :]
-        names = self._store.classes
-        return [np.array([epoch.dice.get(name) for name in names], np.float64) for epoch in before]
-
-    def _value_of(self, dice: Sequence[NDArray[np.float64]]) -> float:
-        """Return the mean objective of some epochs; NaN where that of the last one is."""
-        config, classes = self.config, self._store.classes
-        values = [
-            objective_value(config.objective, each, classes, config.class_weights) for each in dice
-        ]
-        return values[-1] if math.isnan(values[-1]) else float(np.nanmean(values))
 
     def _candidate(self, epoch: int) -> Path:
         """Return where the model of an epoch waits for its checkpoint. Keras goes by the suffix."""

@@ -317,23 +317,6 @@ def test_the_pruner_is_shown_the_metric_of_the_config(
     assert record.pruning_value == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
-def test_the_objective_is_the_mean_of_so_many_epochs_over_an_interruption(
-    trial: TrialConfig, store: Store, tmp_path: Path, width: int
-) -> None:
-    config = with_train(trial, epochs=5).model_copy(update={"value_epochs": width})
-    first = TrialRun(config, store, tmp_path)
-    for _ in range(3):
-        first.step()
-    run = TrialRun(config, store, tmp_path)
-    epochs = finish(run)
-
-    each = [epoch.mean_foreground_dice for epoch in epochs]
-    expected = [float(np.mean(each[max(0, i + 1 - width) : i + 1])) for i in range(5)]
-    assert [epoch.objective for epoch in epochs] == pytest.approx(expected)
-    assert run.best is epochs[int(np.argmax(expected))]
-
-
 @pytest.mark.parametrize("objective", ["mean_foreground_dice", "worst_class_dice"])
 def test_the_value_is_the_objective_of_the_config(
     trial: TrialConfig, store: Store, tmp_path: Path, objective: str
