@@ -78,17 +78,16 @@ class BaselineComparison:
         return counted[0] if counted else None
 
     def shortfall(self, baseline: MeasuredConfig) -> tuple[int, int] | None:
-        """Return the epochs of a baseline and of the best config, where it had fewer.
+        """Return the epochs that a baseline had and was to have, where it was not trained in full.
 
-        None where they compare: trained anew by a confirmation, or where the baseline's training
-        has ended by itself, by early stopping.
+        None where it was, until early stopping ended it perhaps, or trained anew by a confirmation.
+        Where nothing is known of what it was to have, that is what the best config had.
         """
-        if self.best is None or self.source == "confirmed":
+        if self.best is None or self.source == "confirmed" or baseline.trial.state == "COMPLETE":
             return None
-        had, best = baseline.trial.epochs, self.best.trial.epochs
-        planned = self.study.planned_epochs(baseline.trial)
-        by_itself = baseline.trial.state == "COMPLETE" and planned is not None and had < planned
-        return None if had >= best or by_itself else (had, best)
+        had = baseline.trial.epochs
+        planned = self.study.planned_epochs(baseline.trial) or self.best.trial.epochs
+        return (had, planned) if had < planned else None
 
 
 def contest(

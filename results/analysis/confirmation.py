@@ -19,7 +19,7 @@ from results.analysis.alignment import aligned, joined
 from results.analysis.ranking import ranking_table
 from results.records import file_names
 from results.records.epochs import best_of, epochs_in
-from results.records.evaluation import Evaluation, EvaluationError
+from results.records.evaluation import Evaluation, EvaluationError, Flips
 from results.records.schemas import ParameterValue
 from results.records.study import RecordError, StudyRecord, load_study
 
@@ -60,6 +60,7 @@ class ConfirmationPlan(_Record):
         seeds: Trainings of each config, numbered from 0.
         folds: K of a cross-validation over groups; None: the test split is scored.
         split: Split that is scored; with folds, that of each fold's store.
+        flips: Mirror images whose answers are averaged as it is.
         data_fingerprint: Of the study's data.
         configs: By their value in the search, the best first.
     """
@@ -70,6 +71,7 @@ class ConfirmationPlan(_Record):
     seeds: int = Field(ge=1)
     folds: int | None = Field(None, ge=3)
     split: str = "test"
+    flips: Flips = "none"
     data_fingerprint: str | None = None
     configs: tuple[PlannedConfig, ...] = ()
 

@@ -99,9 +99,9 @@ class Evaluation:
 
     @property
     def mirrored(self) -> str:
-        """Of how many mirror images the answers are means, as the end of a clause; "" of none."""
-        answers = {"horizontal": 2, "all": 4}.get(self.flips)
-        return f", each the mean of {answers} mirror images" if answers else ""
+        """What the answers are averaged over, as the end of a clause; "" of no mirror images."""
+        others = {"horizontal": "mirror image", "all": "three mirror images"}.get(self.flips)
+        return f", answers averaged over each image and its {others}" if others else ""
 
     @property
     def counts(self) -> Ints:

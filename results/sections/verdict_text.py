@@ -58,8 +58,8 @@ def gain_sentence(contest: BaselineComparison, baseline: MeasuredConfig) -> str:
         ends = interval(gain.low, gain.high, sign=True)
         far += f" (95 % interval {ends})" if ends else ""
         return (
-            f"Against the {name}, which had {count(shortfall[0], 'epoch')} where it had "
-            f"{shortfall[1]}, it has {far}: no gain can be told from unequal training."
+            f"Against the {name}, which had {shortfall[0]} of its {count(shortfall[1], 'epoch')}, "
+            f"it has {far}: no gain can be told from unequal training."
         )
     if contest.source == "search":
         return (
@@ -118,7 +118,7 @@ def _reserve(contest: BaselineComparison, gain: Estimate) -> str:
 def classes_against(
     contest: BaselineComparison, baseline: MeasuredConfig, table: pd.DataFrame
 ) -> str:
-    """Return :func:`classes_sentence` of a baseline; empty where it had fewer epochs."""
+    """Return :func:`classes_sentence` of a baseline; empty where it was not trained in full."""
     return "" if contest.shortfall(baseline) else classes_sentence(table)
 
 

@@ -110,7 +110,7 @@ def class_table(
         true_groups, images, few (see ``results.analysis.intervals.intervals_table``; NaN, 0 and
         False of source "search"), baseline (its Dice), difference, difference_low, difference_high
         (paired by groups), outcome ("gains": the interval is above 0, "loses": below, "open": 0 is
-        in it, "unknown": there is none).
+        in it, "unknown": there is none, or the baseline was not trained in full).
 
     Raises:
         ValueError: for a contest without a best config.
@@ -129,8 +129,9 @@ def class_table(
         table[["difference", "difference_low", "difference_high"]] = told[
             ["difference", "low", "high"]
         ]
+    unequal = baseline is not None and contest.shortfall(baseline) is not None
     table["outcome"] = [
-        outcome(low, high)
+        "unknown" if unequal else outcome(low, high)
         for low, high in zip(table["difference_low"], table["difference_high"], strict=True)
     ]
     return table[["class", "kind", *_INTERVAL_COLUMNS, *_DIFFERENCE_COLUMNS]]

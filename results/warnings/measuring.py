@@ -58,33 +58,32 @@ def resolution(findings: Evidence) -> list[Caution]:
 
 
 def baseline(findings: Evidence) -> list[Caution]:
-    """Return a baseline that is not there, or was not measured."""
+    """Return baselines that are not there, were not measured, or not trained in full."""
     contest = findings.contest
     if contest.best is None:
         return []
+    found = []
     if contest.missing:
         names = listed([f"“{trial.baseline}”" for trial in contest.missing])
         command = CONFIRM if contest.source == "confirmed" else SCORE
-        return [
+        found.append(
             Caution(
                 "baseline",
                 f"Not compared with the baseline {names}, which was not measured alike.",
                 f"{command} measures the best baseline with the best config.",
             )
-        ]
-    if short := [each for each in contest.baselines if contest.shortfall(each)]:
-        names = listed([f"“{each.trial.baseline}”" for each in short])
-        return [
+        )
+    if short := [each.trial for each in contest.baselines if contest.shortfall(each)]:
+        names = listed([f"“{trial.baseline}”" for trial in short])
+        found.append(
             Caution(
                 "short baseline",
-                f"Fewer epochs than the best config had: baseline {names}. What was gained over "
-                "it is not known.",
-                f"{CONFIRM} trains both anew; later searches train baselines in full with "
-                "search.prune_baselines: false.",
+                f"Not trained in full: baseline {names}. What was gained over it is not known.",
+                _in_full({trial.state for trial in short}),
             )
-        ]
-    if contest.baselines or contest.best.trial.baseline is not None:
-        return []
+        )
+    if found or contest.baselines or contest.best.trial.baseline is not None:
+        return found
     return [
         Caution(
             "no baseline",
@@ -92,3 +91,15 @@ def baseline(findings: Evidence) -> list[Caution]:
             "Name the config that you use today under search.baselines and run again.",
         )
     ]
+
+
+def _in_full(states: set[str]) -> str:
+    """Return what to do for baselines that were stopped early, failed or run."""
+    if "PRUNED" in states:
+        return (
+            f"{CONFIRM} trains both anew; later searches train baselines in full with "
+            "search.prune_baselines: false."
+        )
+    if "RUNNING" in states:
+        return "Run the search again: it goes on with them."
+    return "See error.txt in their folders."

@@ -27,7 +27,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="Folder to write. Default: evaluation-SPLIT-DATA beside the model, with "
-            "its name at the end unless it is best.keras.",
+            "its name at the end unless it is best.keras, and the flips if any.",
         ),
     ] = None,
     split: Annotated[
@@ -58,7 +58,7 @@ def evaluate(
     console, workers = Console(), threads or os.cpu_count() or 1
     opened, facts = open_model(model, config, workers)
     held = find_evaluation_dataset(data, facts, split, believed=config is not None, workers=workers)
-    folder = out or evaluation_folder.default_folder(facts, held)
+    folder = out or evaluation_folder.default_folder(facts, held, flips)
     evaluation_folder.check_folder(folder)
     with image_progress(console, "evaluating") as show:
         done = evaluation.evaluate(

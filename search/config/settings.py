@@ -109,8 +109,8 @@ class StopWhen(ConfigSection):
         gt=0,
         lt=1,
         description="Enough where the next trials gain anything worth it with a lower probability "
-        "than this. Told from 20 of the sampler's trials on, 10 of them COMPLETE, as the report "
-        "tells it.",
+        "than this. Told as in the report: from 20 of the sampler's trials on, 10 of them "
+        "COMPLETE, and not where the best of them are equal.",
     )
     gain: float = Field(0.01, gt=0, lt=1, description="What is worth it, for chance: in value.")
     trials: int = Field(20, ge=1, description="Trials that chance looks ahead.")
@@ -189,8 +189,8 @@ class SearchSettings(ConfigSection):
     )
     stop_when: StopWhen | None = Field(
         None,
-        description="Propose no more once enough is found; trials that run are trained to their "
-        "end.",
+        description="Propose no more once enough is found and the baselines are begun; trials that "
+        "run go on.",
     )
     baselines: tuple[Baseline, ...] = Field((), description="Tried first, in this order.")
     prune_baselines: bool = Field(

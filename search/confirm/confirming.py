@@ -250,7 +250,7 @@ def _confirm(
         {run: each.train.epochs for run, each in configs.items()},
         [run for run in plan.runs if run not in known.missing],
     )
-    place = Place(study_dir, config, plan.split, {f: s.path for f, s in stores.items()})
+    place = Place(study_dir, config, plan.split, plan.flips, {f: s.path for f, s in stores.items()})
     store = next(iter(stores.values()))
     with contextlib.ExitStack() as stack:
         if known.missing:

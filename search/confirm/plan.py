@@ -75,9 +75,14 @@ def make_plan(
         seeds=max(seeds or 0, before.seeds if before else 0) or SEEDS,
         folds=before.folds if before else folds,
         split=SPLIT,
+        flips=before.flips if before else _flips(study),
         data_fingerprint=study.data_fingerprint,
         configs=_chosen(study, top, before.configs if before else ()),
     )
+
+
+def _flips(study: StudyRecord) -> Any:
+    return (study.config.get("search") or {}).get("score_flips", "none")
 
 
 def _problems(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import ray
 
+from data_pipeline.config import Flips
 from foundation.files import modified, read_json, write_json
 from results.analysis.confirmation import FAILED, Run
 from results.records.epochs import Epoch, epochs_in
@@ -60,11 +61,12 @@ class ConfirmObserver(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where trainings are: the study, its config, the split that is scored, stores by fold."""
+    """Where trainings are, and how they are scored: study, config, split, flips, stores by fold."""
 
     study: Path
     config: StudyConfig
     split: str
+    flips: Flips
     stores: Mapping[int | None, Path]
 
 
@@ -203,7 +205,7 @@ class TrainingQueue:
             config=config,
             store=self._place.stores[run.fold],
             split=self._place.split,
-            flips=self._place.config.search.score_flips,
+            flips=self._place.flips,
             study=self._place.study.absolute(),
             folder=folder.absolute(),
             owner=owner,

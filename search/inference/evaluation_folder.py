@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.config import Flips
 from data_pipeline.datasets.tiling import flipped
 from data_pipeline.stores.facts import decoding_threads
 from foundation.files import check_movable, check_replaceable, whole_folder
@@ -27,7 +28,7 @@ PLAIN = file_names.MODEL
 NAMES = (MARK, "evaluation.csv", "evaluation.npz", "classes.csv", "gallery.html")
 
 
-def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
+def default_folder(facts: ModelMetadata, held: EvaluationDataset, flips: Flips = "none") -> Path:
     """Return where an evaluation goes by default: beside the model.
 
     Each file of a model has a folder of its own: a best_int8.tflite must not replace what
@@ -39,6 +40,8 @@ def default_folder(facts: ModelMetadata, held: EvaluationDataset) -> Path:
     parts = ["evaluation", held.split, held.name]
     if facts.path.name != PLAIN:
         parts.append(facts.path.name)
+    if flips != "none":
+        parts += ["flips", flips]
     name = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in "-".join(parts))
     folder = facts.path.absolute().parent / name
     earlier, now = _data_of(folder), str(held.root.absolute())

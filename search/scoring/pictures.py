@@ -110,8 +110,14 @@ def facts_of(
         "split": evaluations[0].split,
         "fingerprint": evaluations[0].fingerprint,
         "resolution": resolution or best,
-        "models": {e.name: [e.epoch, e.resolution] for e in evaluations},
+        "models": {e.name: _drawn(e) for e in evaluations},
     }
+
+
+def _drawn(evaluation: Evaluation) -> list[Any]:
+    """Return what the pictures of a model depend on; of no flips nothing is said, as before."""
+    flips = [] if evaluation.flips == "none" else [evaluation.flips]
+    return [evaluation.epoch, evaluation.resolution, *flips]
 
 
 def draw_pictures(

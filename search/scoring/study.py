@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_pipeline.config import Flips
 from data_pipeline.problems import DataError
 from data_pipeline.stores.store import Store
 from results.analysis.baselines import baselines_by_rank
@@ -105,14 +106,22 @@ def _epoch(trial: TrialRecord) -> int | None:
 
 
 def scored_before(
-    directory: Path, model: ScoredModel, split: str, fingerprint: str | None
+    directory: Path,
+    model: ScoredModel,
+    split: str,
+    fingerprint: str | None,
+    flips: Flips | None = None,
 ) -> Evaluation | None:
-    """Return a model's evaluation from an earlier time; None where it has none of this epoch."""
+    """Return a model's evaluation from an earlier time.
+
+    None where it has none of this epoch, these data and, unless they are None, these flips.
+    """
     try:
         found = Evaluation.load(directory / model.place(split))
     except EvaluationError:
         return None
     same = (found.epoch, found.fingerprint) == (model.epoch, fingerprint)
+    same = same and flips in (None, found.flips)
     return found if same and found.trial == model.trial.number else None
 
 
@@ -208,7 +217,8 @@ class _Scores:
     def take(self, model: ScoredModel) -> None:
         """Score a model, unless that was done before; of one that cannot be, say why."""
         images, store = self._images, self._images.store
-        found = scored_before(self._directory, model, images.split, store.fingerprint)
+        flips = self._config.search.score_flips
+        found = scored_before(self._directory, model, images.split, store.fingerprint, flips)
         if found is None or (found.resolution, images.resolution) == ("prepared", "native"):
             found = self._score(model) or found
         if found is not None:

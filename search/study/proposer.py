@@ -170,7 +170,12 @@ class Proposer:
                 f"the space seems exhausted: {MOST_DUPLICATES} proposals in a row repeat earlier "
                 "trials"
             )
-        return bool(self.stuck or self.exhausted)
+        return self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be proposed; baselines that wait are tried in any case."""
+        return bool(self.stuck or (self.exhausted and not self._enqueued()))
 
     def _enqueued(self) -> bool:
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))

@@ -49,7 +49,7 @@ class TrialQueue:
     def all_begun(self) -> bool:
         """Whether no new trial will be proposed: there are enough, or none is left or wanted."""
         enough = self._limit is not None and self._started >= self._limit
-        return enough or bool(self._proposer.stuck or self._proposer.exhausted)
+        return enough or self._proposer.over
 
     def adopt(self, held: Container[int]) -> None:
         """Take up the RUNNING trials that nobody holds; tell those whose end was decided.

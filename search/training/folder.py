@@ -15,6 +15,7 @@ import yaml
 
 from data_pipeline.stores.store import Store
 from foundation.files import write_text
+from model.config import TrainConfig
 from results.records import file_names
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
@@ -24,9 +25,6 @@ from search.process.hardware import git_revision, versions
 
 RECORD = file_names.TRAINING
 
-# Four bytes a weight, of which the optimizer keeps two more; the checkpoint, the one before it and
-# the one that is being written; the best model, and the one that is to take its place.
-BYTES_PER_PARAMETER = 4 * (3 * 3 + 2)
 CHECKPOINTS = (file_names.LAST, file_names.PREVIOUS, file_names.MODEL)
 
 _MOST_NAMED = 5
@@ -146,18 +144,29 @@ def record_result(out_dir: Path, objective: str, best: Epoch) -> None:
     write_text(path, _yaml(record))
 
 
-def check_space(out_dir: Path, parameters: int) -> None:
+def bytes_needed(parameters: int, train: TrainConfig) -> int:
+    """Return what the checkpoints and models of a training take on the disk.
+
+    The checkpoint, the one before it and the one that is being written, each with the weights, the
+    optimizer's two moments and an average where there is one; the best model, and the one that is
+    to take its place. Four bytes a number.
+    """
+    arrays = 4 if train.weight_averaging else 3
+    return 4 * (3 * arrays + 2) * parameters
+
+
+def check_space(out_dir: Path, needed: int) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Args:
         out_dir: The folder, which is there.
-        parameters: Of the model.
+        needed: Bytes in all; see :func:`bytes_needed`.
 
     Raises:
         OSError: ENOSPC, with what is needed and what is free.
     """
     there = sum(os.path.getsize(p) for name in CHECKPOINTS if (p := out_dir / name).exists())
-    needed = max(0, BYTES_PER_PARAMETER * parameters - there)
+    needed = max(0, needed - there)
     free = shutil.disk_usage(out_dir).free
     if free < needed:
         raise OSError(errno.ENOSPC, space_problem(needed, free), str(out_dir))
@@ -213,7 +222,7 @@ def _trained(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {name: value for name, value in fields.items() if name not in places} | {
         "study.seed": config.get("study", {}).get("seed"),
-        "search.training.trial_run": config.get("search", {}).get("objective"),
+        "search.objective": config.get("search", {}).get("objective"),
         "search.class_weights": config.get("search", {}).get("class_weights"),
         "data_fingerprint": record.get("data_fingerprint"),
         "final": record.get("final", False),

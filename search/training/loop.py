@@ -13,7 +13,7 @@ from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.training.epoch_pictures import EpochPictures
 from search.training.files import TrainingFiles
-from search.training.folder import BYTES_PER_PARAMETER, is_full, record_result, space_problem
+from search.training.folder import bytes_needed, is_full, record_result, space_problem
 from search.training.plan import Training
 
 if TYPE_CHECKING:
@@ -73,11 +73,12 @@ def run_training(
     for message in run.notes:
         note(message)
     files = _files(training, run, writes)
+    needed = bytes_needed(run.cost.parameters, config.train)
     try:
         files.begin(run.epochs)
         while not run.done:
-            epoch = with_room(run.step, out_dir, run.cost.parameters, note)
-            with_room(lambda: files.epoch_ended(run.epochs), out_dir, run.cost.parameters, note)
+            epoch = with_room(run.step, out_dir, needed, note)
+            with_room(lambda: files.epoch_ended(run.epochs), out_dir, needed, note)
             on_epoch(epoch)
         if run.best is None:
             raise ConfigError(
@@ -85,7 +86,7 @@ def run_training(
             )
         if writes:
             record_result(out_dir, config.objective, run.best)
-            with_room(files.write_pages, out_dir, run.cost.parameters, note)
+            with_room(files.write_pages, out_dir, needed, note)
     finally:
         files.close()
         run.close()
@@ -110,13 +111,13 @@ def _files(training: Training, run: TrialRun, writes: bool) -> TrainingFiles:
     )
 
 
-def with_room(action: Callable[[], T], out_dir: Path, parameters: int, note: Note) -> T:
+def with_room(action: Callable[[], T], out_dir: Path, needed: int, note: Note) -> T:
     """Do what writes; where the disk is full, wait for room and do it again.
 
     Args:
         action: What may be done again, such as the writing of an epoch that is in memory.
         out_dir: On the disk.
-        parameters: Of the model, which tell what is needed.
+        needed: Bytes, of all that the training writes, which tell what is needed.
         note: Told what is waited for.
 
     Raises:
@@ -129,7 +130,6 @@ def with_room(action: Callable[[], T], out_dir: Path, parameters: int, note: Not
         except OSError as error:
             if not is_full(error):
                 raise
-            needed = BYTES_PER_PARAMETER * parameters
             problem = space_problem(needed, shutil.disk_usage(out_dir).free)
             where = error.filename or str(out_dir)
             if began is None:

@@ -15,7 +15,7 @@ from search.config.schema import StudyConfig
 from search.config.trial import TrialConfig
 from search.data.preflight import check_data
 from search.training.final import final_epochs
-from search.training.folder import check_folder, check_space, record_training
+from search.training.folder import bytes_needed, check_folder, check_space, record_training
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def plan_training(
         deterministic=options.deterministic,
     )
     cost = estimate_cost(constants.model, store.image_shape, len(store.classes))
-    check_space(out_dir, cost.parameters)
+    check_space(out_dir, bytes_needed(cost.parameters, constants.train))
     return Training(
         _with_patience(constants, options.patience),
         join_store(store) if options.final else store,

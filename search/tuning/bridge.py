@@ -80,11 +80,12 @@ class PrunerScheduler(_OverTrials, FIFOScheduler):  # type: ignore[misc]
         self._manager = manager
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Leave the start of trials to Tune's queue, which is in order of proposal, too.
+        """Name none, so that a process whose trial ended gets the trial proposed next.
 
-        The trial that is named here takes the process of one that ended, and Tune then ends the
-        process which is still starting for it. As long as trials end faster than processes start,
-        the cluster never fills: Ray 2.60, findings/tune_reuse_ends_starting_workers.sh.
+        The trial that is named here would get it, and Tune would end the process that is starting
+        for that one: as long as trials end faster than processes start, the cluster would never
+        fill. Ray 2.60, findings/tune_reuse_ends_starting_workers.sh. Where nothing new is proposed
+        any more, Tune does so still, which then does no harm.
         """
         return None
 

@@ -106,7 +106,10 @@ def _to_score(config: StudyConfig, store: Store) -> list[ScoredModel]:
         models = models_of(
             study, has_model=lambda trial: f"trials/{trial.path.name}/{MODEL}" in there
         )
-    done = [scored_before(config.directory, model, SPLIT, store.fingerprint) for model in models]
+    flips = config.search.score_flips
+    done = [
+        scored_before(config.directory, model, SPLIT, store.fingerprint, flips) for model in models
+    ]
     scored = [found for found in done if found is not None]
     if len(scored) < len(models) or not scored:
         return models

@@ -8,6 +8,7 @@ import pytest
 
 from results.analysis.baseline_comparison import contest
 from results.analysis.convergence import Convergence, convergence
+from results.records.schemas import TrialState
 from results.records.study import StudyRecord
 from results.warnings import Caution, Evidence, cautions, cautions_table
 from tests.results.conftest import MakeStudy
@@ -47,12 +48,26 @@ def test_an_unscored_short_search_is_told_as_such(make_study: MakeStudy) -> None
     assert not {"leak", "no baseline", "running", "failures", "not converged"} & found.keys()
 
 
-def test_a_baseline_that_was_stopped_early_is_told(make_study: MakeStudy) -> None:
-    found = of(cut_short(studied(make_study), "PRUNED"))["short baseline"]
+@pytest.mark.parametrize(
+    ("state", "action"),
+    [
+        ("PRUNED", "search.prune_baselines: false"),
+        ("RUNNING", "Run the search again"),
+        ("FAIL", "See error.txt"),
+    ],
+)
+def test_a_baseline_that_was_not_trained_in_full_is_told(
+    make_study: MakeStudy, state: TrialState, action: str
+) -> None:
+    found = of(cut_short(studied(make_study), state))["short baseline"]
 
-    assert found.text.startswith("Fewer epochs than the best config had: baseline “reference”.")
-    assert "search.prune_baselines: false" in found.action
+    assert found.text.startswith("Not trained in full: baseline “reference”.")
+    assert action in found.action
+
+
+def test_a_baseline_that_was_trained_in_full_needs_no_caution(make_study: MakeStudy) -> None:
     assert "short baseline" not in of(studied(make_study))
+    assert "short baseline" not in of(cut_short(studied(make_study), "COMPLETE"))
 
 
 def test_a_leak_comes_first(make_study: MakeStudy) -> None:

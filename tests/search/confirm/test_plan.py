@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,15 @@ def test_running_again_adds_and_takes_nothing_away(tmp_path: Path) -> None:
     # The study went on meanwhile, and found a better one.
     grown = study_of(tmp_path, trials | {5: ("COMPLETE", 0.9, 5, None)})
     assert chosen(make_plan(grown, first)) == [5, 4, 3]
+
+
+def test_what_was_begun_with_flips_goes_on_with_them(tmp_path: Path) -> None:
+    study = study_of(tmp_path, {0: ("COMPLETE", 0.3, 2, None)})
+    assert make_plan(study).flips == "none"
+    mirrored = replace(study, config={**study.config, "search": {"score_flips": "all"}})
+    begun = make_plan(mirrored)
+    assert begun.flips == "all"
+    assert make_plan(study, begun).flips == "all"
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:

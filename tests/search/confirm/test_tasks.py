@@ -128,7 +128,7 @@ RUNS_OF_TWO = (Run(3, 0), Run(7, 0), Run(3, 1))
 def queue_of(folder: Path, work: Any, **options: Any) -> tuple[TrainingQueue, Calls, Room]:
     (folder / "confirm" / RUNS).mkdir(parents=True, exist_ok=True)
     config = options.pop("config", CONFIG)
-    place = Place(folder, config, "test", {None: folder / "store"})
+    place = Place(folder, config, "test", "none", {None: folder / "store"})
     configs = {run: config.at(PARAMS, run.seed) for run in RUNS_OF_TWO}
     calls, room = Calls(), options.pop("room", Room())
     stop = options.pop("stop", Stop())
@@ -239,7 +239,9 @@ def test_one_bad_config_among_others_is_not_hopeless(tmp_path: Path, cluster: In
 
     bad = [Run(3, 0, fold) for fold in range(4)]
     queue, _, _ = queue_of(tmp_path, work, room=Room(1))
-    queue._place = Place(tmp_path, CONFIG, "test", dict.fromkeys((None, 0, 1, 2, 3), tmp_path))
+    queue._place = Place(
+        tmp_path, CONFIG, "test", "none", dict.fromkeys((None, 0, 1, 2, 3), tmp_path)
+    )
     queue._configs = {run: CONFIG.at(PARAMS, 0) for run in (*bad, Run(7, 0))}
     queue.run([*bad, Run(7, 0)])
     assert queue.no_progress is None

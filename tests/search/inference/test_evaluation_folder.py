@@ -122,6 +122,8 @@ def test_each_file_of_a_model_has_a_folder_of_its_own_and_other_data_replace_non
     assert out == tmp_path / "evaluation-test-my_data-best_int8.tflite"
     write_evaluation(done, Lookup(), default_folder(done.facts, done.held))
     assert default_folder(done.facts, done.held) == tmp_path / "evaluation-test-my_data"
+    mirrored = default_folder(done.facts, done.held, "all")
+    assert mirrored == tmp_path / "evaluation-test-my_data-flips-all"
     elsewhere = replace(done.held, root=tmp_path / "elsewhere" / "my data")
     with pytest.raises(FileExistsError, match=r"elsewhere/my data to replace, found one of "):
         default_folder(done.facts, elsewhere)

@@ -13,7 +13,7 @@ from data_pipeline.problems import DataError, Problem
 from results.records.study import StudyRecord, load_study
 from search.scoring import study as study_scoring
 from search.scoring.model import Images
-from search.scoring.study import ScoredModel, _Scores, models_of, scored_models
+from search.scoring.study import ScoredModel, _Scores, models_of, scored_before, scored_models
 from tests.results.simulated_study import Simulation, write_study
 from tests.search.scoring.test_pictures import evaluation
 
@@ -58,6 +58,12 @@ def test_a_model_that_was_scored_counts_while_it_is_the_one_scored(study: StudyR
     assert names(study, study.data_fingerprint) == {best.name}
 
 
+def test_a_model_that_was_scored_with_other_flips_is_scored_again(study: StudyRecord) -> None:
+    best, fingerprint = best_of(study), study.data_fingerprint
+    assert scored_before(study.path, best, "valid", fingerprint, "none") is not None
+    assert scored_before(study.path, best, "valid", fingerprint, "all") is None
+
+
 def test_pictures_keep_models_scored_by_hand_and_tell_of_the_records_size(
     study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +84,9 @@ def test_pictures_keep_models_scored_by_hand_and_tell_of_the_records_size(
     warnings: list[str] = []
     store: Any = SimpleNamespace(fingerprint=study.data_fingerprint)
     images = Images(store, None, "valid", object())  # type: ignore[arg-type]
-    config: Any = SimpleNamespace(at=lambda _: SimpleNamespace(augment=None))
+    config: Any = SimpleNamespace(
+        at=lambda _: SimpleNamespace(augment=None), search=SimpleNamespace(score_flips="none")
+    )
     scores = _Scores(study.path, config, images, 1, lambda _: None, warnings.append)
     scores.take(best_of(study))
     scores.draw(scored_models(study, study.data_fingerprint))

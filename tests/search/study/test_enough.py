@@ -44,12 +44,30 @@ def test_a_goal_that_is_reached_ends_the_search_when_what_runs_has_ended(tmp_pat
 
 def test_a_pruned_trial_reaches_no_goal(tmp_path: Path) -> None:
     manager = manager_of(tmp_path, {"value": 0.5}, pruner="asha", grace_epochs=1)
-    for ray_id, value in (("a", 0.4), ("b", 0.6), ("c", 0.5)):
+    stopped = []
+    for ray_id, value in (("a", 0.4), ("b", 0.6), ("c", 0.55)):
         manager.propose(ray_id)
         if manager.report(ray_id, result([value])):
             manager.finish(ray_id, result([value]), error=False)
+            stopped.append(ray_id)
 
+    assert stopped == ["c"]
     assert manager.propose("d") is not None
+
+
+def test_baselines_are_tried_before_a_search_has_enough(tmp_path: Path) -> None:
+    given = [
+        {"name": name, "params": {"model.num_layers": layers}}
+        for name, layers in (("ours", 4), ("theirs", 5))
+    ]
+    manager = manager_of(tmp_path, {"value": 0.5}, baselines=given)
+    train(manager, [0.6])
+    assert not manager.exhausted
+    second = manager.propose("second")
+    assert second is not None
+    assert second.config.model.num_layers == 5
+    manager.finish("second", result([0.2], done=True), error=False)
+    assert manager.exhausted
 
 
 @pytest.mark.parametrize(("values", "ends"), [(SETTLED, True), (SPREAD, False)])
@@ -66,11 +84,19 @@ def test_the_search_ends_where_more_trials_would_gain_nothing(
     assert ("20 more trials would gain 0.01 or more with a probability of" in said) == ends
 
 
-def test_a_baseline_counts_for_the_goal_and_not_for_the_chance(tmp_path: Path) -> None:
+def test_a_baseline_is_no_trial_to_tell_the_chance_from(tmp_path: Path) -> None:
     given = {"name": "ours", "params": {"model.num_layers": 4}}
-    manager = manager_of(tmp_path, {"value": 0.9, "chance": 0.05}, baselines=[given])
-    train(manager, [0.95])
+    manager = manager_of(tmp_path, {"chance": 0.05}, startup_trials=1, baselines=[given])
+    train(manager, [0.4, *SETTLED[:19]])
+    assert manager.propose("twentieth") is not None  # 19 are the sampler's
+    manager.finish("twentieth", result([SETTLED[19]], done=True), error=False)
     assert manager.propose("more") is None
+
+
+def test_a_tie_at_the_top_tells_nothing(tmp_path: Path) -> None:
+    manager = manager_of(tmp_path, {"chance": 0.05}, startup_trials=1)
+    train(manager, [0.4] * 30)
+    assert manager.propose("more") is not None
 
 
 @pytest.mark.parametrize(

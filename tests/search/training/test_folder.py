@@ -10,11 +10,13 @@ import yaml
 
 from data_pipeline.stores.prepare import prepare
 from data_pipeline.stores.store import Store
+from model.config import TrainConfig
 from results.records.epochs import Epoch
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.training.folder import (
+    bytes_needed,
     check_folder,
     check_space,
     only_here,
@@ -119,11 +121,17 @@ def test_a_disk_without_room_is_refused_with_what_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=40_000_000))
+    needed = bytes_needed(1_000_000, TrainConfig())
     with pytest.raises(OSError, match=r"need 44.0 MB, 40.0 MB are free") as caught:
-        check_space(tmp_path, 1_000_000)
+        check_space(tmp_path, needed)
     assert caught.value.errno == errno.ENOSPC
     (tmp_path / "last.npz").write_bytes(bytes(4_000_000))  # its room is there already
-    check_space(tmp_path, 1_000_000)
+    check_space(tmp_path, needed)
+
+
+def test_averaged_weights_need_their_room() -> None:
+    # Of each million: weights, two moments and the average in three checkpoints; two models.
+    assert bytes_needed(1_000_000, TrainConfig(weight_averaging=0.9)) == 4 * (3 * 4 + 2) * 10**6
 
 
 def test_two_trainings_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:

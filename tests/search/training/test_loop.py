@@ -32,7 +32,7 @@ def test_a_full_disk_is_told_once_and_tried_again(
 ) -> None:
     monkeypatch.setattr(training_run, "DISK_RETRY_SECONDS", 0.001)
     notes: list[str] = []
-    assert with_room(Disk(3, error), tmp_path, 1_000_000, notes.append) == "written"
+    assert with_room(Disk(3, error), tmp_path, 44_000_000, notes.append) == "written"
     (note,) = notes
     assert note.startswith(f"{tmp_path}: the disk is full")
     assert "need 44.0 MB" in note
@@ -45,7 +45,7 @@ def test_a_disk_that_stays_full_ends_it_with_the_file_and_what_is_needed(
     monkeypatch.setattr(training_run, "DISK_SECONDS", 0.01)
     full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "last.npz"))
     with pytest.raises(OSError, match=r"need 44.0 MB.*run the same command again") as caught:
-        with_room(Disk(10**9, full), tmp_path, 1_000_000, lambda note: None)
+        with_room(Disk(10**9, full), tmp_path, 44_000_000, lambda note: None)
     assert caught.value.filename == str(tmp_path / "last.npz")
     assert caught.value.errno == errno.ENOSPC
 
