@@ -72,9 +72,9 @@ def _how_measured(found: BaselineComparison, choice: Choice) -> str:
             f"validation split at the size of training; optimistic, for that split chose {chose}"
         )
     images = f"{len(evaluation.images):,} images of {count(len(set(evaluation.groups)), 'group')}"
-    images += evaluation.mirrored
     native = evaluation.resolution == "native"
     size = "the images' own size" if native else "the size of the prepared data"
+    size += evaluation.mirrored
     if confirmation is None:
         return (
             f"on the {images} of the validation split at {size}; optimistic, for that split chose "

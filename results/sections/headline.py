@@ -80,12 +80,12 @@ def _measured(found: BaselineComparison, confirmation: Confirmation | None) -> s
         epoch = NONE if trial is None else trial.best_epoch or NONE
         return f"at its epoch {epoch} of {trial.epochs if trial else NONE}"
     images = f"{len(evaluation.images):,} images of {len(set(evaluation.groups)):,} groups"
-    images += evaluation.mirrored
     if found.source == "scored" or confirmation is None:
-        return f"at its epoch {trial.best_epoch or NONE} of {trial.epochs}, on {images}"
+        epoch = f"at its epoch {trial.best_epoch or NONE} of {trial.epochs}"
+        return f"{epoch}, on {images}{evaluation.mirrored}"
     folds = confirmation.plan.folds is not None
     caveat = f"; {FOLDS_CAVEAT}" if folds else " that chose neither the candidates nor an epoch"
-    return f"its config trained anew, on {images}{caveat}"
+    return f"its config trained anew, on {images}{caveat}{evaluation.mirrored}"
 
 
 def config_words(found: BaselineComparison) -> str:
