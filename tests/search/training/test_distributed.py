@@ -93,7 +93,13 @@ def test_two_workers_train_as_one_and_a_lost_one_costs_an_epoch(
     address: str, synthetic_folder: Path, tmp_path: Path
 ) -> None:
     # Epochs enough that the training is not over when the worker is killed.
-    config = config_of(tmp_path, synthetic_folder, epochs=MANY, early_stopping_patience=MANY)
+    config = config_of(
+        tmp_path,
+        synthetic_folder,
+        epochs=MANY,
+        early_stopping_patience=MANY,
+        weight_averaging=0.9,
+    )
     out, alone = tmp_path / "out", tmp_path / "one"
     two = ("--workers", "2", "--address", address)
 
@@ -160,7 +166,13 @@ def test_more_workers_than_there_is_room_for_are_refused(
 def test_a_training_killed_within_an_epoch_ends_bit_for_bit_as_one_that_was_not(
     synthetic_folder: Path, tmp_path: Path
 ) -> None:
-    config = config_of(tmp_path, synthetic_folder, steps_per_epoch=60, accumulation_steps=4)
+    config = config_of(
+        tmp_path,
+        synthetic_folder,
+        steps_per_epoch=60,
+        accumulation_steps=4,
+        weight_averaging=0.9,
+    )
     tree = yaml.safe_load(config.read_text(encoding="utf-8"))
     tree["model"] |= {"normalization": "batch", "dropout_rate": 0.2}
     tree["augment"] = {}

@@ -47,13 +47,19 @@ def test_a_run_in_an_object_store_is_scored_at_its_end_and_later_by_the_command(
     config = config_from_tree(tree)
     assert run_study(config, log).finished
     assert log.warnings == []
+    (mirrored,), _ = load_evaluations(tmp_path / "far" / "tiny")
+    assert mirrored.flips == "horizontal"
+    # Run again without mirror images, the finished study is scored anew.
+    tree["search"]["score_flips"] = "none"
+    assert run_study(config_from_tree(tree), log).finished
+    assert log.warnings == []
 
     study = load_study(tmp_path / "far" / "tiny")
     best = study.incumbent
     (found,), problems = load_evaluations(study.path)
     assert problems == ()
     assert (found.trial, found.epoch, found.resolution) == (best.number, 1, "native")
-    assert found.flips == "horizontal"
+    assert found.flips == "none"
     assert found.pixels.tolist() == found.sizes.prod(axis=1).tolist()
     listed = json.loads((study.path / "evaluation" / "pictures.json").read_text())
     assert set(listed["models"]) == {found.name}
