@@ -154,7 +154,7 @@ def _summary(
 ) -> RunSummary:
     states = Counter(trial.state.name for trial in started_trials(manager.study))
     limit = config.search.num_trials
-    enough = limit is None or states.total() >= limit or manager.proposer.exhausted is not None
+    enough = limit is None or states.total() >= limit or manager.proposer.over
     finished = not states["RUNNING"] and enough
     return RunSummary(
         config.directory,
