@@ -12,7 +12,6 @@ SYNTHETIC = "synthetic"
 SPLITS = ("train", "valid", "test")
 
 Color = tuple[int, int, int]
-Flips = Literal["none", "horizontal", "all"]  # mirror images whose answers are averaged
 
 
 class SplitConfig(BaseModel):

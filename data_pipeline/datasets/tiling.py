@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.config import Flips
 from data_pipeline.datasets.resize import resize_image, restore
 
 Pixels = NDArray[np.uint8]
@@ -211,7 +210,7 @@ def _tile(image: Pixels, tiling: Tiling, top: int, left: int) -> Pixels:
     return resize_image(whole, tiling.tile, "stretch")
 
 
-def flipped(ask: Ask, flips: Flips) -> Ask:
+def flipped(ask: Ask, flips: str) -> Ask:
     """Average a model's answers over mirror images, each turned back (test-time augmentation).
 
     Args:

@@ -19,8 +19,8 @@ from results.analysis.alignment import aligned, joined
 from results.analysis.ranking import ranking_table
 from results.records import file_names
 from results.records.epochs import best_of, epochs_in
-from results.records.evaluation import Evaluation, EvaluationError, Flips
-from results.records.schemas import ParameterValue
+from results.records.evaluation import Evaluation, EvaluationError
+from results.records.schemas import Flips, ParameterValue
 from results.records.study import RecordError, StudyRecord, load_study
 
 FOLDER = "confirm"

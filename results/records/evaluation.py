@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError
 from foundation.files import whole_file
+from results.records.schemas import Flips
 
 FORMAT = 1
 FOLDER = "evaluation"
 
 Resolution = Literal["native", "prepared"]
-Flips = Literal["none", "horizontal", "all"]
 Ints = NDArray[np.int64]
 
 _FACTS = (

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+Flips = Literal["none", "horizontal", "all"]  # mirror images whose answers are averaged
 
 ParameterValue = bool | int | float | str | None
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from data_pipeline.config import Flips
+from results.records.schemas import Flips
 
 
 def _study_path(text: str) -> Path:

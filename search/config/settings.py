@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data_pipeline.config import Flips
+from results.records.schemas import Flips
 from search.config.locations import is_url, url_problem
 from search.config.space import Scalar
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import ray
 
-from data_pipeline.config import Flips
 from foundation.files import modified, read_json, write_json
 from results.analysis.confirmation import FAILED, Run
 from results.records.epochs import Epoch, epochs_in
+from results.records.schemas import Flips
 from search.cluster.capacity import Capacity
 from search.cluster.liveness import Liveness
 from search.cluster.placement import Bundle

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from data_pipeline.config import Flips
 from foundation.files import write_json
 from results.analysis.confirmation import EVALUATION, MODEL
 from results.records import file_names
+from results.records.schemas import Flips
 from search.config.trial import TrialConfig
 from search.data.store_transfer import StoreTransferError, store_here
 from search.errors import SupersededError

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_pipeline.config import Flips
 from data_pipeline.datasets.labels import IGNORE, LabelMap
 from data_pipeline.datasets.resize import resize_image, resize_mask
 from data_pipeline.datasets.sources import Item
@@ -23,6 +22,7 @@ from results.analysis.caution import Caution
 from results.analysis.intervals import REPLICATES
 from results.analysis.model_scores import ReferenceScores, scores_table, table_cautions
 from results.records.evaluation import Evaluation
+from results.records.schemas import Flips
 from results.style.words import listed
 from search.inference.evaluation_dataset import WHOLE, EvaluationDataset
 from search.inference.model_metadata import ModelMetadata

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.config import Flips
 from data_pipeline.datasets.tiling import flipped
 from data_pipeline.stores.facts import decoding_threads
 from foundation.files import check_movable, check_replaceable, whole_folder
@@ -16,6 +15,7 @@ from results.exports.folder import EVALUATION
 from results.pages.gallery import Gallery, write_gallery
 from results.records import file_names
 from results.records.pictures import Picture
+from results.records.schemas import Flips
 from search.inference.evaluation import Evaluated, Predicts, Reader, good_images
 from search.inference.evaluation_dataset import EvaluationDataset
 from search.inference.model_metadata import ModelMetadata, digest_of

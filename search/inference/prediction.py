@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.config import Flips
 from data_pipeline.datasets.reading import LARGE, read_image, read_size
 from data_pipeline.datasets.resize import resize_image, restore
 from data_pipeline.datasets.tiling import Tiling, blended, flipped
 from data_pipeline.problems import BadFileError
 from data_pipeline.stores.facts import decoding_threads, in_order
+from results.records.schemas import Flips
 from search.inference.model_metadata import ModelMetadata
 from search.inference.prediction_folder import Folder, PredictedImage
 from search.inference.prediction_inputs import InputImage

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.config import DataConfig, Flips
+from data_pipeline.config import DataConfig
 from data_pipeline.datasets.resize import Mode
 from data_pipeline.datasets.tiling import flipped
 from data_pipeline.problems import DataError, Problem
@@ -21,6 +21,7 @@ from data_pipeline.stores.facts import decoding_threads, in_order
 from data_pipeline.stores.originals import Originals
 from data_pipeline.stores.store import Store
 from results.records.evaluation import Evaluation, Resolution
+from results.records.schemas import Flips
 from search.scoring.counting import ImageCounts, count_image
 
 _log = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.config import Flips
 from data_pipeline.problems import DataError
 from data_pipeline.stores.store import Store
 from results.analysis.baselines import baselines_by_rank
 from results.records import file_names
 from results.records.evaluation import FOLDER, Evaluation, EvaluationError
+from results.records.schemas import Flips
 from results.records.study import StudyRecord, TrialRecord, load_study, not_kept
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
