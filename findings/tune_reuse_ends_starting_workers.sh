@@ -9,7 +9,7 @@
 #
 #   reuse_actors=True   51 s, processes begun: 14, that ever trained: 1, most trials by one: 40
 #
-# Four processes that are waited for would need some 18 s. The trial is named by the scheduler's
+# Four processes that are waited for would need some 18 s, as reckoned. The trial is named by the scheduler's
 # choose_trial_to_run(); the default FIFOScheduler's goes through all trials at each turn of the loop.
 #
 # Fails where more than one process trains.

@@ -1,4 +1,4 @@
-"""The average of a model's weights over its updates, which is often better than the last of them.
+"""The average of a model's weights over its last updates, held beside them.
 
 Morales-Brotons, Vogels and Hendrikx, "Exponential Moving Average of Weights in Deep Learning:
 Dynamics and Benefits" (2024), https://arxiv.org/abs/2411.18704.
