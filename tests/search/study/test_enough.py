@@ -62,6 +62,8 @@ def test_baselines_are_tried_before_a_search_has_enough(tmp_path: Path) -> None:
     ]
     manager = manager_of(tmp_path, {"value": 0.5}, baselines=given)
     train(manager, [0.6])
+    assert manager.proposer.exhausted
+    assert not manager.proposer.over
     assert not manager.exhausted
     second = manager.propose("second")
     assert second is not None
