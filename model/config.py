@@ -150,7 +150,7 @@ class TrainConfig(BaseModel):
         None,
         ge=1,
         description="Batches of one epoch. None: as many as it takes to see each training image "
-        "once on average.",
+        "once on average, or with augment.patch_size as many pixels as they have.",
     )
     batch_size: int = Field(
         4, ge=1, description="Images a step, shared out where several devices train together."

@@ -204,6 +204,7 @@ def training_memory(
     precision: str = "float32",
     *,
     averaged: bool = False,
+    whole_shape: tuple[int, int, int] | None = None,
     kernels: Kernels,
 ) -> MemoryEstimate:
     """Predict the peak memory of training a model that is not built.
@@ -221,6 +222,10 @@ def training_memory(
                   or layer normalization)                 or layer normalization)
                                                           + the convolutions' columns
     ============  ======================================  ======================================
+
+    Where a training sees windows of its images, whole images are validated: if the skips of one,
+    four tensors of its first level and its probabilities are more than a * batch_size, they count
+    as the activations.
 
     In float16 the workspace has 0.7 * activations more. The total is 870 MB for the process + 1.2 *
     (state + activations + workspace).
@@ -243,6 +248,7 @@ def training_memory(
         batch_size: Images of a training step; an evaluation of twice as many needs less.
         precision: float32, bfloat16 or float16.
         averaged: Whether an average of the weights is held beside them.
+        whole_shape: Of the images, where ``image_shape`` is that of windows of them.
         kernels: Whose convolutions TensorFlow uses: ``model.processor.this_processor``
             tells.
 
@@ -256,7 +262,10 @@ def training_memory(
     size = _FLOAT // 2 if taken.half and precision == "bfloat16" else _FLOAT
     # Keras computes group and layer normalization in float32.
     grouped = config.normalization in ("group", "layer")
-    activations = cost.activation_bytes * batch_size * (_FLOAT if grouped else size) // _FLOAT
+    activations = cost.activation_bytes * batch_size
+    if whole_shape is not None:
+        activations = max(activations, _forward_bytes(config, whole_shape, num_classes))
+    activations = activations * (_FLOAT if grouped else size) // _FLOAT
     scratch = taken.group_scratch if grouped else taken.scratch
     scratch += _FLOAT16_SCRATCH * (precision == "float16")
     columns = _column_bytes(config, image_shape, batch_size, size)
@@ -270,6 +279,14 @@ def training_memory(
     )
     state = cost.state_bytes + averaged * _FLOAT * cost.parameters
     return MemoryEstimate(state, activations, round(workspace))
+
+
+def _forward_bytes(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> int:
+    """Return what a forward pass of one image holds at its end, when most is held."""
+    height, width, channels = image_shape
+    skips = sum(level.filters * _pixels(level, height, width) for level in config.levels()[:-1])
+    last = (4 * config.base_filters + channels + 2 * num_classes) * height * width
+    return _FLOAT * (skips + last)
 
 
 def _column_bytes(

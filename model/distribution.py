@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from model.views import Views
+
 # Between the seeds of neighbouring replicas' dropout masks; a prime, far above any layer's count.
 _SEED_STRIDE = 1_000_003
 
@@ -136,6 +138,7 @@ class OneDevice:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
+        self._views = Views(model)
 
     def run(self, step: Callable[..., Any], *batch: tf.Tensor) -> Any:
         return step(*batch)
@@ -150,7 +153,7 @@ class OneDevice:
         return [weight.value for weight in self._model.trainable_variables]
 
     def forward(self, weights: list[Any], images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        return self._model(images, training=True), []
+        return self._views.of(tuple(images.shape[1:]))(images, training=True), []
 
     def keep(self, states: list[tf.Tensor]) -> None:
         pass
@@ -174,6 +177,7 @@ class Replicas:
         self, model: keras.Model, strategy: tf.distribute.Strategy, batch_size: int
     ) -> None:
         self._model = model
+        self._views = Views(model)
         self._strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
         self._local = len(strategy.extended.worker_devices)
@@ -214,7 +218,8 @@ class Replicas:
             tf.convert_to_tensor(state.value) + self._offset(state)
             for state in self._model.non_trainable_variables
         ]
-        probabilities, states = self._model.stateless_call(weights, states, images, training=True)
+        model = self._views.of(tuple(images.shape[1:]))
+        probabilities, states = model.stateless_call(weights, states, images, training=True)
         return probabilities, [tf.stop_gradient(state) for state in states]
 
     def keep(self, states: list[tf.Tensor]) -> None:

@@ -227,6 +227,8 @@ class Trainer:
         Args:
             batches: An iterator, such as ``iter(dataset)``, of images uint8 [B, H, W, C] and masks
                 uint8 [B, H, W], all batches of one size. It is read no further than needed.
+                The images may be smaller or larger than the model's, in sides that its depth
+                allows; a size that was not seen before is traced, which takes seconds.
 
         Raises:
             NonFiniteLoss: for the first step with such a loss.

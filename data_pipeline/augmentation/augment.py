@@ -10,11 +10,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from data_pipeline.augmentation.config import AugmentConfig
+from data_pipeline.augmentation.focus import Focus, crop_focus, window_focus
 from data_pipeline.augmentation.geometry import (
     Draws,
     Tensor,
     border_label,
-    focus_of,
     sampling_field,
     sampling_matrix,
 )
@@ -43,8 +43,9 @@ def build_augment(
 
     Returns:
         `augment(image, mask, seed)`: image uint8 [H, W, C], mask uint8 [H, W] and seed int64 [2]
-        to a new image and mask of the same shapes and types. Equal arguments give equal results;
-        settings of zero give the input back exactly.
+        to a new image and mask of the same types, as large as the window of the config
+        (`AugmentConfig.window_shape`). Equal arguments give equal results; settings of zero give
+        the input, or its window, back exactly.
 
     Raises:
         ValueError: listing what the images or classes do not allow (:func:`unfit`).
@@ -53,15 +54,19 @@ def build_augment(
     if problems:
         raise ValueError("; ".join(problems))
 
+    window = config.window_shape(image_shape)
+
     def augment(image: Tensor, mask: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         draws = _draw(seed)
         if config.uses(*GEOMETRIC):
             image, mask = _move(config, image, mask, classes, draws, seed)
+        elif window != image_shape:
+            image, mask = _cut(config, image, mask, classes, seed)
         if config.uses(*PHOTOMETRIC):
             image = change_light(tf.cast(image, tf.float32), config, draws, seed)
         if image.dtype != tf.uint8:
             image = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
-        return tf.ensure_shape(image, image_shape), tf.ensure_shape(mask, image_shape[:2])
+        return tf.ensure_shape(image, window), tf.ensure_shape(mask, window[:2])
 
     return augment
 
@@ -70,7 +75,7 @@ def unfit(
     config: AugmentConfig, image_shape: tuple[int, int, int], classes: tuple[str, ...]
 ) -> list[str]:
     """Return what keeps a policy from such images, a sentence each; empty where it fits."""
-    height, width, channels = image_shape
+    height, width, channels = config.window_shape(image_shape)
     problems = []
     if config.uses("quarter_turns") and height != width:
         problems.append(
@@ -105,12 +110,30 @@ def _move(
     draws: Draws,
     seed: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    shape = tuple(image.shape)
-    focus, window = None, 1.0
+    shape = config.window_shape(tuple(image.shape))
+    focus, share = None, 1.0
+    if shape != tuple(image.shape):
+        focus = window_focus(config, mask, shape, len(classes), seed)
     if config.uses("crop"):
         label = None if config.crop_class is None else classes.index(config.crop_class)
-        focus, window = focus_of(config, mask, len(classes), label, draws)
-    matrix = sampling_matrix(config, shape, draws, focus, window)
+        center = focus or _center(shape)
+        focus, share = crop_focus(config, mask, shape, len(classes), label, draws, center)
+    matrix = sampling_matrix(config, shape, draws, focus, share)
     outside = border_label(config, classes) if config.border == "constant" else None
     y, x = sampling_field(config, shape, matrix, draws, seed)
     return warp(image, mask, y, x, outside)
+
+
+def _center(shape: tuple[int, int, int]) -> Focus:
+    return tf.constant((shape[0] - 1) / 2.0), tf.constant((shape[1] - 1) / 2.0)
+
+
+def _cut(
+    config: AugmentConfig, image: Tensor, mask: Tensor, classes: tuple[str, ...], seed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a window as it is."""
+    height, width, _ = shape = config.window_shape(tuple(image.shape))
+    y, x = window_focus(config, mask, shape, len(classes), seed)
+    top, left = tf.cast(y - (height - 1) / 2.0, tf.int32), tf.cast(x - (width - 1) / 2.0, tf.int32)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    return image[rows, columns], mask[rows, columns]

@@ -52,10 +52,42 @@ class AugmentConfig(BaseModel):
         "counts.",
     )
 
+    patch_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="Side in pixels of the square window that a sample is read from, at the scale "
+        "of data.image_size; validation and prediction see whole images. None: samples are whole "
+        "images too.",
+    )
+    patch_focus: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the windows that hold a pixel of a foreground class that the image "
+        "shows, each class equally often; the others lie anywhere. Only with patch_size.",
+    )
+    patch_stages: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Windows grow over the epochs: stage k of n, as long as the others, has "
+        "windows of k/n of patch_size. 1: they do not grow.",
+    )
+
+    paste: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the samples that are a training image without a defect on which one "
+        "of another training image is pasted, of a rare class more often than of a common one. "
+        "Where every image shows a defect, any of them is pasted on.",
+    )
+
     horizontal_flip: bool = Field(False, description="Mirror left-right.")
     vertical_flip: bool = Field(False, description="Mirror top-bottom.")
     quarter_turns: bool = Field(
-        False, description="Turn by 0, 90, 180 or 270 degrees; square images only."
+        False, description="Turn by 0, 90, 180 or 270 degrees; square images or windows only."
     )
     rotation: float = Field(0.0, ge=0, le=180, description="Turn about the centre, degrees.")
     scale: float = Field(
@@ -216,6 +248,33 @@ class AugmentConfig(BaseModel):
                     f"{self.sampling_weights}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _stages_need_patches(self) -> AugmentConfig:
+        if self.patch_stages > 1 and self.patch_size is None:
+            raise ValueError(f"expected patch_size with patch_stages {self.patch_stages}")
+        return self
+
+    def window_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return (H, W, C) of the samples: windows of patch_size, else the images themselves."""
+        height, width, channels = image_shape
+        side = self.patch_size or max(height, width)
+        return min(height, side), min(width, side), channels
+
+    def at_epoch(self, epoch: int, epochs: int, multiple: int) -> AugmentConfig:
+        """Return the augmentation of one epoch, its windows as large as its stage has them.
+
+        Args:
+            epoch: Counted from 0.
+            epochs: Of the whole training.
+            multiple: What the sides of windows must be divisible by, as the model needs it.
+        """
+        if self.patch_size is None or self.patch_stages == 1:
+            return self
+        stage = min(self.patch_stages, 1 + epoch * self.patch_stages // epochs)
+        steps = math.ceil(self.patch_size * stage / self.patch_stages / multiple)
+        side = min(self.patch_size, steps * multiple)
+        return self.model_copy(update={"patch_size": side, "patch_stages": 1})
 
     def share(self, operation: str) -> float:
         """Return the share of samples that an operation changes; 0 where it is switched off."""

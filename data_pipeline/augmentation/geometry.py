@@ -59,30 +59,30 @@ def amount(config: AugmentConfig, operation: str, drawn: Tensor, draws: Draws) -
 
 def sampling_matrix(
     config: AugmentConfig,
-    image_shape: tuple[int, int, int],
+    shape: tuple[int, int, int],
     draws: Draws,
     focus: tuple[Tensor, Tensor] | None = None,
     window: Tensor | float = 1.0,
 ) -> Tensor:
     """Compose everything that keeps straight lines straight into one matrix.
 
-    With c the image's centre, t the shift, f the focus and w the window, an output pixel p with
+    With c the output's centre, t the shift, f the focus and w the window, an output pixel p with
     q = p - c - t reads the input at w A q / (1 + v . q) + f, where
     A = flips * rotation * quarter turn * shear / scale. A positive rotation turns the picture
     anticlockwise as it is seen (y points down).
 
     Args:
         config: The amounts; an amount of zero leaves its part out exactly.
-        image_shape: (H, W, C).
+        shape: (H, W, C) of the output.
         draws: Uniform numbers in [0, 1), float32 scalars by name.
-        focus: Where the output's centre reads, (y, x). None: at the centre.
+        focus: Where in the input the output's centre reads, (y, x). None: at its own place.
         window: The share of each side that is seen.
 
     Returns:
         float32 [9], the rows (a0 a1 a2), (b0 b1 b2), (c0 c1 c2) of the output-to-input transform
         x' = (a0 x + a1 y + a2) / (c0 x + c1 y + c2), y' = (b0 x + b1 y + b2) / (...).
     """
-    height, width, _ = image_shape
+    height, width, _ = shape
     center_y, center_x = (height - 1) / 2.0, (width - 1) / 2.0
     focus_y, focus_x = focus if focus is not None else (center_y, center_x)
     (a0, a1), (b0, b1) = _linear(config, draws, window)
@@ -137,58 +137,9 @@ def _flip(config: AugmentConfig, name: str, draws: Draws) -> Tensor | float:
     return tf.where(happens(config, name, draws), -1.0, 1.0)
 
 
-def focus_of(
-    config: AugmentConfig, mask: Tensor, num_classes: int, label: int | None, draws: Draws
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Choose what a crop zooms in on.
-
-    Args:
-        config: Its amount and probability.
-        mask: uint8 [H, W].
-        num_classes: Classes, the background being the first.
-        label: The class to look for; None: any but the background, each equally often.
-        draws: The sample's.
-
-    Returns:
-        (y, x), float32, kept so that the window lies inside the image, and the window: the share
-        of the side that is seen. The image's centre and 1 where there is nothing to zoom in on.
-    """
-    height, width = mask.shape
-    if label is None:
-        counts = tf.math.bincount(tf.cast(mask, tf.int32), minlength=256)[1:num_classes]
-        shown = tf.where(counts > 0)[:, 0] + 1
-    else:
-        shown = tf.fill([1], tf.constant(label, tf.int64))
-    center = (tf.constant((height - 1) / 2.0), tf.constant((width - 1) / 2.0))
-
-    def nothing() -> tuple[Tensor, Tensor, Tensor]:
-        return (*center, tf.ones([]))
-
-    def zoom() -> tuple[Tensor, Tensor, Tensor]:
-        number = tf.cast(tf.size(shown), tf.float32) * draws["crop_class"]
-        places = tf.where(tf.cast(mask, tf.int64) == shown[tf.cast(number, tf.int32)])
-        number = tf.cast(tf.shape(places)[0], tf.float32) * draws["crop_pixel"]
-        place = tf.cast(places[tf.cast(number, tf.int32)], tf.float32)
-        window = 1.0 - config.crop * draws["crop"]
-        ys, xs = (_inside(place[axis], side, window) for axis, side in enumerate((height, width)))
-        return ys, xs, window
-
-    def found() -> Tensor:
-        return tf.size(shown) > 0 if label is None else tf.reduce_any(mask == label)
-
-    wanted = tf.logical_and(happens(config, "crop", draws), found())
-    y, x, window = tf.cond(wanted, zoom, nothing)
-    return (y, x), window
-
-
-def _inside(position: Tensor, side: int, window: Tensor) -> Tensor:
-    margin = (side * window - 1.0) / 2.0
-    return tf.clip_by_value(position, margin, side - 1.0 - margin)
-
-
 def sampling_field(
     config: AugmentConfig,
-    image_shape: tuple[int, int, int],
+    shape: tuple[int, int, int],
     matrix: Tensor,
     draws: Draws,
     seed: Tensor,
@@ -198,10 +149,17 @@ def sampling_field(
     The bending is done to the output's positions, the matrix follows: how strong it is does not
     depend on how the picture is turned or zoomed.
 
+    Args:
+        config: The amounts.
+        shape: (H, W, C) of the output.
+        matrix: From :func:`sampling_matrix`.
+        draws: The sample's.
+        seed: Of the elastic grids, int64 [2].
+
     Returns:
         y and x in the input, float32 [H, W] each (or broadcast to it).
     """
-    height, width, _ = image_shape
+    height, width, _ = shape
     y = tf.range(height, dtype=tf.float32)[:, tf.newaxis]
     x = tf.range(width, dtype=tf.float32)[tf.newaxis, :]
     if config.uses("barrel", "pincushion"):

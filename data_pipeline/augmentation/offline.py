@@ -280,6 +280,8 @@ def _augmented(
 
     On the processor, so that a machine with a GPU writes the same files.
     """
+    # Copies are whole images, of which a training may then read windows.
+    config = config.model_copy(update={"patch_size": None, "patch_stages": 1})
     augment = build_augment(config, (image.shape[0], image.shape[1], image.shape[2]), classes)
     with tf.device("/CPU:0"):
         moved, labels = augment(tf.constant(image), tf.constant(mask), tf.constant(seed, tf.int64))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import OPERATIONS
+from data_pipeline.augmentation.paste import paste
 from data_pipeline.config import Color
 from data_pipeline.datasets.labels import IGNORE
 from data_pipeline.quality.picture_page import SHOWN_SIDE, figure, page, picture_tag
@@ -45,7 +46,9 @@ def preview(
 
     Args:
         store: The prepared data.
-        config: The augmentation; which images are drawn is not looked at.
+        config: The augmentation; how often which images are drawn is not looked at. Where it
+            pastes, every sample of an image without a defect has one pasted on, each class in
+            turn.
         images: How many, taken from every class in turn, the rarest first.
         samples: How often each.
         seed: Of the samples.
@@ -56,14 +59,31 @@ def preview(
     augment = tf.function(build_augment(config, store.image_shape, store.classes), autograph=False)
     rows = []
     for index in _from_every_class(store, images):
-        image, mask = store.read("train", index)
-        pictures = [(np.asarray(image), np.asarray(mask))]
+        record = store.read("train", index)
+        pictures = [record]
         for number in range(samples):
-            key = tf.constant([seed, index * samples + number], tf.int64)
+            place = index * samples + number
+            image, mask = record
+            if config.paste and not (store.splits["train"].pixels[index, 1:] > 0).any():
+                image, mask = _pasted(store, record, number, np.random.default_rng([seed, place]))
+            key = tf.constant([seed, place], tf.int64)
             moved, labels = augment(tf.constant(image), tf.constant(mask), key)
             pictures.append((moved.numpy(), labels.numpy()))
         rows.append(PreviewRow(store.splits["train"].stems[index], pictures))
     return rows
+
+
+def _pasted(
+    store: Store, target: tuple[Pixels, Pixels], number: int, rng: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """Paste a defect of some training image onto a record: of the rarest class for number 0."""
+    shown = store.splits["train"].pixels > 0
+    counts = shown.sum(axis=0)
+    labels = [int(label) for label in np.argsort(counts, kind="stable") if label and counts[label]]
+    label = labels[number % len(labels)]
+    source = store.read("train", int(rng.choice(np.flatnonzero(shown[:, label]))))
+    image, mask = paste(target, source, tf.constant(label, tf.int64), rng.random(4, np.float32))
+    return image.numpy(), mask.numpy()
 
 
 def _from_every_class(store: Store, count: int) -> list[int]:
@@ -116,10 +136,19 @@ def sheet(rows: list[PreviewRow], colors: tuple[Color, ...], side: int = SHOWN_S
     lines = []
     for row in rows:
         pictures = [outlined(image, mask, colors, side) for image, mask in row.pictures]
+        # Windows of other sides than the original's have come out a little larger or smaller.
+        tallest = max(len(picture) for picture in pictures)
+        pictures = [_as_tall(picture, tallest) for picture in pictures]
         framed = [cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3)
                   for p in pictures]  # fmt: skip
         lines.append(np.hstack(framed))
     return np.asarray(np.vstack(lines), np.uint8)
+
+
+def _as_tall(picture: Pixels, height: int) -> Pixels:
+    below = height - len(picture)
+    padded = cv2.copyMakeBorder(picture, 0, below, 0, 0, cv2.BORDER_CONSTANT, value=(255,) * 3)
+    return np.asarray(padded, np.uint8)
 
 
 def write_preview(store: Store, config: AugmentConfig, rows: list[PreviewRow], path: Path) -> Path:
@@ -138,8 +167,9 @@ def write_preview(store: Store, config: AugmentConfig, rows: list[PreviewRow], p
     shape = " x ".join(map(str, store.image_shape))
     lead = (
         f"<p>Training images of {shape} pixels, framed in blue, and samples of each as a trial "
-        f"sees them. Border: {config.border}. The outlines are the masks: where one does not "
-        f"follow what it marks, the setting is too strong.</p><ul>{legend}</ul>"
+        f"sees them{_patches(config)}. Border: {config.border}. The outlines are the masks: where "
+        f"one does not follow what it marks, the setting is too strong.{_pastes(config)}</p>"
+        f"<ul>{legend}</ul>"
     )
     none = "<tr><td colspan=3>none: samples are the originals</td></tr>"
     rest = (
@@ -150,6 +180,23 @@ def write_preview(store: Store, config: AugmentConfig, rows: list[PreviewRow], p
     figures = _figures(rows, store.colors)
     path.write_text(page(title, lead, figures, rest), encoding="utf-8")
     return path
+
+
+def _patches(config: AugmentConfig) -> str:
+    size, stages = config.patch_size, config.patch_stages
+    if size is None:
+        return ""
+    grown = f", as large as the last of {stages} stages has them" if stages > 1 else ""
+    return f": windows of {size} x {size} pixels, shown larger{grown}"
+
+
+def _pastes(config: AugmentConfig) -> str:
+    if not config.paste:
+        return ""
+    return (
+        f" {config.paste:.0%} of a trial's samples have a defect of another image pasted on; here "
+        "all samples of the images without a defect do."
+    )
 
 
 def operations(config: AugmentConfig) -> Iterator[tuple[str, object, float]]:

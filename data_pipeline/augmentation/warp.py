@@ -15,13 +15,13 @@ def warp(
     Args:
         image: uint8 [H, W, C].
         mask: uint8 [H, W].
-        y: Where to read, float32 [H, W], pixel centres at whole numbers; finite.
+        y: Where to read, float32 [h, w], pixel centres at whole numbers; finite.
         x: Likewise.
         outside: The mask's label beyond the border, the image being black there. None: both are
             reflected (the border pixel is repeated once), so a reflected defect keeps its label.
 
     Returns:
-        float32 [H, W, C] and uint8 [H, W].
+        float32 [h, w, C] and uint8 [h, w].
     """
     height, width, _ = image.shape
     inside = None
@@ -57,14 +57,31 @@ def _bilinear(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     whatever it fetches. So a pixel and the one below it share a float32 as upper + 256 lower,
     which holds both exactly.
     """
-    height, width, channels = image.shape
+    channels = image.shape[-1]
+    image, y, x = _read_part(image, y, x)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
     padded = tf.pad(tf.cast(image, tf.float32), [[0, 1], [0, 1], [0, 0]], "SYMMETRIC")
     table = tf.reshape(padded[:-1] + 256.0 * padded[1:], [height * (width + 1), channels])
     above, before = tf.floor(y), tf.floor(x)
     down, right = (y - above)[..., tf.newaxis], (x - before)[..., tf.newaxis]
-    place = tf.cast(above * (width + 1) + before, tf.int32)
+    place = tf.cast(above, tf.int32) * (width + 1) + tf.cast(before, tf.int32)
     first, second = (_between(tf.gather(table, place + step), down) for step in (0, 1))
     return first + (second - first) * right
+
+
+def _read_part(image: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the part of an image that is read, and where in it; all of it where most is."""
+    height, width, _ = image.shape
+    field = tf.broadcast_static_shape(y.shape, x.shape)
+    if None in field or 2 * field.num_elements() > height * width:
+        return image, y, x
+    top, left = tf.floor(tf.reduce_min(y)), tf.floor(tf.reduce_min(x))
+    # The pixel after the last one too, which a position between two reads.
+    rows, columns = (
+        slice(tf.cast(first, tf.int32), tf.cast(tf.reduce_max(position), tf.int32) + 2)
+        for first, position in ((top, y), (left, x))
+    )
+    return image[rows, columns], y - top, x - left
 
 
 def _between(pair: Tensor, down: Tensor) -> Tensor:

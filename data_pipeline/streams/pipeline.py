@@ -19,6 +19,7 @@ from tensorflow.core.framework import attr_value_pb2
 from data_pipeline.augmentation.augment import build_augment
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.geometry import Tensor
+from data_pipeline.augmentation.paste import paste
 from data_pipeline.stores.store import Shard, Store
 
 TRAIN = "train"
@@ -52,7 +53,8 @@ def train_dataset(
             what one would: reader r has the r-th of n equal parts of every batch.
 
     Returns:
-        Batches (uint8 [B/n, H, W, C], uint8 [B/n, H, W]), masks being class indices or 255.
+        Batches (uint8 [B/n, H, W, C], uint8 [B/n, H, W]), masks being class indices or 255; H and
+        W are those of the policy's windows.
 
     Raises:
         ValueError: for a batch size, start or number of threads out of range, a batch that cannot
@@ -97,23 +99,75 @@ def sampler(
         seed: With a sample's number, all that its content depends on.
 
     Returns:
-        `sample(number)`: int64 scalar to image uint8 [H, W, C] and mask uint8 [H, W].
+        `sample(number)`: int64 scalar to image uint8 [H, W, C] and mask uint8 [H, W], of the size
+        of the policy's windows.
 
     Raises:
         ValueError: for weights that do not fit the store's classes, or quarter turns of images
             that are not square.
     """
     # Two keys: what a sample is must not be told by how it is changed.
-    choice_key, change_key = _keys(seed, 2)
+    choice_key, change_key, paste_key = _keys(seed, 3)
     choose = _chooser(store, augment, choice_key)
     read = record_reader(store, TRAIN)
     change = build_augment(augment, store.image_shape, store.classes)
+    pasted = paster(store) if augment.paste else None
 
     def sample(number: Tensor) -> tuple[Tensor, Tensor]:
-        image, mask = read(choose(number))
+        def drawn() -> tuple[Tensor, Tensor]:
+            return read(choose(number))
+
+        if pasted is None:
+            image, mask = drawn()
+        else:
+            key = _seed(paste_key, number)
+            wanted = tf.random.stateless_uniform([], key) < augment.paste
+            image, mask = tf.cond(wanted, lambda: pasted(key), drawn)
         return change(image, mask, _seed(change_key, number))
 
     return sample
+
+
+def paster(store: Store) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Build the function that pastes a training image's defect onto another, in TensorFlow ops.
+
+    The class is drawn first, as often as the number of training images that show it is small:
+    each with a weight of one through that number. Then one of them, and the image to paste on:
+    one without a defect, or any where there is none.
+
+    Args:
+        store: The prepared data. Only its training images are used.
+
+    Returns:
+        `pasted(seed)`: int64 [2] to image uint8 [H, W, C] and mask uint8 [H, W].
+
+    Raises:
+        ValueError: where no training image shows a defect.
+    """
+    split = store.splits[TRAIN]
+    shown = split.pixels[:, 1:] > 0
+    labels = np.flatnonzero(shown.any(axis=0))
+    if not len(labels):
+        raise ValueError("expected training images with a defect to paste, received none")
+    sources = tf.ragged.constant([np.flatnonzero(shown[:, i]).tolist() for i in labels], tf.int64)
+    rarity = 1 / shown.sum(axis=0)[labels]
+    bounds = np.cumsum(rarity / rarity.sum())[:-1]
+    clean = np.flatnonzero(~shown.any(axis=1))
+    targets = clean if len(clean) else np.arange(split.count)
+    read = record_reader(store, TRAIN)
+
+    def one_of(rows: Tensor, draw: Tensor) -> Tensor:
+        return rows[tf.cast(draw * tf.cast(tf.size(rows), tf.float32), tf.int32)]
+
+    def pasted(seed: Tensor) -> tuple[Tensor, Tensor]:
+        # The first draw of this seed may have told whether anything is pasted.
+        draws = tf.random.stateless_uniform([8], seed)[1:]
+        place = tf.reduce_sum(tf.cast(draws[0] >= bounds, tf.int64))
+        source = read(one_of(sources[place], draws[1]))
+        target = read(one_of(tf.constant(targets, tf.int64), draws[2]))
+        return paste(target, source, tf.gather(labels + 1, place), draws[3:])
+
+    return pasted
 
 
 def eval_dataset(

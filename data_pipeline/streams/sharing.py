@@ -82,7 +82,8 @@ class Dispatcher:
         Raises:
             ValueError: as :func:`data_pipeline.streams.pipeline.sampler` does.
         """
-        chunk = chunk_of(store.image_shape)
+        window = augment.window_shape(store.image_shape)
+        chunk = chunk_of(window)
         dataset = worker_dataset(store, augment, seed=seed, chunk=chunk, threads=threads)
         identity = f"{store.fingerprint[:16]}-{_policy_id(augment)}-{seed}-{chunk}-{threads}"
         registered = service.register_dataset(
@@ -92,7 +93,7 @@ class Dispatcher:
             dataset_id=identity,
         )
         dataset_id = registered.numpy().decode()
-        return SharedStream(self.address, dataset_id, store.image_shape, chunk)
+        return SharedStream(self.address, dataset_id, window, chunk)
 
     def stop(self) -> None:
         """Stop serving; readers wait, or go on by themselves."""

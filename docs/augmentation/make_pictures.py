@@ -26,7 +26,7 @@ TINT = np.array([1.0, 0.75, 0.55])
 
 
 def main() -> None:
-    """Write one JPEG an operation and one a preset."""
+    """Write one JPEG an operation, one a preset, and those of windows and of pasting."""
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(DataConfig(source="synthetic", store_path=Path(folder)))
         image, mask = _liveliest(store)
@@ -42,6 +42,10 @@ def main() -> None:
         for preset in PRESETS:
             rows = preview(store, AugmentConfig(preset=preset), images=3, samples=SAMPLES)
             _write(f"preset_{preset}", sheet(rows, store.colors))
+        for name, shown in (("windows", {"patch_size": 64}), ("paste", {"paste": 0.3})):
+            rows = preview(store, AugmentConfig(preset="none", **shown), images=9, samples=SAMPLES)
+            clean = [row for row in rows if not row.pictures[0][1].any()]
+            _write(name, sheet(clean[:2] if name == "paste" else rows[:2], store.colors))
 
 
 def _liveliest(store: Store) -> tuple[np.ndarray, np.ndarray]:

@@ -100,10 +100,15 @@ def to_augmentor(augment: Mapping[str, Any]) -> Augmentor:
         if any(name in shares for name in ("rotation", "scale", "shear")):
             border = augment.get("border", "reflect")
             found.lost.append(("augment.border", border, "what that trainer fills it with"))
-    for name, natural in (("sampling", "natural"), ("oversample", None)):
+    every = "every training image equally often"
+    for name, natural, nearest in (
+        ("sampling", "natural", every),
+        ("oversample", None, every),
+        ("paste", 0.0, every),
+        ("patch_size", None, "whole images"),
+    ):
         value = augment.get(name, natural)
         if value != natural:
-            nearest = "every training image equally often"
             found.lost.append((f"augment.{name}", value, nearest))
     return found
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import cast, get_args
 
-from model.cost import PROCESS_OWN, MemoryEstimate, training_memory
+from model.cost import PROCESS_OWN, MemoryEstimate
 from model.processor import Kernels
 from results.records.epochs import Epoch
+from search.config.limits import memory_of
 from search.config.trial import TrialConfig
 
 # From so many bytes on a prediction tells of the model rather than of the process.
@@ -99,13 +100,4 @@ class MemoryForecast:
         known.base = min(_MOST_BASE, max(known.base, base))
 
     def _formula(self, config: TrialConfig, kernels: Kernels) -> MemoryEstimate:
-        train = config.train
-        return training_memory(
-            config.model,
-            self._shape,
-            self._classes,
-            train.batch_size,
-            train.precision,
-            averaged=train.weight_averaging > 0,
-            kernels=kernels,
-        )
+        return memory_of(config, self._shape, self._classes, kernels)

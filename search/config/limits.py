@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.cost import estimate_cost, training_memory
+from model.cost import MemoryEstimate, estimate_cost, training_memory
+from model.processor import Kernels
 from search.config.settings import SearchSettings
 from search.config.trial import TrialConfig
 
@@ -38,16 +39,35 @@ def demand_of(
         ValueError: for image sides that cannot be halved often enough.
     """
     cost = estimate_cost(trial.model, image_shape, num_classes)
-    memory = training_memory(
+    memory = memory_of(trial, image_shape, num_classes, "onednn")
+    return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory.total / 1e9}
+
+
+def memory_of(
+    trial: TrialConfig, image_shape: tuple[int, int, int], num_classes: int, kernels: Kernels
+) -> MemoryEstimate:
+    """Return the memory that the process of a trial's training is predicted to need.
+
+    Args:
+        trial: Its config.
+        image_shape: (height, width, channels) of the images, in pixels.
+        num_classes: Classes of the data, the background included.
+        kernels: Whose convolutions TensorFlow uses.
+
+    Raises:
+        ValueError: for image sides that cannot be halved often enough.
+    """
+    window = trial.augment.window_shape(image_shape)
+    return training_memory(
         trial.model,
-        image_shape,
+        window,
         num_classes,
         trial.train.batch_size,
         trial.train.precision,
         averaged=trial.train.weight_averaging > 0,
-        kernels="onednn",
+        whole_shape=None if window == image_shape else image_shape,
+        kernels=kernels,
     )
-    return {PARAMETERS: cost.parameters, GFLOPS: cost.flops / 1e9, MEMORY: memory.total / 1e9}
 
 
 def bounds(search: SearchSettings) -> dict[str, float]:

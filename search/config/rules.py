@@ -64,11 +64,39 @@ def _image_size_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
                 f"expected images of 3 channels (data.channels) with {name}, received "
                 f"{config.data.channels}",
             )
-    if height != width and any(config.values("augment.quarter_turns")):
+    yield from _patch_problems(config, max(config.values("model.num_layers")))
+    whole = max(height, width)
+    largest = max(size or whole for size in config.values("augment.patch_size"))
+    if (
+        height != width
+        and largest > min(height, width)
+        and any(config.values("augment.quarter_turns"))
+    ):
         yield (
             "augment.quarter_turns",
-            f"expected square images with quarter_turns, received {height}x{width}",
+            f"expected square images or windows with quarter_turns, received {height}x{width}",
         )
+
+
+def _patch_problems(config: StudyConfig, num_layers: int) -> Iterator[tuple[str, str]]:
+    """Windows pass the model as whole images do, and lie inside them."""
+    multiple, sides = 2 ** (num_layers - 1), config.data.image_size
+    name = "augment.patch_size"
+    searched = config.space.get(name)
+    sizes = config.values(name) if searched is None else searched.probes()
+    for size in filter(None, sizes):
+        if size % multiple:
+            yield (
+                name,
+                f"expected a side divisible by 2**(num_layers - 1) = {multiple} for num_layers "
+                f"{num_layers}, received {size}",
+            )
+        if size > max(sides):
+            yield (
+                name,
+                f"expected at most the longer side of data.image_size, {max(sides)}, received "
+                f"{size}",
+            )
 
 
 def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:

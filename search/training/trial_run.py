@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.stores.store import Store
 from data_pipeline.streams.feed import Feed, Reading
 from data_pipeline.streams.pipeline import eval_dataset, train_dataset
@@ -97,8 +98,7 @@ class TrialRun:
         self._store = store
         self._threads = threads
         self.cost = estimate_cost(config.model, store.image_shape, len(store.classes))
-        images = store.splits["train"].count
-        self._steps = config.train.steps_per_epoch or math.ceil(images / config.train.batch_size)
+        self._steps = config.steps(store.splits["train"].count, store.image_shape)
         with scope_of(strategy):
             self._model = build_flexunet(
                 config.model,
@@ -121,9 +121,11 @@ class TrialRun:
         self._restore()
         self._shared = shared
         self._feed: Feed | None = None
-        # Twice the training batch: without gradients it needs less memory than a training step.
+        self._fed: AugmentConfig | None = None
         self._validation = (
-            eval_dataset(store, "valid", 2 * config.train.batch_size, threads=threads)
+            eval_dataset(
+                store, "valid", config.validation_batch(store.image_shape), threads=threads
+            )
             if validate
             else None
         )
@@ -254,7 +256,11 @@ class TrialRun:
         os.replace(temporary, previous)
 
     def _training_feed(self) -> Feed:
-        if self._feed is None:
+        """Return the epoch's batches: the last one's stream goes on, unless its windows grow."""
+        augment = self.config.augment_at(len(self.epochs))
+        if self._feed is None or augment != self._fed:
+            self.close()
+            self._fed = augment
             shared = self._shared
             self._feed = (
                 Feed(self._own_batches)
@@ -283,7 +289,7 @@ class TrialRun:
         batch_size = self.config.train.batch_size
         return train_dataset(
             self._store,
-            self.config.augment,
+            self.config.augment_at(len(self.epochs)),
             batch_size,
             seed=self.config.seed,
             start=len(self.epochs) * self._steps * batch_size,
@@ -303,7 +309,9 @@ class TrialRun:
         reading: Reading,
         seconds: Seconds,
     ) -> Epoch:
-        done = self.cost.training_flops * trained.images
+        window = self.config.augment_at(len(self.epochs)).window_shape(self._store.image_shape)
+        cost = estimate_cost(self.config.model, window, len(self._store.classes))
+        done = cost.training_flops * trained.images
         now = datetime.now(UTC)
         # Origins as strings: JSON has no other keys.
         streams = {str(origin): made for origin, made in reading.streams.items()}

@@ -39,6 +39,23 @@ def test_every_class_is_shown_in_turn_and_the_original_first(store) -> None:
     np.testing.assert_array_equal(sheet(rows, COLORS), sheet(again, COLORS))
 
 
+def test_images_without_a_defect_are_shown_with_each_class_pasted_on(store, tmp_path: Path) -> None:
+    config = AugmentConfig(preset="none", paste=0.3, patch_size=16, patch_focus=1.0)
+    rows = preview(store, config, images=4, samples=2)
+
+    assert [[int(mask.max()) for _, mask in row.pictures] for row in rows] == [
+        [1, 1, 1],
+        [2, 2, 2],
+        [0, 2, 1],  # the rarest class first
+        [1, 1, 1],
+    ]
+    assert rows[0].pictures[1][0].shape == (16, 16, 1)
+    text = write_preview(store, config, rows, tmp_path / "preview.html").read_text()
+    assert "windows of 16 x 16 pixels" in text
+    assert "30% of a trial's samples have a defect of another image pasted on" in text
+    assert write_preview(store, config, rows, tmp_path / "preview.png").stat().st_size > 1000
+
+
 def test_outlines_have_the_colour_of_their_class_and_run_round_it() -> None:
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[6:12, 6:12] = 2

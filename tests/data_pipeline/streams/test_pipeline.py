@@ -285,3 +285,57 @@ def test_shards_are_mapped_and_not_copied_into_memory(tmp_path):
     batches = iter(train_dataset(store, PLAIN, 2, seed=0))
     next(batches)
     assert private_memory() - before < 40, "the store's 64 MB stay in the page cache"
+
+
+PATCHED = AugmentConfig(patch_size=8, paste=0.5, sampling="natural")
+
+
+def test_samples_are_windows_and_a_pure_function_of_their_number(textured):
+    images, masks = samples(train_dataset(textured, PATCHED, 4, seed=1), 12)
+    assert (images.shape, masks.shape) == ((12, 8, 8, 3), (12, 8, 8))
+    later = samples(train_dataset(textured, PATCHED, 2, seed=1, start=4, threads=2), 8)
+    assert same((images[4:], masks[4:]), later)
+    assert not same((images, masks), samples(train_dataset(textured, PATCHED, 4, seed=2), 12))
+
+
+def test_a_policy_that_pastes_never_is_what_it_was_before_there_was_pasting(textured):
+    """The draws of a sample's choice and change are those of earlier versions."""
+    without = PATCHED.model_copy(update={"paste": 0.0})
+    rarely = PATCHED.model_copy(update={"paste": 1e-9})
+    one, other = (samples(train_dataset(textured, p, 4, seed=1), 12) for p in (without, rarely))
+    assert same(one, other)
+
+
+@pytest.fixture(scope="module")
+def defects(tmp_path_factory):
+    """Nine training images without a defect, three with a hole and one with a crack."""
+    images = np.full((13, 16, 16, 1), 100, np.uint8)
+    masks = np.zeros((13, 16, 16), np.uint8)
+    masks[9:12, 4:6, 4:6], images[9:12, 4:6, 4:6] = 1, 30
+    masks[12, 4:6, 4:6], images[12, 4:6, 4:6] = 2, 200
+    return write_store(tmp_path_factory.mktemp("stores") / "few", {"train": (images, masks)})
+
+
+def test_a_share_of_the_samples_is_pasted_the_rare_class_more_often(defects):
+    policy = UNCHANGED.model_copy(update={"sampling": "weights", "paste": 0.4})
+    policy = policy.model_copy(update={"sampling_weights": {"background": 1.0}})
+    images, masks = samples(train_dataset(defects, policy, 8, seed=0), 400)
+    shown = masks.max(axis=(1, 2))
+
+    assert np.mean(shown > 0) == pytest.approx(0.4, abs=0.07)
+    # Weighed by one through their numbers of images: three cracks a hole.
+    assert np.mean(shown[shown > 0] == 2) == pytest.approx(0.75, abs=0.08)
+    assert all((masks[i] > 0).sum() == 4 for i in np.flatnonzero(shown))
+    assert images[masks == 1].mean() == pytest.approx(30, abs=3)
+    assert images[masks == 2].mean() == pytest.approx(200, abs=3)
+
+
+def test_where_every_image_shows_a_defect_any_is_pasted_on(tmp_path):
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[:, 4:6, 4:6] = 1
+    records = {"train": (np.full((4, 16, 16, 1), 100, np.uint8), masks)}
+    store = write_store(tmp_path / "all", records)
+    policy = UNCHANGED.model_copy(update={"paste": 1.0})
+    _, pasted = samples(train_dataset(store, policy, 4, seed=0), 40)
+    assert np.mean((pasted == 1).sum(axis=(1, 2)) == 8) > 0.5
+    assert (pasted == 1).sum(axis=(1, 2)).min() >= 4

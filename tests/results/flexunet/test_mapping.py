@@ -198,6 +198,8 @@ def test_what_that_trainer_can_express_is_written_and_nothing_is_lost() -> None:
             "generator",
             False,
         ),
+        ("augment", {"paste": 0.2}, "augment.paste", "model", "generator", False),
+        ("augment", {"patch_size": 32}, "augment.patch_size", "model", "image_width", 64),
         ("augment", {"elastic": 0.02}, "augment.elastic", "augmentor", "deformation", False),
         ("augment", {"brightness": 0.1}, "augment.brightness", "augmentor", "brightening", False),
         ("augment", {"noise": 0.1}, "augment.noise", "model", "generator", False),

@@ -31,6 +31,17 @@ def test_a_demand_is_what_the_models_cost_says() -> None:
     assert demand["gflops"] == pytest.approx(cost.flops / 1e9)
 
 
+def test_the_memory_of_windows_is_that_of_their_size_or_of_validating_whole_images() -> None:
+    def needed(size: int, patch: int | None, batch: int = 8) -> float:
+        tree = {"data": {"image_size": size}, "augment": {"patch_size": patch}}
+        config = config_from_tree({**tree, "train": {"batch_size": batch}})
+        return demand_of(config.at(PARAMS), config.image_shape, 6)["memory"]
+
+    assert needed(512, 128) == needed(128, None) < 0.4 * needed(512, None)
+    # One image of 1024 px is more to validate than a window of 64 px to train on.
+    assert needed(64, None, 1) < needed(1024, 64, 1) < 0.7 * needed(1024, None, 1)
+
+
 def test_an_excess_is_relative_to_its_limit_and_told_where_it_is_broken() -> None:
     search = config_from_tree(
         {"search": {"max_parameters": 1000, "max_gflops": 2.0, "max_latency_ms": 5.0}}

@@ -88,8 +88,19 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
         ({"search": {"grace_epochs": 9}, "train": {"epochs": 8}}, "expected at most train.epochs"),
         (
             {"augment": {"quarter_turns": True}, "data": {"image_size": [64, 128]}},
-            "expected square images with quarter_turns, received 64x128",
+            "expected square images or windows with quarter_turns, received 64x128",
         ),
+        (
+            {"augment": {"patch_size": {"int": [32, 64], "step": 16}}},
+            "augment.patch_size: expected a side divisible by 2**(num_layers - 1) = 32 for "
+            "num_layers 6, received 48",
+        ),
+        (
+            {"augment": {"patch_size": {"choice": [None, 64, 256]}}},
+            "augment.patch_size: expected at most the longer side of data.image_size, 128, "
+            "received 256",
+        ),
+        ({"augment": {"patch_stages": 2}}, "expected patch_size with patch_stages 2"),
         ({"study": {"name": "a/b"}}, "expected letters, digits"),
         ({"resources": {"gpus_per_trial": 1.5}}, "a share of one GPU or whole GPUs, received 1.5"),
         (

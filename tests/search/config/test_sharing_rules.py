@@ -30,6 +30,7 @@ def test_a_few_policies_are_a_job_each() -> None:
             {"rotation": {"choice": [0, 5, 10]}, "scale": {"choice": [0.0, 0.1, 0.2]}},
             "augment.rotation (3 values), augment.scale (3 values)",
         ),
+        ({"patch_size": 64, "patch_stages": 2}, "windows that grow over a trial's epochs"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_when_the_config_is_loaded(

@@ -157,6 +157,62 @@ def test_averaged_weights_are_validated_and_kept_over_an_interruption(
     assert true_positives_of(tmp_path / "parts", store) == kept
 
 
+def with_patches(trial: TrialConfig, store: Store, **changes: Any) -> TrialConfig:
+    augment = trial.augment.model_copy(update={"patch_size": 8, **changes})
+    return with_train(trial.model_copy(update={"augment": augment}), steps_per_epoch=None)
+
+
+def test_windows_train_a_model_of_whole_images(
+    trial: TrialConfig, store: Store, tmp_path: Path
+) -> None:
+    patched = with_patches(trial, store)
+    run = TrialRun(patched, store, tmp_path)
+    records = finish(run)
+
+    # As many pixels an epoch as the training images have, four windows each.
+    steps = -(-4 * store.splits["train"].count // 4)
+    cost = estimate_cost(trial.model, (8, 8, 1), len(store.classes))
+    for record in records:
+        assert record.input.images == 4 * steps
+        assert sum(tp + fn for tp, _, fn in record.counts.values()) == (
+            store.class_pixels("valid").sum()
+        )
+        assert record.gflops_per_second == pytest.approx(
+            cost.training_flops * record.images_per_second / 1e9, rel=0.05
+        )
+    assert run.cost == estimate_cost(trial.model, store.image_shape, len(store.classes))
+    best = run.best
+    assert best is not None
+    assert true_positives_of(tmp_path, store) == [best.counts[n][0] for n in store.classes]
+
+
+def test_windows_grow_by_stages_over_an_interruption(
+    trial: TrialConfig, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = with_patches(trial, store, patch_size=16, patch_stages=3)
+    sides = [growing.augment_at(epoch).patch_size for epoch in range(3)]
+    assert sides == [6, 12, 16]  # thirds of 16, in steps of the 2 that its depth needs
+    seen = []
+
+    def watched(run: TrialRun) -> TrialRun:
+        step = run._trainer._train_step
+
+        def noted(images: Any, masks: Any) -> Any:
+            seen.append((len(run.epochs), *images.shape[1:3]))
+            return step(images, masks)
+
+        monkeypatch.setattr(run._trainer, "_train_step", noted)
+        return run
+
+    whole = finish(watched(TrialRun(growing, store, tmp_path / "whole")))
+    assert sorted(set(seen)) == [(0, 6, 6), (1, 12, 12), (2, 16, 16)]
+    assert len({record.input.images for record in whole}) == 1
+    TrialRun(growing, store, tmp_path / "parts").step()
+    parts = finish(TrialRun(growing, store, tmp_path / "parts"))
+    assert [r.counts for r in parts] == [r.counts for r in whole]
+    assert [r.train_loss for r in parts] == pytest.approx([r.train_loss for r in whole], rel=1e-5)
+
+
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     trial: TrialConfig, store: Store, finished: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
