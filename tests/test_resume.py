@@ -59,8 +59,11 @@ def wait_for_epochs(study: Path, epochs: int, driver: subprocess.Popen[bytes], l
 
 
 def run_with_kills(tmp_path: Path, source: Path, kills: int, rng: random.Random) -> None:
-    tree = tiny_tree(tmp_path, source, num_trials=TRIALS, pruner="none")
-    tree["train"] |= {"epochs": EPOCHS, "steps_per_epoch": 8}
+    tree = tiny_tree(tmp_path, source, num_trials=TRIALS, pruner="none", repeats_of_best=1)
+    # With all that a checkpoint has to hold or a stream to find again: averaged weights, windows
+    # that grow, and a trial that repeats another.
+    tree["train"] |= {"epochs": EPOCHS, "steps_per_epoch": 8, "weight_averaging": 0.9}
+    tree["augment"] = {"patch_size": 12, "patch_stages": 3, "paste": 0.2}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     study, log = tmp_path / "tiny", tmp_path / "log.txt"
@@ -89,6 +92,8 @@ def run_with_kills(tmp_path: Path, source: Path, kills: int, rng: random.Random)
     assert {number: end[number] for number in done} == done
     assert sorted(end) == list(range(TRIALS))
     assert {state for state, *_ in end.values()} == {"COMPLETE"}
+    repeated = [trial.repeat_of for trial in load_study(study).trials]
+    assert [number is not None for number in repeated] == [False, False, False, True]
     for lines in lines_of(study).values():
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
     for trial in open_study(config_from_tree(tree)).get_trials():

@@ -117,9 +117,15 @@ def _why(found: BaselineComparison, choice: Choice, set_aside: Confirmation | No
             *caveats,
             f"The model is the training {plain(choice.run.name)}{part}, the best by its validation "
             f"score. In the search trial {trial.number} had {number(trial.value)} on the "
-            "validation split.",
+            f"validation split{_trainings(found.study, trial)}.",
         ]
     )
+
+
+def _trainings(study: StudyRecord, trial: TrialRecord) -> str:
+    """Return what further trainings of a trial's config have reached; nothing without one."""
+    words = study.trainings(trial).words()
+    return f" ({words})" if words else ""
 
 
 def _higher(study: StudyRecord, trial: TrialRecord) -> str:

@@ -190,10 +190,13 @@ def history_sentence(study: StudyRecord, table: pd.DataFrame, over: str) -> str:
     name = f"trial {incumbent.number}"
     name += f", the baseline “{incumbent.baseline}”" if incumbent.baseline else ""
     said = f"The best is {name}, at {incumbent.value:.3f}"
+    trainings = study.trainings(incumbent).words()
+    said += f" ({trainings})" if trainings else ""
     place, last = float(row[_AXES[over].column].iloc[0]), float(table[_AXES[over].column].max())
     if over == "trials":
         later = int(((table["number"] > incumbent.number) & (table["state"] != "RUNNING")).sum())
-        after = f"{count(later, 'trial')} after it brought nothing better"
+        better = "no better mean" if study.repeats_wanted else "nothing better"
+        after = f"{count(later, 'trial')} after it brought {better}"
         return f"{said}; {after if later else 'no later trial has ended'}."
     share = f" ({100 * place / last:.0f} %)" if last > 0 else ""
     if over == "epochs":

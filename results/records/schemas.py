@@ -96,6 +96,7 @@ class TrialFile(BaseModel):
     epochs: int = 0
     params: dict[str, ParameterValue] = {}
     baseline: str | None = None
+    repeat_of: int | None = None
     reason: str | None = None
     failures: tuple[Failure, ...] = ()
     started: str | None = None

@@ -15,6 +15,7 @@ from typing import Any
 
 from results.records.epochs import Epoch, Worker, best_of
 from results.records.pace import Paces, Stint, TrainingNode, node_of, seconds_left
+from results.records.repeats import TrainedConfig, leader, trained_configs
 from results.records.schemas import StudyFile, TrialFile
 
 # What the pace is taken from: long enough for trials of minutes, short enough to follow changes.
@@ -158,6 +159,7 @@ class Status:
         states: number of trials by state.
         num_trials: how many trials it is to have; None: no limit.
         best: the incumbent; before any trial is COMPLETE, the best of the others.
+        trainings: what several trainings of its config have reached, in words; else "".
         running: the trials in the state RUNNING, by number.
         leaders: the best trials that have ended, COMPLETE before PRUNED.
         eta_seconds: about how long it will go on; None where unknown.
@@ -185,6 +187,7 @@ class Status:
     lost_workers: Mapping[str, int]
     minimize: tuple[str, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict)
+    trainings: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -223,6 +226,8 @@ def status_of(
     shown = [_shown(trial, epochs, now) for trial in trials if trial.file.state == "RUNNING"]
     ended = [_shown(trial, epochs, now) for trial in leaders]
     failed = [t.file for t in trials if t.file.state == "FAIL"]
+    best = _best(shown, ended)
+    leading = _leading(header, trials)
     return Status(
         name=header.name,
         directory=str(directory),
@@ -232,7 +237,8 @@ def status_of(
         states=dict(sorted(states.items())),
         num_trials=limit,
         minimize=tuple(search.get("minimize") or ()),
-        best=_best(shown, ended),
+        best=best,
+        trainings=leading.words() if leading and best and leading.number == best.number else "",
         running=tuple(shown),
         leaders=tuple(ended),
         pace=pace,
@@ -250,10 +256,28 @@ def _section(header: StudyFile, name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def leaders_of(trials: Sequence[TrialFacts], most: int) -> list[TrialFacts]:
-    """Return the best trials that have ended: COMPLETE ones before PRUNED ones, then by value."""
+def _leading(header: StudyFile, trials: Sequence[TrialFacts]) -> TrainedConfig | None:
+    """Return the config that leads, where the leading ones are trained again."""
+    repeats = _section(header, "search").get("repeats_of_best")
+    if not isinstance(repeats, int) or not repeats:
+        return None
+    files = [trial.file for trial in trials]
+    return leader(
+        trained_configs((f.number, f.repeat_of, f.state, f.value) for f in files), repeats
+    )
+
+
+def leaders_of(header: StudyFile, trials: Sequence[TrialFacts], most: int) -> list[TrialFacts]:
+    """Return the best trials that have ended: COMPLETE ones before PRUNED ones, then by value.
+
+    Where the leading configs are trained again, the one that leads by its mean is the first.
+    """
+    leading = _leading(header, trials)
+    first = None if leading is None else leading.number
     ended = [t for t in trials if t.file.state in ("COMPLETE", "PRUNED") and _finite(t.file.value)]
-    ended.sort(key=lambda t: (t.file.state, -(t.file.value or 0.0), t.file.number))
+    ended.sort(
+        key=lambda t: (t.file.number != first, t.file.state, -(t.file.value or 0.0), t.file.number)
+    )
     return ended[:most]
 
 

@@ -69,7 +69,7 @@ class StudyWatch:
             else trial
             for trial in trials
         ]
-        leaders = [self._with_epochs(trial) for trial in leaders_of(trials, LEADERS)]
+        leaders = [self._with_epochs(trial) for trial in leaders_of(header, trials, LEADERS)]
         pipeline = read_json(self._directory / file_names.PIPELINE)
         return status_of(header, self._directory, trials, holder, now, leaders, pipeline)
 

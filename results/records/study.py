@@ -24,6 +24,7 @@ from results.records import file_names
 from results.records.curves import Curve as Curve
 from results.records.curves import curve_of, unknown_classes
 from results.records.epochs import METRICS, read_lines
+from results.records.repeats import TrainedConfig, leader, trained_configs
 from results.records.schemas import (
     DataFile,
     Failure,
@@ -67,6 +68,7 @@ class TrialRecord:
         epochs: finished epochs.
         params: searched fields by dotted name ("model.num_layers").
         baseline: the name of the baseline it is, None for a sampled trial.
+        repeat_of: the trial whose config it trained again with another seed, None of a first one.
         reason: why it was pruned or failed.
         failures: each worker it lost: "epoch" finished before, "reason".
         started, finished: ISO times.
@@ -83,6 +85,7 @@ class TrialRecord:
     epochs: int
     params: Mapping[str, ParameterValue]
     baseline: str | None
+    repeat_of: int | None
     reason: str | None
     failures: tuple[Failure, ...]
     started: str | None
@@ -140,8 +143,36 @@ class StudyRecord:
 
     @cached_property
     def incumbent(self) -> TrialRecord | None:
-        """The COMPLETE trial of the highest value, the earliest of equals; None without one."""
-        return best_of(self.with_state("COMPLETE"))
+        """The trial whose config leads (``results.records.repeats.leader``); None without one.
+
+        Without repeats: the COMPLETE trial of the highest value, the earliest of equals.
+        """
+        found = leader(self.configs, self.repeats_wanted)
+        return None if found is None else self._by_number[found.number]
+
+    @cached_property
+    def configs(self) -> tuple[TrainedConfig, ...]:
+        """The configs with a value, by their first trial's number; a repeat is no config."""
+        found = trained_configs((t.number, t.repeat_of, t.state, t.value) for t in self.trials)
+        return tuple(config for config in found if config.number in self._by_number)
+
+    def trainings(self, trial: TrialRecord) -> TrainedConfig:
+        """Return what the trainings of a trial's config have reached, its repeats among them."""
+        for config in self.configs:
+            if config.number == trial.number:
+                return config
+        return TrainedConfig(trial.number, (), 0)
+
+    @property
+    def repeats_wanted(self) -> int:
+        """How often a leading config was to be trained again."""
+        search = self.config.get("search")
+        wanted = search.get("repeats_of_best", 0) if isinstance(search, Mapping) else 0
+        return wanted if isinstance(wanted, int) else 0
+
+    @cached_property
+    def _by_number(self) -> Mapping[int, TrialRecord]:
+        return {trial.number: trial for trial in self.trials}
 
     @cached_property
     def baselines(self) -> tuple[TrialRecord, ...]:

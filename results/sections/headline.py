@@ -114,9 +114,13 @@ def _no_result(study: StudyRecord) -> str:
 def _also(found: BaselineComparison) -> str:
     """Return what the search itself said, where the number is of something better."""
     own = found.study.incumbent
-    if found.best is None or own is None or found.source == "search":
+    if found.best is None or own is None:
         return ""
+    trainings = found.study.trainings(own).words()
+    if found.source == "search":
+        return f"Its config was trained several times: {trainings}." if trainings else ""
     told = f"{number(own.value)} on the validation split, at the size of training"
+    told += f" ({trainings})" if trainings else ""
     if found.best.trial is own:
         return f"In the search it had {told}."
     sentence = f"The search’s own best was trial {own.number}: {told}"

@@ -43,6 +43,11 @@ def _objective_problems(config: StudyConfig) -> Iterator[Problem]:
         return
     if len(set(search.minimize)) < len(search.minimize):
         yield "search.minimize", f"expected distinct names, received {list(search.minimize)}"
+    if search.repeats_of_best:
+        yield (
+            "search.repeats_of_best",
+            "expected 0 with search.minimize: of several objectives none tells which config leads",
+        )
     if search.stop_when is not None:
         yield (
             "search.stop_when",

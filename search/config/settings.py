@@ -147,6 +147,13 @@ class SearchSettings(ConfigSection):
     reduction_factor: int = Field(
         3, ge=2, description="asha and hyperband let about one in this many pass each rung."
     )
+    repeats_of_best: int = Field(
+        0,
+        ge=0,
+        description="Times that the leading config is trained again, with other seeds, once the "
+        "startup trials have ended: within num_trials, never pruned. The best config is then the "
+        "one with the highest mean among those that had all their trainings.",
+    )
     objective: Literal["mean_foreground_dice", "worst_class_dice", "weighted_dice"] = Field(
         "mean_foreground_dice",
         description="Maximised; a trial's value is its best epoch's. From counted pixels of the "

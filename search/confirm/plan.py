@@ -117,10 +117,16 @@ def _problems(
 
 
 def _ranked(study: StudyRecord) -> list[TrialRecord]:
-    """COMPLETE trials from best to worst, the earliest of equals first, no parameters twice."""
-    scored = [(t.value, t) for t in study.with_state("COMPLETE") if t.value is not None]
+    """COMPLETE trials from best to worst, the earliest of equals first, no parameters twice.
+
+    The incumbent goes first: where leading configs are trained again it leads by its mean.
+    """
+    means = {config.number: config.mean for config in study.configs}
+    scored = [trial for trial in study.with_state("COMPLETE") if trial.number in means]
     ranked: dict[str, TrialRecord] = {}
-    for _, trial in sorted(scored, key=lambda pair: (-pair[0], pair[1].number)):
+    for trial in sorted(
+        scored, key=lambda t: (t is not study.incumbent, -means[t.number], t.number)
+    ):
         ranked.setdefault(_key(trial.params), trial)
     return list(ranked.values())
 
@@ -138,15 +144,16 @@ def _chosen(
     chosen = {_key(config.params): config for config in before}
     for trial in (*_ranked(study)[:top], *baselines[:1]):
         key = _key(trial.params)
-        chosen.setdefault(key, _planned(trial, names.get(key)))
+        chosen.setdefault(key, _planned(study, trial, names.get(key)))
     return tuple(sorted(chosen.values(), key=lambda c: (-_value(c), c.trial)))
 
 
-def _planned(trial: TrialRecord, baseline: str | None) -> PlannedConfig:
+def _planned(study: StudyRecord, trial: TrialRecord, baseline: str | None) -> PlannedConfig:
+    trainings = study.trainings(trial)
     return PlannedConfig(
         trial=trial.number,
         baseline=baseline,
-        value=trial.value,
+        value=trainings.mean if trainings.values else trial.value,
         params=dict(trial.params),
     )
 

@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial
 
 from results.analysis.convergence import chance_of_gain
 from search.config.settings import SearchSettings
-from search.study.attributes import BASELINE, is_own
+from search.study.attributes import BASELINE, REPEAT_OF, is_own
+from search.study.repeats import Repeats
 
 
 class Enough:
@@ -16,12 +17,13 @@ class Enough:
 
     Args:
         search: ``stop_when`` and ``startup_trials``.
+        repeats: Knows the best value: a config's mean over all the trainings it is to have.
     """
 
-    def __init__(self, search: SearchSettings) -> None:
+    def __init__(self, search: SearchSettings, repeats: Repeats) -> None:
         self._rule = search.stop_when
         self._startup = search.startup_trials
-        self._best: float | None = None
+        self._repeats = repeats
         # State and value of the sampler's own trials, by number.
         self._sampled: dict[int, tuple[str, float | None]] = {}
 
@@ -37,19 +39,18 @@ class Enough:
         if not (trial.state.is_finished() and is_own(trial)):
             return
         value = trial.value if trial.state.name == "COMPLETE" else None
-        if value is not None and (self._best is None or value > self._best):
-            self._best = value
-        if BASELINE not in trial.user_attrs:
+        if not {BASELINE, REPEAT_OF} & trial.user_attrs.keys():
             self._sampled[trial.number] = trial.state.name, value
 
     def _goal_reached(self) -> str | None:
         goal = self._rule.value if self._rule else None
-        if goal is None or self._best is None or self._best < goal:
+        best = self._repeats.best
+        if goal is None or best is None or best < goal:
             return None
-        return f"search.stop_when: the best value, {self._best:.4f}, has reached {goal:g}"
+        return f"search.stop_when: the best value, {best:.4f}, has reached {goal:g}"
 
     def _little_to_gain(self) -> str | None:
-        rule, best = self._rule, self._best
+        rule, best = self._rule, self._repeats.best
         if rule is None or rule.chance is None or best is None:
             return None
         outcomes = [self._sampled[number] for number in sorted(self._sampled)]

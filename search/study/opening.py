@@ -125,6 +125,7 @@ def mirror_trial(directory: Path, trial: FrozenTrial) -> None:
         "epochs": known.get(attributes.EPOCHS, 0),
         "params": trial.params,
         "baseline": known.get(attributes.BASELINE),
+        "repeat_of": known.get(attributes.REPEAT_OF),
         "reason": known.get(attributes.REASON) or known.get(attributes.LIMIT),
         "failures": known.get(attributes.FAILURES, []),
         "started": _zoned(trial.datetime_start),

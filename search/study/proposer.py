@@ -28,6 +28,7 @@ from search.interfaces.observers import Placer
 from search.study import attributes
 from search.study.attributes import derive_seed, is_own
 from search.study.enough import Enough
+from search.study.repeats import Repeats
 from search.study.screening import ConstraintScreen, limit_name, measured_excess
 
 _log = logging.getLogger(__name__)
@@ -87,28 +88,37 @@ class Proposer:
         self._tried: set[str] = set()
         self._waiting: dict[int, list[int]] = {}  # number of an original: ids of its duplicates
         self._row = _InARow()
-        self._enough = Enough(config.search)
+        self._satisfied = False
+        self._repeats = Repeats(config.search)
+        self._enough = Enough(config.search, self._repeats)
         trials = study.get_trials(deepcopy=False)
         self._random = optuna.samplers.RandomSampler(
             seed=derive_seed(config.study.seed, len(trials), 1)
         )
         self._read(trials)
 
-    def next(self) -> Trial | None:
-        """Ask until a proposal is to be trained; None where there will be none."""
-        while not self._is_over():
+    def next(self, left: int | None = None) -> Trial | None:
+        """Ask until a proposal is to be trained; None where there will be none.
+
+        Args:
+            left: Trials that may still begin, this one among them; None: no limit.
+        """
+        while True:
+            self._enqueue_repeat(left)
+            if self._is_over():
+                return None
             trial = self._ask()
             if self.admit(trial):
                 return trial
-        return None
 
     def admit(self, trial: Trial) -> bool:
         """Return whether a trial with all its parameters is to be trained; tell it if not."""
         params = trial.params
         key = _key(params)
         self._tried.add(key)
+        again = attributes.REPEAT_OF in trial.user_attrs
         original = self._originals.get(key)
-        if original is not None and not self._repeats_elsewhere(trial, original):
+        if original is not None and not again and not self._repeats_elsewhere(trial, original):
             self._row.duplicates += 1
             self._repeat(trial, *original)
             return False
@@ -120,7 +130,8 @@ class Proposer:
         for name, excess in excesses.items():
             if name != LATENCY:  # it will be measured
                 _constrain(trial, name, excess)
-        self._originals[key] = (trial.number, trial._trial_id)
+        if not again:
+            self._originals[key] = (trial.number, trial._trial_id)
         self._row = _InARow()
         return True
 
@@ -137,16 +148,31 @@ class Proposer:
 
     def ended(self, trial: FrozenTrial) -> None:
         """Take the end of a trial, and tell it to the duplicates that waited for it."""
-        if trial.state is TrialState.FAIL:
+        if trial.state is TrialState.FAIL and attributes.REPEAT_OF not in trial.user_attrs:
             self._originals.pop(_key(trial.params), None)
+        self._repeats.ended(trial)
         self._judge.learn_memory(trial)
-        self.exhausted = self.exhausted or self._enough.after([trial])
+        self._look_whether_enough([trial])
         for trial_id in self._waiting.pop(trial.number, ()):
             self._retell(Trial(self.study, trial_id), trial)
 
     def sentences(self) -> list[str]:
         """Return what there is to say of the end of the search."""
         return [reason for reason in (self.stuck, self.exhausted) if reason]
+
+    def _enqueue_repeat(self, left: int | None) -> None:
+        """Enqueue the leading config, where it is to be trained again and nothing else waits."""
+        due = self._due(left)
+        if due is not None and not self._enqueued():
+            original, params = due
+            self.study.enqueue_trial(dict(params), user_attrs={attributes.REPEAT_OF: original})
+            self._repeats.begun(original)
+
+    def _due(self, left: int | None) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the config to train again now; where nothing is proposed any more, at once."""
+        if self.stuck or self._satisfied:
+            return None
+        return self._repeats.due(0 if self.exhausted else left)
 
     def _ask(self) -> Trial:
         if max(self._row.refused, self._row.duplicates) < RANDOM_AFTER:
@@ -174,8 +200,18 @@ class Proposer:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is to be proposed; baselines that wait are tried in any case."""
-        return bool(self.stuck or (self.exhausted and not self._enqueued()))
+        """Whether nothing more is to be proposed.
+
+        Baselines that wait are tried in any case, and leading configs trained again.
+        """
+        if self.stuck or not self.exhausted:
+            return bool(self.stuck)
+        return not self._enqueued() and self._due(0) is None
+
+    def _look_whether_enough(self, trials: list[FrozenTrial]) -> None:
+        said = self._enough.after(trials)
+        if said and self.exhausted is None:
+            self._satisfied, self.exhausted = True, said
 
     def _enqueued(self) -> bool:
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -184,7 +220,9 @@ class Proposer:
 
     def _read(self, trials: list[FrozenTrial]) -> None:
         self._write_logs(trials)
-        self.exhausted = self._enough.after(trials)
+        for trial in trials:
+            self._repeats.read(trial)
+        self._look_whether_enough(trials)
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:
             self._index(trial)
@@ -211,6 +249,8 @@ class Proposer:
             return
         key = _key(trial.params)
         # One that was trained here, and has a folder, goes before one from elsewhere.
+        if attributes.REPEAT_OF in known:
+            return
         if is_own(trial) or (attributes.FROM_STUDY in known and key not in self._originals):
             self._originals[key] = (trial.number, trial._trial_id)
 

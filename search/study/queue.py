@@ -85,6 +85,7 @@ class TrialQueue:
             self._started -= 1
         if self.all_begun:
             return None
-        proposed = self._proposer.next()
+        left = None if self._limit is None else self._limit - self._started
+        proposed = self._proposer.next(left)
         self._started += proposed is not None
         return proposed

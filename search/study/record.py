@@ -35,6 +35,7 @@ CONTINUABLE = {
     "search.stop_when",
     "search.baselines",
     "search.prune_baselines",
+    "search.repeats_of_best",
     "search.score_at_end",
     "search.score_flips",
     "search.keep_models",

@@ -253,8 +253,10 @@ class TrialManager:
             return False
         # Asked of baselines, too: the pruner keeps what it is asked about, to judge others by.
         stops = bool(live.trial.should_prune()) if live.reported else False
-        spared = attributes.BASELINE in live.trial.user_attrs
-        return stops and (self.config.search.prune_baselines or not spared)
+        known = live.trial.user_attrs
+        spared = attributes.BASELINE in known and not self.config.search.prune_baselines
+        # The mean of a config's trainings is of whole ones.
+        return stops and not spared and attributes.REPEAT_OF not in known
 
     def _note_cost(self, live: LiveTrial, report: TrialReport) -> None:
         # What was measured before an interruption stands, so that a trial is measured once.

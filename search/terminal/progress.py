@@ -14,6 +14,7 @@ from rich.console import Console
 
 from results.records.epochs import Epoch, best_of, epochs_in
 from results.records.pace import Paces, Stint, node_of, seconds_left
+from results.records.repeats import TrainedConfig, leader, trained_configs
 from results.records.status import waiting_share
 from search.config.schema import StudyConfig
 from search.storage.files import trial_folder
@@ -47,6 +48,10 @@ class Board:
         self.notes: deque[str] = deque(maxlen=NOTES)
         # Kept in order as trials end: a draw at 10,000 trials must not sort them.
         self._leaders: list[tuple[tuple[str, float, int], TrialRow]] = []
+        # Where leading configs are trained again: what each trial has reached, and its row.
+        self._trained: dict[int, tuple[int, int | None, str, float | None]] = {}
+        self._rows: dict[int, TrialRow] = {}
+        self._leading: TrainedConfig | None = None
         self._throughput = Throughput()
         self._paces = Paces()
         self._ended: deque[Stint] = deque(maxlen=_PACE_TRIALS)
@@ -57,7 +62,9 @@ class Board:
         """Take what earlier runs left: the number of finished trials and the best of them."""
         for trial in trials:
             if trial.state.is_finished():
-                self._take(_ended_row(trial))
+                row = _ended_row(trial)
+                self._take(row)
+                self._compare(trial, row)
         self._finished_before = self.finished
         for _, row in self._leaders:
             row.dice = self._dice_of(row)
@@ -101,6 +108,7 @@ class Board:
             row.value = seen.value if row.value is None else row.value
             self._ended.append(_stint(seen))
         self._take(row)
+        self._compare(trial, row)
         if row.state == "FAIL":
             self.notes.append(f"trial {row.number} FAIL: {row.reason}")
         return row
@@ -111,6 +119,15 @@ class Board:
             return
         bisect.insort(self._leaders, ((row.state, -row.value, row.number), row))
         del self._leaders[FINISHED_ROWS:]
+
+    def _compare(self, trial: FrozenTrial, row: TrialRow) -> None:
+        """Find the config that leads by its mean, where leading ones are trained again."""
+        if self.config.search.repeats_of_best:
+            original = trial.user_attrs.get(attributes.REPEAT_OF)
+            self._rows[row.number] = row
+            self._trained[row.number] = row.number, original, row.state, row.value
+            configs = trained_configs(self._trained.values())
+            self._leading = leader(configs, self.config.search.repeats_of_best)
 
     @property
     def finished(self) -> int:
@@ -124,7 +141,12 @@ class Board:
 
     @property
     def incumbent(self) -> TrialRow | None:
-        """The best COMPLETE trial; a value may still fall to no use while its trial runs."""
+        """The best COMPLETE trial; a value may still fall to no use while its trial runs.
+
+        Where leading configs are trained again, the first trial of the one that leads.
+        """
+        if self._leading is not None:
+            return self._rows[self._leading.number]
         row = next(iter(self.leaders), None)
         return row if row is not None and row.state == "COMPLETE" else None
 
@@ -152,7 +174,9 @@ class Board:
         incumbent, ahead = self.incumbent, self.ahead
         parts = []
         if incumbent is not None:
-            parts.append(f"best {incumbent.value:.4f} (trial {incumbent.number})")
+            trainings = self._leading.words() if self._leading else ""
+            more = f", {trainings}" if trainings else ""
+            parts.append(f"best {incumbent.value:.4f} (trial {incumbent.number}{more})")
         if ahead is not None:
             label = "best so far" if incumbent is None else "ahead of it"
             parts.append(f"{label} {ahead.value:.4f} (trial {ahead.number}, {ahead.state})")
@@ -231,6 +255,7 @@ def describe_best(study: Any) -> tuple[str, ...]:
     return (
         f"best: trial {best.number}, {study.objective} {best.value:.4f} at epoch "
         f"{best.best_epoch} (validation; the best of {len(study.trials)} trials, so optimistic)",
+        *([f"  {trainings}"] if (trainings := study.trainings(best).words()) else []),
         f"  Dice: {describe_dice(dice)}",
         f"  {describe_params(best.params)}",
     )

@@ -165,7 +165,7 @@ def _best(status: Status) -> list[list[str]]:
     known = f"trial {best.number}, epoch {best.best_epoch}"
     if best.state != "COMPLETE":
         known += f", {best.state}: none is COMPLETE yet"
-    parts = [[f"best {objective} {best.value:.4f}", known]]
+    parts = [[f"best {objective} {best.value:.4f}", known, *filter(None, [status.trainings])]]
     return [*parts, titled("Dice", dice_parts(best.dice)), param_parts(best.params)]
 
 

@@ -43,7 +43,7 @@ def status(*trials: TrialFacts, holder: Holder | None = DRIVER, **config: Any) -
     if config:
         tree = {"search": {"num_trials": 20, **config}, "train": {"epochs": 40}}
         header = HEADER.model_copy(update={"config": tree})
-    return status_of(header, Path("d"), trials, holder, NOW, leaders_of(trials, 12))
+    return status_of(header, Path("d"), trials, holder, NOW, leaders_of(header, trials, 12))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,27 @@ def test_the_earliest_of_equals_is_the_best() -> None:
 
     assert best is not None
     assert best.number == 2
+
+
+def test_where_leading_configs_are_trained_again_the_best_is_so_by_its_mean() -> None:
+    trials = [
+        trial(0, "COMPLETE", value=0.5),
+        trial(1, "COMPLETE", value=0.7),
+        trial(2, "COMPLETE", value=0.3, repeat_of=1),
+        trial(3, "COMPLETE", value=0.4, repeat_of=0),
+        trial(4, "PRUNED", value=0.8),
+    ]
+    found = status(*trials, repeats_of_best=1)
+    assert found.best is not None
+    assert (found.best.number, found.best.value) == (1, 0.7)
+    assert found.trainings == "mean of 2 trainings 0.5000, 0.3000 to 0.7000"
+    # One that has not been trained as often does not take the lead.
+    found = status(*trials, trial(5, "COMPLETE", value=0.9), repeats_of_best=1)
+    assert found.best is not None
+    assert found.best.number == 1
+    found = status(*trials)
+    assert found.best is not None
+    assert (found.best.number, found.trainings) == (1, "")
 
 
 def test_a_worker_shows_its_epoch_speed_and_silence() -> None:

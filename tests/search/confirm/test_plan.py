@@ -112,6 +112,23 @@ def test_equal_parameters_of_unequal_values_count_once_with_the_better(tmp_path:
     assert plan.configs[0].baseline == "recipe"
 
 
+def test_a_config_that_was_trained_again_goes_by_its_mean(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        {
+            0: ("COMPLETE", 0.9, 3, None),
+            1: ("COMPLETE", 0.8, 4, None),
+            2: ("COMPLETE", 0.5, 3, None),
+            3: ("COMPLETE", 0.7, 4, None),
+        },
+    )
+    trials = [replace(trial, repeat_of={2: 0, 3: 1}.get(trial.number)) for trial in study.trials]
+    study = replace(study, trials=tuple(trials), config={"search": {"repeats_of_best": 1}})
+    plan = make_plan(study, top=2)
+    assert chosen(plan) == [1, 0]
+    assert [config.value for config in plan.configs] == [0.75, 0.7]
+
+
 def test_a_pruned_baseline_is_trained_in_full(tmp_path: Path) -> None:
     study = study_of(tmp_path, {0: ("PRUNED", 0.1, 1, "recipe"), 1: ("COMPLETE", 0.5, 2, None)})
     assert chosen(make_plan(study, top=1)) == [1, 0]

@@ -107,6 +107,16 @@ def test_only_a_complete_trial_is_the_best_where_there_is_one(board: Board) -> N
     assert [row.number for row in board.leaders] == [2, 1]
 
 
+def test_where_leading_configs_are_trained_again_the_mean_leads() -> None:
+    board = Board(config_from_tree({"search": {"repeats_of_best": 1}}))
+    state = TrialState.COMPLETE
+    for number, value, original in ((0, 0.5, None), (1, 0.6, None), (2, 0.3, 1), (3, 0.46, 0)):
+        board.end(ended(number, state, best_value=value, repeat_of=original))
+    assert board.best_parts() == [
+        "best 0.5000 (trial 0, mean of 2 trainings 0.4800, 0.4600 to 0.5000)"
+    ]
+
+
 def test_a_trial_that_ends_without_having_been_started_is_counted(board: Board) -> None:
     row = board.end(ended(7, TrialState.COMPLETE, best_value=0.7))
 

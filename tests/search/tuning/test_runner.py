@@ -152,9 +152,15 @@ def test_a_study_goes_on_with_more_trials_but_not_as_another_study(
     assert "train.epochs: expected 3 as in the study, received 4" in str(caught.value)
 
     tree = config.to_tree()
-    tree["search"]["num_trials"] = 4
+    tree["search"] |= {"num_trials": 5, "repeats_of_best": 1}
     summary = run_study(config_from_tree(tree), Log())
-    assert summary.states == {"COMPLETE": 4}
+    assert summary.states == {"COMPLETE": 5}
+    # The last of them trains the leading config again, with another seed.
+    trials = load_study(config.directory).trials
+    first = trials[trials[4].repeat_of or 0]
+    assert [trial.repeat_of is None for trial in trials] == [True, True, True, True, False]
+    assert trials[4].params == first.params
+    assert trials[4].seed != first.seed
 
 
 def test_failing_trials_leave_their_traceback_and_the_search_goes_on(
