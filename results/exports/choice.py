@@ -15,7 +15,7 @@ from foundation.errors import UserError
 from results.analysis.confirmation import Confirmation, Run, load_confirmation, run_folder
 from results.records import file_names
 from results.records.searched import searched_fields
-from results.records.study import StudyRecord, TrialRecord, load_study, not_kept
+from results.records.study import StudyRecord, TrialRecord, not_kept
 
 MODEL_NAME = file_names.MODEL
 
@@ -131,15 +131,6 @@ def _incumbent(study: StudyRecord) -> TrialRecord:
 
 def _checkpoint(trial: TrialRecord) -> Path:
     return trial.path / MODEL_NAME
-
-
-def model_to_export(study_dir: Path, trial: int | None = None, searched: bool = False) -> Path:
-    """Return where the model is that an export takes, below the study directory.
-
-    Raises:
-        RecordError, ExportError: as ``export_best``, but for a model that is missing.
-    """
-    return chosen(load_study(study_dir), trial, searched).model
 
 
 def exported_config(study: StudyRecord, choice: Choice) -> dict[str, Any]:

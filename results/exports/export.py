@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,8 @@ from results.exports.choice import (
     chosen,
     class_colors,
     exported_config,
-    model_to_export,
 )
+from results.exports.ensemble import Ensemble, Member, check_members, members_of
 from results.exports.folder import (
     CARD_NAME,
     CONFIG_NAME,
@@ -48,11 +49,13 @@ __all__ = [
     "Services",
     "best_config",
     "export_best",
-    "model_to_export",
+    "models_to_export",
 ]
 
 # Takes a .keras file, the folder to write to and the formats.
 Convert = Callable[[Path, Path, tuple[str, ...]], Conversion]
+# Takes what is asked for, the members and a folder for the model.
+Join = Callable[[str, tuple[Member, ...], Path], Ensemble]
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ class Services:
     Attributes:
         schema: The JSON schema of a config; None: none is written.
         convert: Writes the model in formats that need TensorFlow, and compares them.
+        join: Joins models into one that averages them, and scores it.
         terms: License and citation of the data, by field; of those that the study's record lacks.
     """
 
     schema: str | None = None
     convert: Convert | None = None
+    join: Join | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,6 +88,7 @@ class Exported:
         notes: What the reference's config file says that its trainer ignores, and which of the
             data it names are not there, a sentence each.
         kept: Evaluations that were in the folder of an earlier export, and still are.
+        ensemble: What the model averages; None of a single one.
     """
 
     out: Path
@@ -92,6 +98,7 @@ class Exported:
     conversion: Conversion | None = None
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    ensemble: Ensemble | None = None
 
     @property
     def next_command(self) -> str | None:
@@ -135,24 +142,52 @@ def export_best(
     options, services = options or ExportOptions(), services or Services()
     study, out = load_study(study_dir), Path(out_dir)
     find = choose if "keras" in options.formats or options.model_formats else chosen
-    choice = find(study, options.trial, options.searched, options.confirmed)
+    choice = find(study, options.trial, options.of_the_search, options.confirmed)
     config = exported_config(study, choice)
     check_out(out)
     texts, reference = _texts(study, choice, config, options, services)
     lost = tuple(map(str, reference.lost)) if reference else ()
     facts = CardFacts(study, choice, config, lost=lost, terms=_terms(study, services))
-    with whole_folder(out) as made:
+    with tempfile.TemporaryDirectory() as scratch, whole_folder(out) as made:
+        ensemble = _ensemble(study, choice, options, services, Path(scratch))
+        model = choice.model if ensemble is None else ensemble.model
         for name, text in texts.items():
             (made / name).write_text(text, encoding="utf-8")
         if "keras" in options.formats:
-            shutil.copyfile(_whole_model(choice.model), made / MODEL_NAME)
-        conversion = _convert(choice, made, options, services)
-        facts = replace(facts, files=_files(made), conversion=conversion)
+            shutil.copyfile(_whole_model(model), made / MODEL_NAME)
+        conversion = _convert(model, made, options, services)
+        facts = replace(facts, files=_files(made), conversion=conversion, ensemble=ensemble)
         (made / CARD_NAME).write_text(model_card(facts), encoding="utf-8")
         files = _files(made)
         kept = keep_evaluations(out, made)
     notes = reference.notes if reference else ()
-    return Exported(out, choice_line(study, choice), files, lost, conversion, notes, kept)
+    line = choice_line(study, choice)
+    return Exported(out, line, files, lost, conversion, notes, kept, ensemble)
+
+
+def _ensemble(
+    study: StudyRecord, choice: Choice, options: ExportOptions, services: Services, scratch: Path
+) -> Ensemble | None:
+    if options.ensemble is None:
+        return None
+    if services.join is None:
+        raise ExportError("--ensemble: expected what joins models, received none")
+    members = members_of(study, choice, options.ensemble)
+    check_members(members, options.ensemble)
+    return services.join(options.ensemble, members, scratch)
+
+
+def models_to_export(study_dir: Path, options: ExportOptions) -> tuple[Path, ...]:
+    """Return where the models are that an export takes, below the study directory.
+
+    Raises:
+        RecordError, ExportError: as ``export_best``, but for a model that is missing.
+    """
+    study = load_study(study_dir)
+    choice = chosen(study, options.trial, options.of_the_search, options.confirmed)
+    if options.ensemble is None:
+        return (choice.model,)
+    return tuple(member.model for member in members_of(study, choice, options.ensemble))
 
 
 def _whole_model(path: Path) -> Path:
@@ -233,14 +268,14 @@ def _images(study: StudyRecord) -> dict[str, int]:
 
 
 def _convert(
-    choice: Choice, made: Path, options: ExportOptions, services: Services
+    model: Path, made: Path, options: ExportOptions, services: Services
 ) -> Conversion | None:
     wanted = options.model_formats
     if not wanted:
         return None
     if services.convert is None:
         raise ExportError(f"expected what writes the formats {', '.join(wanted)}, received none")
-    return services.convert(choice.model, made, wanted)
+    return services.convert(model, made, wanted)
 
 
 def _terms(study: StudyRecord, services: Services) -> dict[str, str]:

@@ -17,6 +17,7 @@ from results.exports.card_data import data_section, leaks_of
 from results.exports.card_origin import origin_section, training_section
 from results.exports.card_results import limits, results_section, summary
 from results.exports.choice import MODEL_NAME, Choice, class_colors
+from results.exports.ensemble import Ensemble, ensemble_section
 from results.exports.folder import BY_NAME, CONFIG_NAME, FLEXUNET_NAME
 from results.records.evaluation import load_evaluations
 from results.records.study import RecordError, StudyRecord
@@ -75,6 +76,7 @@ class CardFacts:
         lost: Settings that the reference's config file cannot express, a sentence each.
         conversion: The model's other formats; None without one.
         terms: License and citation of the data, by field, where they are stated.
+        ensemble: What the model averages; None of a single one.
     """
 
     study: StudyRecord
@@ -84,6 +86,7 @@ class CardFacts:
     lost: Sequence[str] = ()
     conversion: Conversion | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
+    ensemble: Ensemble | None = None
 
     @cached_property
     def scored(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
@@ -113,6 +116,7 @@ def model_card(facts: CardFacts) -> str:
         f"# Model card: {plain(facts.study.name)}, trial {facts.choice.trial.number}",
         *_warning(facts),
         *_what(facts),
+        *ensemble_section(facts.ensemble, facts.study.classes),
         *_use(facts),
         *_input_and_output(facts),
         *data_section(facts.study, facts.terms),

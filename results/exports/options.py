@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from results.exports.choice import ExportError
+from results.exports.ensemble import ensemble_problem
 from results.exports.folder import FILES, MODEL_FORMATS
 
 DEFAULT_FORMATS = ("yaml", "keras")
@@ -25,6 +26,8 @@ class ExportOptions:
         strict: Whether to refuse settings that the reference's config file cannot express.
         images_root: Folder of the data's splits as that file names it; None: the data's source.
         mask_format: .png or .npz, as that file names the masks.
+        ensemble: folds, seeds or top:K: the model averages those of several trainings; None: it is
+            a single one.
     """
 
     formats: tuple[str, ...] = DEFAULT_FORMATS
@@ -34,6 +37,7 @@ class ExportOptions:
     strict: bool = False
     images_root: str | None = None
     mask_format: str | None = None
+    ensemble: str | None = None
 
     def __post_init__(self) -> None:
         """Check them.
@@ -41,12 +45,22 @@ class ExportOptions:
         Raises:
             ExportError: listing every problem.
         """
-        problems = [*self._format_problems(), *self._wish_problems(), *self._flexunet_problems()]
+        problems = [
+            *self._format_problems(),
+            *self._wish_problems(),
+            *self._ensemble_problems(),
+            *self._flexunet_problems(),
+        ]
         if len(problems) == 1:
             raise ExportError(problems[0])
         if problems:
             listed = "\n".join(f"  - {problem}" for problem in problems)
             raise ExportError(f"export: {len(problems)} problems\n{listed}")
+
+    @property
+    def of_the_search(self) -> bool:
+        """Whether the search's own best is wanted, whatever was confirmed."""
+        return self.searched or (self.ensemble or "").startswith("top")
 
     @property
     def model_formats(self) -> tuple[str, ...]:
@@ -74,6 +88,23 @@ class ExportOptions:
                 f"expected one of {', '.join(wishes)}, received {' and '.join(given)}: they name "
                 "different configs"
             )
+
+    def _ensemble_problems(self) -> Iterator[str]:
+        if self.ensemble is None:
+            return
+        if problem := ensemble_problem(self.ensemble):
+            yield problem
+        refused = {
+            "--trial": self.trial is not None,
+            "--searched": self.searched and self.ensemble in ("folds", "seeds"),
+            "--confirmed": self.confirmed and self.ensemble.startswith("top"),
+        }
+        for name in (name for name, given in refused.items() if given):
+            yield f"{name}: expected it without --ensemble {self.ensemble}, which names the models"
+        if "h5" in self.formats:
+            yield "--format h5: expected a single model, whose weights it holds; not --ensemble"
+        if not {"keras", *MODEL_FORMATS} & set(self.formats):
+            yield "--ensemble: expected a format of a model with it, such as keras"
 
     def _flexunet_problems(self) -> Iterator[str]:
         if self.mask_format is not None and self.mask_format not in MASK_FORMATS:

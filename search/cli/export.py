@@ -35,6 +35,14 @@ def export(
     searched: Annotated[
         bool, typer.Option("--searched", help="The search's own best, whatever was confirmed.")
     ] = False,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(
+            "--ensemble",
+            metavar="folds|seeds|top:K",
+            help="Average the models of the confirmed config's trainings, or of the best K trials.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="flexunet: refuse settings that its trainer lacks."),
@@ -64,7 +72,7 @@ def export(
     from results.exports.export import ExportOptions
     from results.exports.options import parse_formats
     from search.inference.export import export_study
-    from search.storage.object_store import fetch_model
+    from search.storage.object_store import fetch_exported
 
     options = ExportOptions(
         formats=parse_formats(formats),
@@ -74,8 +82,9 @@ def export(
         strict=strict,
         images_root=images_root,
         mask_format=mask_format,
+        ensemble=ensemble,
     )
-    fetch_model(study_dir, trial, searched)
+    fetch_exported(study_dir, options)
     _show(Console(), export_study(study_dir, out_dir, options))
 
 
@@ -87,6 +96,8 @@ def _show(console: Console, done: Exported) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     tell(done.choice)
+    if done.ensemble is not None:
+        tell(done.ensemble.line())
     tell(f"exported: {done.out}")
     width = max(len(name) for name, _ in done.files)
     for name, size in done.files:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import find_prepared
+from results.exports.ensemble import Ensemble, Member
 from results.exports.export import Exported, ExportError, ExportOptions, Services, export_best
 from results.exports.folder import BY_NAME, FILES
 from results.exports.model_card import Conversion, FormatRow
@@ -57,9 +58,25 @@ def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Expo
     services = Services(
         schema=json_schema(),
         convert=functools.partial(convert, study, data) if options.model_formats else None,
+        join=functools.partial(joined, study, data) if options.ensemble else None,
         terms=data_terms(data, study.data.get("source")) if data is not None else {},
     )
     return export_best(study_dir, out_dir, options, services)
+
+
+def joined(
+    study: StudyRecord,
+    data: DataConfig | None,
+    wish: str,
+    members: tuple[Member, ...],
+    folder: Path,
+) -> Ensemble:
+    """Join models into one that averages them, and score it; see :func:`ensemble.join`."""
+    from search.inference.ensemble import join
+    from search.process.stderr_redirect import quiet_tensorflow
+
+    with quiet_tensorflow():
+        return join(study, data, wish, members, folder)
 
 
 def _data_of(study: StudyRecord) -> DataConfig | None:

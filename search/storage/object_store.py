@@ -13,13 +13,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from foundation.errors import first_line
 from foundation.files import whole_file
 from results.records import file_names
 from search.config.locations import copy_of, is_url, joined
+
+if TYPE_CHECKING:
+    from results.exports.options import ExportOptions
 
 MOST_READS = 10
 BLOCK = 8 * 2**20
@@ -227,18 +230,19 @@ def study_path(text: str) -> Path:
     return copy
 
 
-def fetch_model(study: Path, trial: int | None = None, searched: bool = False) -> None:
-    """Fetch the model that an export takes into a copy; nothing where the study is no copy.
+def fetch_exported(study: Path, options: ExportOptions) -> None:
+    """Fetch the models that an export takes into a copy; nothing where the study is no copy.
 
     Args:
         study: A study directory.
-        trial, searched: As :func:`results.exports.export.export_best` takes them.
+        options: What is asked for.
     """
-    from results.exports.export import model_to_export
+    from results.exports.export import models_to_export
 
     origin = origin_of(study)
-    if origin is not None:
-        model = model_to_export(study, trial, searched)
+    if origin is None:
+        return
+    for model in models_to_export(study, options):
         with contextlib.suppress(FileNotFoundError):  # the export says what is missing
             origin.download(model.relative_to(study).as_posix(), model)
 

@@ -15,7 +15,7 @@ from results.exports.export import (
     Services,
     best_config,
     export_best,
-    model_to_export,
+    models_to_export,
 )
 from results.exports.model_card import Conversion, FormatRow
 from results.records.searched import searched_fields
@@ -416,7 +416,8 @@ def test_the_searchs_own_best_and_any_other_trial_can_be_asked_for(
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "**Chosen:** by hand" in card
     assert "Chosen by hand: another trial may be better" in card
-    assert model_to_export(confirmed, number).parent.name == f"{number:05d}"
+    (model,) = models_to_export(confirmed, ExportOptions(trial=number))
+    assert model.parent.name == f"{number:05d}"
 
 
 def test_before_all_trainings_have_ended_the_searchs_best_is_exported(

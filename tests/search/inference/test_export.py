@@ -18,10 +18,15 @@ from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import find_prepared, prepare
 from model.config import ModelConfig
 from model.inference import ModelError
-from results.exports.export import ExportOptions
+from model.runtimes import open_predictor
+from results.analysis import scores
+from results.analysis.confirmation import ConfirmationPlan, PlannedConfig, load_confirmation
+from results.exports.export import ExportError, ExportOptions
 from results.records.study import load_study
 from search.config.loading import config_from_tree, load_config
 from search.inference.export import IMAGES, comparison_images, export_study
+from search.scoring.model import score_model
+from tests.results.confirmed import holes, write_plan, write_run
 from tests.results.simulated_study import Simulation, space, write_study
 
 pytestmark = pytest.mark.processor
@@ -31,8 +36,17 @@ SIZE = 32
 
 @pytest.fixture
 def study(tmp_path: Path, synthetic_folder: Path) -> Path:
+    return study_of(4, tmp_path, synthetic_folder)
+
+
+@pytest.fixture
+def larger(tmp_path: Path, synthetic_folder: Path) -> Path:
+    return study_of(14, tmp_path, synthetic_folder)
+
+
+def study_of(trials: int, tmp_path: Path, synthetic_folder: Path) -> Path:
     """A study whose config is one of ours, on real data that are prepared."""
-    path = write_study(tmp_path / "study", Simulation(trials=4, running=0))
+    path = write_study(tmp_path / "study", Simulation(trials=trials, running=0))
     tree: dict[str, Any] = {
         "study": {"name": "magnetic-tile", "storage_path": str(tmp_path)},
         "data": {"source": str(synthetic_folder), "image_size": SIZE},
@@ -174,3 +188,110 @@ def test_every_format_answers_as_keras_does(study: Path, tmp_path: Path) -> None
         assert row.same_class > (0.9 if "int8" in name else 0.999), name
     card = (done.out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "on 8 images of the study's valid split" in card
+
+
+def with_models(study: Path, *seeds: int) -> Path:
+    """Give the best trials a real model each."""
+    from model.flexunet import build_flexunet
+
+    loaded = load_study(study)
+    ranked = sorted(loaded.configs, key=lambda config: -config.mean)
+    for config, seed in zip(ranked, seeds, strict=False):
+        made = ModelConfig(num_layers=2, base_filters=2)
+        path = next(t.path for t in loaded.trials if t.number == config.number)
+        build_flexunet(made, (SIZE, SIZE, 1), 6, seed=seed).save(path / "best.keras")
+    return study
+
+
+def test_the_best_trials_are_exported_as_one_model_beside_their_scores(
+    larger: Path, tmp_path: Path
+) -> None:
+    with_models(larger, 0, 1)
+    options = ExportOptions(formats=("yaml", "keras", "savedmodel"), ensemble="top:2")
+    done = export_study(larger, tmp_path / "best", options)
+
+    found = done.ensemble
+    assert found is not None
+    assert [score.name for score in found.scores][2] == "ensemble"
+    assert [member.model.name for member in found.members] == ["best.keras"] * 2
+    assert done.conversion is not None
+    assert done.conversion.rows[0].largest_difference < 1e-3
+    data = DataConfig.model_validate(load_study(larger).config["data"])
+    store = find_prepared(data, load_study(larger).data_fingerprint)
+    assert store is not None
+    images = np.stack([store.read("valid", i)[0] for i in range(3)])
+    joined, *members = (
+        open_predictor(path).predict(images)
+        for path in (done.out / "best.keras", *(m.model for m in found.members))
+    )
+    np.testing.assert_allclose(joined, np.mean(members, axis=0), atol=1e-5)
+    # Its score is that of the model that was written.
+    facts = {"name": "again", "trial": None, "epoch": None}
+    again = score_model(done.out / "best.keras", store, data, "valid", **facts)
+    dice = scores.mean_foreground(scores.dice(again.counts.sum(axis=0)))
+    assert found.scores[2].mean_foreground_dice == pytest.approx(dice)
+    card = (done.out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "## Ensemble" in card
+    assert "averages the probabilities of 2 models" in card
+    assert "| ensemble | " in card
+    assert "ensemble: the mean of 2 models, mean foreground Dice" in found.line()
+
+
+def test_what_cannot_be_joined_is_told(larger: Path, tmp_path: Path) -> None:
+    with_models(larger, 0, 1)
+    means = sorted(load_study(larger).configs, key=lambda config: -config.mean)
+    second = next(t for t in load_study(larger).trials if t.number == means[1].number)
+    (second.path / "best.keras").unlink()
+    with pytest.raises(ExportError, match=r"top:2: expected the models of 2 trainings, missing"):
+        export_study(larger, tmp_path / "best", ExportOptions(ensemble="top:2"))
+    with pytest.raises(ExportError, match=r"top:99: expected 99 COMPLETE trials of different"):
+        export_study(larger, tmp_path / "best", ExportOptions(ensemble="top:99"))
+    with pytest.raises(ExportError, match=r"seeds: expected a finished confirmation.*--seeds 3"):
+        export_study(larger, tmp_path / "best", ExportOptions(ensemble="seeds"))
+    with pytest.raises(ExportError) as caught:
+        ExportOptions(formats=("yaml", "h5"), ensemble="top:1", trial=3)
+    assert "--ensemble: expected folds, seeds or top:K" in str(caught.value)
+    assert "--trial: expected it without --ensemble top:1" in str(caught.value)
+    assert "--format h5: expected a single model" in str(caught.value)
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_the_trainings_of_a_confirmed_config_are_exported_as_one_model(
+    study: Path, tmp_path: Path, folds: int | None
+) -> None:
+    from model.flexunet import build_flexunet
+
+    best = load_study(study).incumbent
+    assert best is not None
+    fingerprint = load_study(study).data_fingerprint
+    plan = ConfirmationPlan(
+        top=1,
+        seeds=2,
+        folds=folds,
+        split="test" if folds is None else "valid",
+        data_fingerprint=fingerprint,
+        configs=(PlannedConfig(trial=best.number, value=best.value, params=dict(best.params)),),
+    )
+    write_plan(study, plan)
+    classes = load_study(study).classes
+    for place, run in enumerate(plan.runs):
+        images = {f"test/{run.fold}": (8, 1, 1), f"test/{run.fold}b": (5, 2, 1)}
+        facts = {"name": run.name, "trial": run.trial, "seed": run.seed, "fold": run.fold}
+        scored = holes(images, classes=classes, fingerprint=fingerprint, **facts)
+        folder = write_run(study, run, scored)
+        made = ModelConfig(num_layers=2, base_filters=2)
+        build_flexunet(made, (SIZE, SIZE, 1), 6, seed=place).save(folder / "best.keras")
+    confirmation = load_confirmation(study)
+    assert confirmation is not None
+    assert confirmation.problems == ()
+    assert confirmation.incumbent == best.number
+
+    wish, other = ("seeds", "folds") if folds is None else ("folds", "seeds")
+    with pytest.raises(ExportError, match=f"the confirmation trained over {wish}: --ensemble"):
+        export_study(study, tmp_path / "best", ExportOptions(ensemble=other))
+    found = export_study(study, tmp_path / "best", ExportOptions(ensemble=wish)).ensemble
+    assert found is not None
+    assert [m.name for m in found.members] == [run.name for run in plan.runs]
+    assert len(found.scores) == (3 if folds is None else 0)
+    said = "on the test split, which none of them" if folds is None else "the folds cover all"
+    assert said in found.measured
