@@ -25,6 +25,7 @@ from results.exports.choice import (
     class_colors,
     exported_config,
 )
+from results.exports.class_bias import ClassBias
 from results.exports.ensemble import Ensemble, Member, check_members, members_of
 from results.exports.folder import (
     CARD_NAME,
@@ -56,6 +57,8 @@ __all__ = [
 Convert = Callable[[Path, Path, tuple[str, ...]], Conversion]
 # Takes what is asked for, the members and a folder for the model.
 Join = Callable[[str, tuple[Member, ...], Path], Ensemble]
+# Takes a .keras file and a folder for the model.
+FitBias = Callable[[Path, Path], ClassBias]
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,14 @@ class Services:
         schema: The JSON schema of a config; None: none is written.
         convert: Writes the model in formats that need TensorFlow, and compares them.
         join: Joins models into one that averages them, and scores it.
+        fit_bias: Fits a bias per class and makes it part of a model.
         terms: License and citation of the data, by field; of those that the study's record lacks.
     """
 
     schema: str | None = None
     convert: Convert | None = None
     join: Join | None = None
+    fit_bias: FitBias | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -89,6 +94,7 @@ class Exported:
             data it names are not there, a sentence each.
         kept: Evaluations that were in the folder of an earlier export, and still are.
         ensemble: What the model averages; None of a single one.
+        class_bias: What a bias per class brought; None where none was asked for.
     """
 
     out: Path
@@ -99,6 +105,7 @@ class Exported:
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     ensemble: Ensemble | None = None
+    class_bias: ClassBias | None = None
 
     @property
     def next_command(self) -> str | None:
@@ -150,19 +157,21 @@ def export_best(
     facts = CardFacts(study, choice, config, lost=lost, terms=_terms(study, services))
     with tempfile.TemporaryDirectory() as scratch, whole_folder(out) as made:
         ensemble = _ensemble(study, choice, options, services, Path(scratch))
-        model = choice.model if ensemble is None else ensemble.model
+        bias = _class_bias(choice, options, services, Path(scratch))
+        model = (ensemble or bias or choice).model
         for name, text in texts.items():
             (made / name).write_text(text, encoding="utf-8")
         if "keras" in options.formats:
             shutil.copyfile(_whole_model(model), made / MODEL_NAME)
         conversion = _convert(model, made, options, services)
-        facts = replace(facts, files=_files(made), conversion=conversion, ensemble=ensemble)
+        facts = replace(facts, files=_files(made), conversion=conversion)
+        facts = replace(facts, ensemble=ensemble, class_bias=bias)
         (made / CARD_NAME).write_text(model_card(facts), encoding="utf-8")
         files = _files(made)
         kept = keep_evaluations(out, made)
     notes = reference.notes if reference else ()
     line = choice_line(study, choice)
-    return Exported(out, line, files, lost, conversion, notes, kept, ensemble)
+    return Exported(out, line, files, lost, conversion, notes, kept, ensemble, bias)
 
 
 def _ensemble(
@@ -265,6 +274,16 @@ def _images(study: StudyRecord) -> dict[str, int]:
     splits = study.data.get("splits")
     told = splits if isinstance(splits, Mapping) else {}
     return {name: facts["images"] for name, facts in told.items() if "images" in facts}
+
+
+def _class_bias(
+    choice: Choice, options: ExportOptions, services: Services, scratch: Path
+) -> ClassBias | None:
+    if not options.class_bias:
+        return None
+    if services.fit_bias is None:
+        raise ExportError("--class-bias: expected what fits it, received none")
+    return services.fit_bias(choice.model, scratch)
 
 
 def _convert(

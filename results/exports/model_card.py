@@ -17,6 +17,7 @@ from results.exports.card_data import data_section, leaks_of
 from results.exports.card_origin import origin_section, training_section
 from results.exports.card_results import limits, results_section, summary
 from results.exports.choice import MODEL_NAME, Choice, class_colors
+from results.exports.class_bias import ClassBias, class_bias_section
 from results.exports.ensemble import Ensemble, ensemble_section
 from results.exports.folder import BY_NAME, CONFIG_NAME, FLEXUNET_NAME
 from results.records.evaluation import load_evaluations
@@ -77,6 +78,7 @@ class CardFacts:
         conversion: The model's other formats; None without one.
         terms: License and citation of the data, by field, where they are stated.
         ensemble: What the model averages; None of a single one.
+        class_bias: What a bias per class brought; None where none was asked for.
     """
 
     study: StudyRecord
@@ -87,6 +89,7 @@ class CardFacts:
     conversion: Conversion | None = None
     terms: Mapping[str, str] = field(default_factory=dict)
     ensemble: Ensemble | None = None
+    class_bias: ClassBias | None = None
 
     @cached_property
     def scored(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
@@ -117,6 +120,7 @@ def model_card(facts: CardFacts) -> str:
         *_warning(facts),
         *_what(facts),
         *ensemble_section(facts.ensemble, facts.study.classes),
+        *class_bias_section(facts.class_bias),
         *_use(facts),
         *_input_and_output(facts),
         *data_section(facts.study, facts.terms),

@@ -26,6 +26,7 @@ class ExportOptions:
         strict: Whether to refuse settings that the reference's config file cannot express.
         images_root: Folder of the data's splits as that file names it; None: the data's source.
         mask_format: .png or .npz, as that file names the masks.
+        class_bias: Whether a bias per class is fitted to the validation split.
         ensemble: folds, seeds or top:K: the model averages those of several trainings; None: it is
             a single one.
     """
@@ -38,6 +39,7 @@ class ExportOptions:
     images_root: str | None = None
     mask_format: str | None = None
     ensemble: str | None = None
+    class_bias: bool = False
 
     def __post_init__(self) -> None:
         """Check them.
@@ -49,6 +51,7 @@ class ExportOptions:
             *self._format_problems(),
             *self._wish_problems(),
             *self._ensemble_problems(),
+            *self._class_bias_problems(),
             *self._flexunet_problems(),
         ]
         if len(problems) == 1:
@@ -105,6 +108,15 @@ class ExportOptions:
             yield "--format h5: expected a single model, whose weights it holds; not --ensemble"
         if not {"keras", *MODEL_FORMATS} & set(self.formats):
             yield "--ensemble: expected a format of a model with it, such as keras"
+
+    def _class_bias_problems(self) -> Iterator[str]:
+        if self.class_bias and self.ensemble is not None:
+            yield (
+                "--class-bias: expected it without --ensemble: a mean of probabilities has no "
+                "logits to add it to"
+            )
+        if self.class_bias and not {"keras", *MODEL_FORMATS} & set(self.formats):
+            yield "--class-bias: expected a format of a model with it, such as keras"
 
     def _flexunet_problems(self) -> Iterator[str]:
         if self.mask_format is not None and self.mask_format not in MASK_FORMATS:

@@ -43,6 +43,13 @@ def export(
             help="Average the models of the confirmed config's trainings, or of the best K trials.",
         ),
     ] = None,
+    class_bias: Annotated[
+        bool,
+        typer.Option(
+            "--class-bias",
+            help="Fit a bias per class to the validation split, and keep it where it helps.",
+        ),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="flexunet: refuse settings that its trainer lacks."),
@@ -83,6 +90,7 @@ def export(
         images_root=images_root,
         mask_format=mask_format,
         ensemble=ensemble,
+        class_bias=class_bias,
     )
     fetch_exported(study_dir, options)
     _show(Console(), export_study(study_dir, out_dir, options))
@@ -98,6 +106,8 @@ def _show(console: Console, done: Exported) -> None:
     tell(done.choice)
     if done.ensemble is not None:
         tell(done.ensemble.line())
+    if done.class_bias is not None:
+        tell(done.class_bias.line())
     tell(f"exported: {done.out}")
     width = max(len(name) for name, _ in done.files)
     for name, size in done.files:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from data_pipeline.config import DataConfig
 from data_pipeline.stores.prepare import find_prepared
+from results.exports.class_bias import ClassBias
 from results.exports.ensemble import Ensemble, Member
 from results.exports.export import Exported, ExportError, ExportOptions, Services, export_best
 from results.exports.folder import BY_NAME, FILES
@@ -59,6 +60,7 @@ def export_study(study_dir: Path, out_dir: Path, options: ExportOptions) -> Expo
         schema=json_schema(),
         convert=functools.partial(convert, study, data) if options.model_formats else None,
         join=functools.partial(joined, study, data) if options.ensemble else None,
+        fit_bias=functools.partial(biased, study, data) if options.class_bias else None,
         terms=data_terms(data, study.data.get("source")) if data is not None else {},
     )
     return export_best(study_dir, out_dir, options, services)
@@ -77,6 +79,15 @@ def joined(
 
     with quiet_tensorflow():
         return join(study, data, wish, members, folder)
+
+
+def biased(study: StudyRecord, data: DataConfig | None, model: Path, folder: Path) -> ClassBias:
+    """Fit a bias per class and make it part of a model; see :func:`with_class_bias`."""
+    from search.inference.class_bias import with_class_bias
+    from search.process.stderr_redirect import quiet_tensorflow
+
+    with quiet_tensorflow():
+        return with_class_bias(study, data, model, folder)
 
 
 def _data_of(study: StudyRecord) -> DataConfig | None:

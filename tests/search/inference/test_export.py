@@ -295,3 +295,35 @@ def test_the_trainings_of_a_confirmed_config_are_exported_as_one_model(
     assert len(found.scores) == (3 if folds is None else 0)
     said = "on the test split, which none of them" if folds is None else "the folds cover all"
     assert said in found.measured
+
+
+def test_a_class_bias_is_part_of_the_model_where_it_helps_other_objects(
+    larger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_models(larger, 0)
+    options = ExportOptions(formats=("yaml", "keras", "onnx"), class_bias=True)
+    done = export_study(larger, tmp_path / "best", options)
+    found = done.class_bias
+    assert found is not None
+    # Of a model that was never trained nothing tells; what is written is what is said.
+    best = load_study(larger).incumbent
+    assert best is not None
+    data = DataConfig.model_validate(load_study(larger).config["data"])
+    store = find_prepared(data, load_study(larger).data_fingerprint)
+    assert store is not None
+    images = np.stack([store.read("valid", i)[0] for i in range(3)])
+    before = open_predictor(best.path / "best.keras").predict(images)
+    after = open_predictor(done.out / "best.keras").predict(images)
+    shift = np.exp(list(found.bias.values())) if found.applied else np.ones(6)
+    odds = before * shift
+    np.testing.assert_allclose(after, odds / odds.sum(-1, keepdims=True), atol=1e-5)
+    assert done.conversion is not None
+    assert done.conversion.rows[0].largest_difference < 1e-3
+    card = (done.out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "## Class bias" in card
+    assert f"{found.held_out:.3f} with one fitted to other objects" in card
+    with pytest.raises(ExportError, match="a mean of probabilities has no logits"):
+        ExportOptions(class_bias=True, ensemble="top:2")
+    monkeypatch.setattr("search.inference.class_bias.find_prepared", lambda *_: None)
+    with pytest.raises(ExportError, match="--class-bias: expected the study's prepared data"):
+        export_study(larger, tmp_path / "best", options)
