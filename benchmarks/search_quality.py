@@ -2,10 +2,12 @@
 
     python benchmarks/search_quality.py record            # trains the whole grid: 50 minutes
     python benchmarks/search_quality.py compare --out table.md
+    python benchmarks/search_quality.py priors --seeds 40 # proposals near good and bad baselines
 
 ``record`` trains every config of a small grid on the embedded synthetic tiles and keeps each
 epoch's validation Dice in ``landscape.json``. ``compare`` then searches this recorded landscape,
 where a trial costs nothing but its proposal, so that every method is run over many seeds.
+``priors`` does so with a baseline that is good, middling or bad, and ``search.prior_share``.
 """
 
 from __future__ import annotations
@@ -116,14 +118,19 @@ def train(config: Any, store: Any, folder: Path) -> list[float]:
 
 
 def tree_of(
-    folder: Path, sampler: str, pruner: str, seed: int, grace: int | None
+    folder: Path,
+    sampler: str,
+    pruner: str,
+    seed: int,
+    grace: int | None,
+    **more: Any,
 ) -> dict[str, Any]:
     """The search of the recorded grid by one method; what is not said is as the defaults are."""
     tree = study_tree(folder / "tiles")
     tree["study"]["seed"] = seed
     tree["search"] = {
         "sampler": sampler, "pruner": pruner, "startup_trials": 10, "num_trials": MOST_TRIALS,
-        "pruning_metric": "objective", **({"grace_epochs": grace} if grace else {}),
+        "pruning_metric": "objective", **({"grace_epochs": grace} if grace else {}), **more,
     }  # fmt: skip
     return tree
 
@@ -146,6 +153,7 @@ def search(
     seed: int,
     grace: int | None = None,
     sample: int | None = None,
+    **more: Any,
 ) -> list[tuple[int, float]]:
     """Search the landscape, one trial at a time, as a search does: repeats cost nothing.
 
@@ -156,18 +164,20 @@ def search(
         seed: Of the study.
         grace: Epochs before the first pruning; None: the default.
         sample: Finished trials that tpe looks at beside the best; None: the default.
+        more: Further fields of the section search.
 
     Returns:
         (epochs spent so far, best Dice so far) after each epoch that was better than all before.
     """
     with tempfile.TemporaryDirectory() as folder:
-        tree = tree_of(Path(folder), sampler, pruner, seed, grace)
+        tree = tree_of(Path(folder), sampler, pruner, seed, grace, **more)
         return _search(curves, *_study(tree, seed, sample))
 
 
 def _study(tree: dict[str, Any], seed: int, sample: int | None) -> tuple[optuna.Study, Any]:
     """Return a study, and what proposes to it."""
     from search.config.loading import config_from_tree
+    from search.study.attributes import BASELINE
     from search.study.bounded_tpe import BoundedTPESampler
     from search.study.proposer import Proposer
     from search.study.samplers import make_pruner, make_sampler
@@ -178,6 +188,8 @@ def _study(tree: dict[str, Any], seed: int, sample: int | None) -> tuple[optuna.
     if isinstance(method, BoundedTPESampler) and sample is not None:
         method = BoundedTPESampler(config.search.startup_trials, seed, sample)
     study = optuna.create_study(direction="maximize", sampler=method, pruner=make_pruner(config))
+    for baseline in config.search.baselines:
+        study.enqueue_trial(dict(baseline.params), user_attrs={BASELINE: baseline.name})
     return study, Proposer(study, config)
 
 
@@ -279,6 +291,48 @@ def compare(
         out.write_text(text, encoding="utf-8")
 
 
+SHARES = (0.0, 0.25, 0.5, 0.75)
+QUALITIES = {"good": 0.8, "middling": 0.5, "bad": 0.1}
+
+
+def compare_priors(seeds: int, out: Path | None) -> None:
+    """Search with a baseline of a known quality, and a share of proposals near it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    entries = json.loads(LANDSCAPE.read_text())["configs"]
+    curves = {key_of(entry["params"]): entry["dice"] for entry in entries}
+    ranked = sorted(entries, key=lambda entry: max(entry["dice"]))
+    budget = RANDOM_TRIALS * EPOCHS
+    random = [search(curves, "random", "none", seed) for seed in range(seeds)]
+    target = statistics.median(max(b for spent, b in g if spent <= budget) for g in random)
+    lines = [
+        f"{datetime.now(UTC):%Y-%m-%d}. tpe and asha, target {target:.3f}, {seeds} seeds. "
+        "Baselines: five configs around a place of the landscape's ranking, one a seed in turn.",
+        "",
+        "| baseline | its Dice | share | epochs until the target: quartiles | against none |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for quality, place in QUALITIES.items():
+        middle = round(place * (len(ranked) - 1))
+        chosen = ranked[middle - 2 : middle + 3]
+        base = math.nan
+        for share in SHARES:
+            runs = []
+            for seed in range(seeds):
+                params = chosen[seed % len(chosen)]["params"]
+                given = {"baselines": [{"name": quality, "params": params}], "prior_share": share}
+                runs.append(search(curves, "tpe", "asha", seed, **given))
+            low, mid, high = _quartiles(sorted(epochs_until(run, target) for run in runs))
+            base = mid if share == 0 else base
+            dice = statistics.median(max(entry["dice"]) for entry in chosen)
+            lines.append(
+                f"| {quality} | {dice:.3f} | {share:g} | {low:.0f} / {mid:.0f} / {high:.0f} | "
+                f"{mid / base:.2f}x |"
+            )
+            print(lines[-1], flush=True)
+    if out is not None:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def table(
     rows: list[tuple[str, str, list[float]]], target: float, size: int, seeds: int, top: float
 ) -> str:
@@ -309,7 +363,7 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
 def main() -> None:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["record", "compare"])
+    parser.add_argument("command", choices=["record", "compare", "priors"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--grace", type=int, help="the first rung, in epochs; else the default")
     parser.add_argument("--only", nargs="*", default=[], help="samplers; else all")
@@ -318,6 +372,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "record":
         record()
+    elif options.command == "priors":
+        compare_priors(options.seeds, options.out)
     else:
         compare(options.seeds, options.grace, options.out, options.only, options.sample)
 

@@ -147,6 +147,14 @@ class SearchSettings(ConfigSection):
     reduction_factor: int = Field(
         3, ge=2, description="asha and hyperband let about one in this many pass each rung."
     )
+    prior_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the proposals that are drawn near a baseline, or one of the best "
+        "trials of the studies in warm_start, where that is better than most of what the sampler "
+        "finds by itself. It falls as trials end.",
+    )
     repeats_of_best: int = Field(
         0,
         ge=0,

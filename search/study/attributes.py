@@ -59,6 +59,9 @@ FROM_STUDY = "from_study"
 REPEAT_OF = "repeat_of"
 
 
+PRIOR = "prior"
+
+
 def derive_seed(*parts: int) -> int:
     """Return a seed of 31 bits that is independent for each tuple of parts (NumPy SeedSequence)."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)

@@ -28,6 +28,7 @@ from search.interfaces.observers import Placer
 from search.study import attributes
 from search.study.attributes import derive_seed, is_own
 from search.study.enough import Enough
+from search.study.priors import Priors
 from search.study.repeats import Repeats
 from search.study.screening import ConstraintScreen, limit_name, measured_excess
 
@@ -88,6 +89,7 @@ class Proposer:
         self._tried: set[str] = set()
         self._waiting: dict[int, list[int]] = {}  # number of an original: ids of its duplicates
         self._row = _InARow()
+        self._priors = Priors(config.search, self._distributions, config.study.seed)
         self._satisfied = False
         self._repeats = Repeats(config.search)
         self._enough = Enough(config.search, self._repeats)
@@ -107,6 +109,7 @@ class Proposer:
             self._enqueue_repeat(left)
             if self._is_over():
                 return None
+            self._enqueue_near_prior()
             trial = self._ask()
             if self.admit(trial):
                 return trial
@@ -151,6 +154,7 @@ class Proposer:
         if trial.state is TrialState.FAIL and attributes.REPEAT_OF not in trial.user_attrs:
             self._originals.pop(_key(trial.params), None)
         self._repeats.ended(trial)
+        self._priors.take(trial)
         self._judge.learn_memory(trial)
         self._look_whether_enough([trial])
         for trial_id in self._waiting.pop(trial.number, ()):
@@ -168,6 +172,18 @@ class Proposer:
             self.study.enqueue_trial(dict(params), user_attrs={attributes.REPEAT_OF: original})
             self._repeats.begun(original)
 
+    def _enqueue_near_prior(self) -> None:
+        """Enqueue a proposal near a known config, where it is time for one and nothing waits."""
+        if not self.config.search.prior_share or self._stuck_in_a_row() or self._enqueued():
+            return
+        params = self._priors.draw(len(self.study.get_trials(deepcopy=False)))
+        if params is not None:
+            self.study.enqueue_trial(params, user_attrs={attributes.PRIOR: True})
+
+    def _stuck_in_a_row(self) -> bool:
+        """Whether the sampler insists on what is known or refused."""
+        return max(self._row.refused, self._row.duplicates) >= RANDOM_AFTER
+
     def _due(self, left: int | None) -> tuple[int, Mapping[str, Any]] | None:
         """Return the config to train again now; where nothing is proposed any more, at once."""
         if self.stuck or self._satisfied:
@@ -175,7 +191,7 @@ class Proposer:
         return self._repeats.due(0 if self.exhausted else left)
 
     def _ask(self) -> Trial:
-        if max(self._row.refused, self._row.duplicates) < RANDOM_AFTER:
+        if not self._stuck_in_a_row():
             return self.study.ask(self._distributions)
         sampler, self.study.sampler = self.study.sampler, self._random
         try:
@@ -222,6 +238,7 @@ class Proposer:
         self._write_logs(trials)
         for trial in trials:
             self._repeats.read(trial)
+            self._priors.take(trial)
         self._look_whether_enough(trials)
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:

@@ -36,6 +36,7 @@ CONTINUABLE = {
     "search.baselines",
     "search.prune_baselines",
     "search.repeats_of_best",
+    "search.prior_share",
     "search.score_at_end",
     "search.score_flips",
     "search.keep_models",
