@@ -53,11 +53,11 @@ def _objective_problems(config: StudyConfig) -> Iterator[Problem]:
             "search.stop_when",
             "expected none with search.minimize: of several objectives none is the one to reach",
         )
-    if search.pruner != "none":
+    if search.pruner not in ("asha", "none"):
         yield (
             "search.pruner",
-            "expected 'none' with search.minimize, because a trial that is worse in one objective "
-            f"may be better in another, received {search.pruner!r}",
+            "expected 'asha', which compares all objectives, or 'none' with search.minimize, "
+            f"received {search.pruner!r}",
         )
     if search.sampler == "cma-es":
         yield (

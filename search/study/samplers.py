@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.config.errors import ConfigError
 from search.config.schema import StudyConfig
-from search.study.asha import AshaPruner
+from search.study.asha import AshaPruner, ParetoAsha
 from search.study.bounded_tpe import BoundedTPESampler
 
 
@@ -157,6 +157,14 @@ def make_sampler(config: StudyConfig, seed: int) -> BaseSampler:
         return SAMPLERS[config.search.sampler](config, seed)
 
 
+def make_pareto_pruner(config: StudyConfig) -> ParetoAsha | None:
+    """Return what stops trials of several objectives; None where nothing does."""
+    search = config.search
+    if not search.minimize or search.pruner == "none":
+        return None
+    return ParetoAsha(search.grace_epochs, search.reduction_factor)
+
+
 def make_pruner(config: StudyConfig) -> BasePruner:
-    """Return the config's pruner."""
+    """Return the config's pruner; of several objectives Optuna asks none."""
     return PRUNERS[config.search.pruner](config)

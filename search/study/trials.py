@@ -15,6 +15,7 @@ from typing import TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from results.analysis.pareto import cost_value
 from results.records import file_names
 from search.cluster.liveness import Liveness
 from search.cluster.placement import NOTHING, Bundle, trial_bundle
@@ -39,6 +40,7 @@ from search.study.opening import free_journal, mend_journal, started_trials
 from search.study.proposer import Proposer
 from search.study.queue import TrialQueue
 from search.study.retention import Retention
+from search.study.samplers import make_pareto_pruner
 from search.study.screening import share_of
 
 T = TypeVar("T")
@@ -105,6 +107,7 @@ class TrialManager:
             study_trouble,
         )
         self.proposer = Proposer(study, config, num_classes, placer)
+        self._pareto = make_pareto_pruner(config)
         self._endings = Endings(study, config)
         self._retention = Retention(
             config, [trial for trial in started_trials(study) if trial.state.is_finished()]
@@ -240,7 +243,7 @@ class TrialManager:
         if not live.reported:
             frozen = self.study._storage.get_trial(live.trial._trial_id)
             live.reported = set(frozen.intermediate_values)
-        # Optuna takes no steps of a study of several objectives, where nothing is pruned.
+        # Optuna takes no steps of a study of several objectives.
         for epoch in () if self.config.search.minimize else report.epochs:
             value = epoch.pruning_value
             # Steps from before an interruption are in the study already, or were lost on the way.
@@ -252,11 +255,23 @@ class TrialManager:
         if report.done:  # the end of the training, not of the trial's worth
             return False
         # Asked of baselines, too: the pruner keeps what it is asked about, to judge others by.
-        stops = bool(live.trial.should_prune()) if live.reported else False
+        stops = self._is_stopped(live, report)
         known = live.trial.user_attrs
         spared = attributes.BASELINE in known and not self.config.search.prune_baselines
         # The mean of a config's trainings is of whole ones.
         return stops and not spared and attributes.REPEAT_OF not in known
+
+    def _is_stopped(self, live: LiveTrial, report: TrialReport) -> bool:
+        """Ask the pruner about a trial's last epoch."""
+        if not self.config.search.minimize:
+            return bool(live.trial.should_prune()) if live.reported else False
+        epoch, cost = report.epochs[-1], live.trial.user_attrs.get(attributes.COST)
+        value = epoch.pruning_value
+        if self._pareto is None or cost is None or value is None or not math.isfinite(value):
+            return False
+        costs = [-cost_value(name, cost) for name in self.config.search.minimize]
+        frozen = self.study._storage.get_trial(live.trial._trial_id)
+        return self._pareto.stops(self.study, frozen, epoch.epoch, [value, *costs])
 
     def _note_cost(self, live: LiveTrial, report: TrialReport) -> None:
         # What was measured before an interruption stands, so that a trial is measured once.

@@ -28,7 +28,10 @@ def problems_of(tree: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("search", "problem"),
     [
-        ({"minimize": ["parameters"]}, "search.pruner: expected 'none' with search.minimize"),
+        (
+            {"minimize": ["parameters"], "pruner": "median"},
+            "search.pruner: expected 'asha', which compares all objectives, or 'none'",
+        ),
         (
             {"minimize": ["gflops", "gflops"], "pruner": "none"},
             "search.minimize: expected distinct names",

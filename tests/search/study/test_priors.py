@@ -94,7 +94,8 @@ def test_the_share_falls_as_trials_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "weight"), [(0.9, 1.0), (0.76, 1.0), (0.74, 0.8), (0.65, 0.4), (0.45, None), (0.0, None)]
+    ("value", "weight"),
+    [(0.9, 1.0), (0.76, 1.0), (0.74, 0.8), (0.65, 0.4), (0.45, None), (0.0, None)],
 )
 def test_a_centre_counts_by_how_many_of_the_samplers_own_trials_are_worse(
     value: float, weight: float | None

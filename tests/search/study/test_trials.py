@@ -257,3 +257,35 @@ def test_a_latency_measured_before_an_interruption_stands(tmp_path: Path) -> Non
     second.finish("b", with_cost([0.1, 0.2], 9.9, done=True), error=False)
 
     assert trials(second)[0].values == [0.2, 10.0, 2.5]
+
+
+def test_of_several_objectives_a_trial_is_stopped_where_others_beat_it_in_all(
+    tmp_path: Path,
+) -> None:
+    config = config_in(
+        tmp_path,
+        pruner="asha",
+        minimize=["parameters", "latency_ms"],
+        num_trials=8,
+        startup_trials=2,
+    )
+    manager = open_manager(config)
+    reports = {
+        "good": with_cost([0.6], 2.0),
+        "fast": with_cost([0.2], 0.5),
+        "bad": with_cost([0.1], 3.0),
+    }
+    stops = {}
+    for name, told in reports.items():
+        manager.propose(name)
+        stops[name] = manager.report(name, told)
+        done = with_cost([0.6], 2.0, done=True) if not stops[name] else told
+        manager.finish(name, done, error=False)
+    assert stops == {"good": False, "fast": False, "bad": True}
+    states = [trial.state for trial in manager.study.get_trials()]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED]
+    # The sampler goes on with them, in this run and the next one.
+    assert manager.propose("more") is not None
+    again = open_manager(config)
+    again.propose("worse")
+    assert again.report("worse", with_cost([0.05], 9.0))
