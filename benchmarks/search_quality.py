@@ -153,6 +153,7 @@ def search(
     seed: int,
     grace: int | None = None,
     sample: int | None = None,
+    target: float = math.inf,
     **more: Any,
 ) -> list[tuple[int, float]]:
     """Search the landscape, one trial at a time, as a search does: repeats cost nothing.
@@ -164,6 +165,7 @@ def search(
         seed: Of the study.
         grace: Epochs before the first pruning; None: the default.
         sample: Finished trials that tpe looks at beside the best; None: the default.
+        target: Dice at which to end.
         more: Further fields of the section search.
 
     Returns:
@@ -171,7 +173,7 @@ def search(
     """
     with tempfile.TemporaryDirectory() as folder:
         tree = tree_of(Path(folder), sampler, pruner, seed, grace, **more)
-        return _search(curves, *_study(tree, seed, sample))
+        return _search(curves, *_study(tree, seed, sample), target)
 
 
 def _study(tree: dict[str, Any], seed: int, sample: int | None) -> tuple[optuna.Study, Any]:
@@ -194,10 +196,10 @@ def _study(tree: dict[str, Any], seed: int, sample: int | None) -> tuple[optuna.
 
 
 def _search(
-    curves: dict[str, list[float]], study: optuna.Study, proposer: Any
+    curves: dict[str, list[float]], study: optuna.Study, proposer: Any, target: float
 ) -> list[tuple[int, float]]:
     spent, best, gains = 0, -1.0, []
-    while spent < MOST_EPOCHS and (trial := proposer.next()):
+    while spent < MOST_EPOCHS and best < target and (trial := proposer.next()):
         curve, pruned = curves[key_of(trial.params)], False
         for epoch, dice in enumerate(curve, start=1):
             spent += 1
@@ -292,7 +294,8 @@ def compare(
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
-QUALITIES = {"good": 0.8, "middling": 0.5, "bad": 0.1}
+# Places in the ranking of the landscape, from its worst config to its best.
+QUALITIES = {"very good": 0.95, "good": 0.8, "middling": 0.5, "bad": 0.1}
 
 
 def compare_priors(seeds: int, out: Path | None) -> None:
@@ -320,7 +323,7 @@ def compare_priors(seeds: int, out: Path | None) -> None:
             for seed in range(seeds):
                 params = chosen[seed % len(chosen)]["params"]
                 given = {"baselines": [{"name": quality, "params": params}], "prior_share": share}
-                runs.append(search(curves, "tpe", "asha", seed, **given))
+                runs.append(search(curves, "tpe", "asha", seed, target=target, **given))
             low, mid, high = _quartiles(sorted(epochs_until(run, target) for run in runs))
             base = mid if share == 0 else base
             dice = statistics.median(max(entry["dice"]) for entry in chosen)

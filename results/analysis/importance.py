@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from results.analysis.evaluators import Evaluator, evaluated, top_trials
 from results.records.schemas import ParameterValue
-from results.records.searched import searched_fields
+from results.records.searched import SearchedField, searched_fields
 from results.records.study import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -40,12 +40,20 @@ def _why_not(fields: int, trials: int) -> str | None:
     return None
 
 
-def _frozen(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -> FrozenTrial | None:
+def _frozen(
+    trial: TrialRecord,
+    distributions: dict[str, BaseDistribution],
+    elsewhere: Mapping[str, ParameterValue],
+) -> FrozenTrial | None:
+    """Return a trial for Optuna; None where it has no value or lies outside the ranges.
+
+    A field that is searched under conditions counts as its value of elsewhere where it was not.
+    """
     from optuna.trial import FrozenTrial, TrialState
 
-    if trial.value is None or not set(distributions) <= set(trial.params):
+    if trial.value is None or not set(distributions) <= {*trial.params, *elsewhere}:
         return None
-    params = {name: trial.params[name] for name in distributions}
+    params = {name: trial.params.get(name, elsewhere.get(name)) for name in distributions}
     within = all(
         _contains(distribution, params[name]) for name, distribution in distributions.items()
     )
@@ -64,6 +72,14 @@ def _frozen(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -> F
         intermediate_values={},
         trial_id=trial.number,
     )
+
+
+def _elsewhere(field: SearchedField, distribution: BaseDistribution) -> ParameterValue:
+    """Return a field's value where it is not searched, or one of the range in its place."""
+    if _contains(distribution, field.otherwise):
+        value: ParameterValue = field.otherwise
+        return value
+    return field.choices[0] if field.choices else field.low
 
 
 def _contains(distribution: BaseDistribution, value: ParameterValue) -> bool:
@@ -130,12 +146,14 @@ def importance_table(
 
 
 def _drawn(study: StudyRecord, limit: int) -> tuple[list[TrialRecord], list[FrozenTrial]]:
-    distributions = {name: f.distribution() for name, f in searched_fields(study.config).items()}
+    fields = searched_fields(study.config)
+    distributions = {name: field.distribution() for name, field in fields.items()}
+    elsewhere = {n: _elsewhere(f, distributions[n]) for n, f in fields.items() if f.when}
     complete = study.with_state("COMPLETE")
     order = np.random.default_rng(0).permutation(len(complete))
     found = []
     for index in order:
-        frozen = _frozen(complete[index], distributions)
+        frozen = _frozen(complete[index], distributions, elsewhere)
         if frozen is not None:
             found.append((complete[index], frozen))
         if len(found) == limit:

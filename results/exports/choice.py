@@ -159,7 +159,11 @@ def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
     """
     config = copy.deepcopy(dict(study.config))
     searched = searched_fields(config)
-    problems = [f"no value for {name}" for name in searched if name not in trial.params]
+    problems = [
+        f"no value for {name}"
+        for name, field in searched.items()
+        if name not in trial.params and not field.when
+    ]
     problems += [
         f"a value for {name}, which the study's config does not search"
         for name in trial.params
@@ -170,9 +174,9 @@ def best_config(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
             f"expected trial {trial.number} to fit {study.path / file_names.STUDY}, received "
             + "; ".join(problems)
         )
-    for name in searched:
+    for name, field in searched.items():
         section, _, key = name.partition(".")
-        config[section][key] = trial.params[name]
+        config[section][key] = trial.params.get(name, field.otherwise)
     classes = class_colors(study)
     if classes and isinstance(config.get("data"), Mapping):
         config["data"] = {**config["data"], "classes": classes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _KINDS = ("int", "float", "choice")
-_OPTIONS = {"log", "step"}
+_OPTIONS = {"log", "step", "when", "otherwise"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class SearchedField:
         choices: the choices; empty for a range.
         log: whether the range is searched by its logarithm.
         step: grid of the range; None for every value.
+        when: the values that other fields must have for it to be searched, by dotted name; empty
+            where it always is.
+        otherwise: its value where they have not.
     """
 
     name: str
@@ -34,13 +37,18 @@ class SearchedField:
     choices: tuple[Any, ...] = ()
     log: bool = False
     step: float | None = None
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    otherwise: Any = None
 
     @property
     def text(self) -> str:
         """The distribution for people: "3 to 7", "0.0001 to 0.01, log", "8, 16 or 32"."""
+        where = " and ".join(f"{name} is {_either(v)}" for name, v in self.when.items())
+        return self._values() + (f", where {where}" if where else "")
+
+    def _values(self) -> str:
         if self.kind == "choice":
-            names = [str(choice) for choice in self.choices]
-            return " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
+            return _either(self.choices)
         step = f", step {self.step:g}" if self.step is not None else ""
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}{step}"
 
@@ -67,6 +75,11 @@ class SearchedField:
         return FloatDistribution(low, high, log=self.log, step=self.step)
 
 
+def _either(values: tuple[Any, ...]) -> str:
+    names = [str(value) for value in values]
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
+
+
 def _lowered(low: Decimal, high: Decimal, step: Decimal) -> Decimal:
     return low + (high - low) // step * step
 
@@ -85,9 +98,9 @@ def searched_fields(config: Mapping[str, Any]) -> dict[str, SearchedField]:
     for section in ("model", "train", "augment"):
         fields = config.get(section)
         for key, value in fields.items() if isinstance(fields, Mapping) else ():
-            field = as_searched(f"{section}.{key}", value)
-            if field is not None:
-                found[field.name] = field
+            read = as_searched(f"{section}.{key}", value)
+            if read is not None:
+                found[read.name] = read
     return found
 
 
@@ -99,12 +112,26 @@ def as_searched(name: str, value: object) -> SearchedField | None:
     if len(kinds) != 1 or set(value) - {kinds[0]} - _OPTIONS:
         return None
     kind, domain = kinds[0], tuple(value[kinds[0]])
+    given = value.get("when")
+    when = {
+        str(other): tuple(v) if isinstance(v, list | tuple) else (v,)
+        for other, v in (given.items() if isinstance(given, Mapping) else ())
+    }
+    elsewhere = value.get("otherwise")
     if kind == "choice":
-        return SearchedField(name, kind, choices=domain) if domain else None
+        if not domain:
+            return None
+        return SearchedField(name, kind, choices=domain, when=when, otherwise=elsewhere)
     if len(domain) != 2 or not all(isinstance(end, int | float) for end in domain):
         return None
     return SearchedField(
-        name, kind, *domain, log=bool(value.get("log", False)), step=value.get("step")
+        name,
+        kind,
+        *domain,
+        log=bool(value.get("log", False)),
+        step=value.get("step"),
+        when=when,
+        otherwise=elsewhere,
     )
 
 

@@ -71,7 +71,7 @@ def _values(constants: TrialConfig) -> dict[str, Any]:
 
 def _searched(config: StudyConfig, constants: TrialConfig) -> dict[str, Any]:
     values = _values(constants)
-    return {name: values[name] for name in config.space}
+    return {name: values[name] for name in config.space if config.is_searched(name, values)}
 
 
 def differences(

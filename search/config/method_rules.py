@@ -102,7 +102,10 @@ def baseline_limit_problems(config: StudyConfig, num_classes: int) -> Iterator[P
         num_classes: Classes of the data, the background included.
     """
     for baseline in config.search.baselines:
-        if config.space.keys() - baseline.params.keys():
+        if any(
+            name not in baseline.params and config.is_searched(name, baseline.params)
+            for name in config.space
+        ):
             continue  # the sampler draws the others
         try:
             trial = config.at({k: v for k, v in baseline.params.items() if k in config.space})

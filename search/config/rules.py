@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,10 @@ from search.config.space import Scalar
 
 def rule_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
     """Yield (dotted field, problem) for each rule between fields that a config breaks."""
+    conditions = list(_condition_problems(config))
+    yield from conditions
+    if conditions:  # what the others ask about could have no answer
+        return
     for section, cls in SEARCHED.items():
         yield from _section_problems(config, section, cls)
     yield from _image_size_problems(config)
@@ -30,6 +34,41 @@ def rule_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
     if config.pipeline.sharing == "service":
         for problem in sharing_problems(config):
             yield "pipeline.sharing", f"expected local or auto: {problem}"
+
+
+def _condition_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    """Check what ``when`` names: fields, and values that they can have."""
+    for name, distribution in config.space.items():
+        for other, values in (distribution.when or {}).items():
+            section, _, field = other.partition(".")
+            if field not in getattr(SEARCHED.get(section), "model_fields", {}):
+                yield name, f"when: expected a field of model, train or augment, received {other!r}"
+            elif other in config.space:
+                wrong = [value for value in values if not _is_of(config, other, value)]
+                if wrong:
+                    yield (
+                        name,
+                        f"when: expected values of {other}, {config.space[other].to_yaml()}, "
+                        f"received {wrong}",
+                    )
+            elif config.values(other)[0] not in values:
+                yield (
+                    name,
+                    f"when: expected a value that {other} can have, the constant "
+                    f"{config.values(other)[0]!r}, received {list(values)}",
+                )
+
+
+def _is_of(config: StudyConfig, name: str, value: Scalar) -> bool:
+    """Return whether a searched field can have a value."""
+    distribution = config.space[name]
+    if distribution.when and value == config.otherwise(name):
+        return True
+    optunas = distribution.to_optuna()
+    try:
+        return bool(optunas._contains(optunas.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
 
 
 def _section_problems(
@@ -107,8 +146,21 @@ def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
     for baseline in config.search.baselines:
         for name, value in baseline.params.items():
             problem = baseline_value_problem(config, name, value)
+            if problem is None and _is_off(config, name, value, baseline.params):
+                problem = (
+                    f"expected nothing, as it is searched only when {config.space[name].when}, "
+                    f"received {value!r}"
+                )
             if problem:
                 yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
+
+
+def _is_off(config: StudyConfig, name: str, value: Scalar, params: Mapping[str, Scalar]) -> bool:
+    """Return whether a baseline gives another value than it has to a field that is not searched."""
+    distribution = config.space.get(name)
+    if distribution is None or not (distribution.when or {}).keys() <= params.keys():
+        return False  # what it depends on is drawn
+    return not config.is_searched(name, params) and value != config.otherwise(name)
 
 
 def baseline_value_problem(config: StudyConfig, name: str, value: Scalar) -> str | None:
@@ -122,11 +174,6 @@ def baseline_value_problem(config: StudyConfig, name: str, value: Scalar) -> str
             return f"expected nothing: augment.preset is searched, received {value!r}"
         same = constant == value
         return None if same else f"expected the constant {constant!r}, received {value!r}"
-    distribution = config.space[name].to_optuna()
-    try:
-        inside = distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        inside = False
-    if inside:
+    if _is_of(config, name, value):
         return None
     return f"expected a value of {config.space[name].to_yaml()}, received {value!r}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from data_pipeline.augmentation.config import AugmentConfig
 from data_pipeline.augmentation.operations import FILLED, OPERATIONS
@@ -29,7 +29,7 @@ from search.config.settings import (
     StudySettings,
     redacted,
 )
-from search.config.space import Distribution, Scalar, distributions, searchable
+from search.config.space import DISTRIBUTIONS, Distribution, Scalar, distributions, searchable
 from search.config.trial import TrialConfig
 from search.config.yaml_source import set_dotted
 
@@ -107,6 +107,21 @@ class StudyConfig(ConfigSection):
             update["probability"] = {name: share for name, share in shares if name not in off}
         return augment.model_copy(update={**update, "preset": "none"})
 
+    @model_validator(mode="after")
+    def _conditions_in_no_circle(self) -> Self:
+        conditions = {name: set(each.when or {}) for name, each in self.space.items()}
+        while ready := [
+            name for name, others in conditions.items() if not others & set(conditions)
+        ]:
+            for name in ready:
+                del conditions[name]
+        if conditions:
+            raise ValueError(
+                "expected conditions (when) that lead to other fields, received a circle of "
+                + " and ".join(sorted(conditions))
+            )
+        return self
+
     def learning_from(self, studies: Iterable[Path]) -> Self:
         """Return the config with further directories of earlier studies to learn from."""
         paths = dict.fromkeys((*self.search.warm_start, *studies))
@@ -151,7 +166,7 @@ class StudyConfig(ConfigSection):
         Raises:
             ConfigError: for searched fields without a value, or a value that a field refuses.
         """
-        missing = [name for name in self.space if name not in params]
+        missing = [n for n in self.space if n not in params and self.is_searched(n, params)]
         if missing:
             raise ConfigError(
                 "params",
@@ -188,23 +203,63 @@ class StudyConfig(ConfigSection):
         return tree
 
     def _yaml(self, name: str) -> dict[str, Any]:
-        return self.space[name].to_yaml()
+        written = self.space[name].to_yaml()
+        if self.space[name].when:  # stated, for who reads a record without this schema
+            written["otherwise"] = self.otherwise(name)
+        return written
 
     def constants_of(self, section: str, params: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the fields of a section, searched ones by a trial's parameters."""
-        values = {
-            name: getattr(getattr(self, section), name) for name in SEARCHED[section].model_fields
+        """Return the fields of a section, searched ones by a trial's parameters.
+
+        A field that is not searched at this point has its value of elsewhere, whatever is given.
+        """
+        return {
+            name: self.value_at(f"{section}.{name}", params)
+            for name in SEARCHED[section].model_fields
         }
-        prefix = f"{section}."
-        return values | {
-            name.removeprefix(prefix): value
-            for name, value in params.items()
-            if name.startswith(prefix)
-        }
+
+    def is_searched(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Return whether a field is searched at a point of the space, by its conditions.
+
+        Args:
+            name: Dotted.
+            params: Dotted name to value of the searched fields that are known.
+        """
+        distribution = self._written(name)
+        if not isinstance(distribution, DISTRIBUTIONS):
+            return False
+        conditions = distribution.when or {}
+        return all(self.value_at(other, params) in values for other, values in conditions.items())
+
+    def value_at(self, name: str, params: Mapping[str, Any]) -> Any:
+        """Return the value of a dotted field at a point of the space.
+
+        Where it is searched and ``params`` lacks it, that is its distribution.
+        """
+        value = self._written(name)
+        if not isinstance(value, DISTRIBUTIONS):
+            return value
+        if self.is_searched(name, params):
+            return params.get(name, value)
+        return self.otherwise(name)
+
+    def otherwise(self, name: str) -> Any:
+        """Return the value of a searched field where its conditions do not hold."""
+        section, _, field = name.partition(".")
+        distribution = self._written(name)
+        if "otherwise" in distribution.model_fields_set:
+            return distribution.otherwise
+        info = SEARCHED[section].model_fields[field]
+        return info.get_default(call_default_factory=True, validated_data={})
+
+    def _written(self, name: str) -> Any:
+        """Return a dotted field as the config has it: a constant or a distribution."""
+        section, _, field = name.partition(".")
+        return getattr(getattr(self, section), field)
 
     def values(self, name: str) -> tuple[Any, ...]:
         """Return the extreme values a dotted field can take: of a constant, itself."""
         if name in self.space:
-            return self.space[name].extremes()
-        section, field = name.split(".")
-        return (getattr(getattr(self, section), field),)
+            elsewhere = (self.otherwise(name),) if self.space[name].when else ()
+            return (*self.space[name].extremes(), *elsewhere)
+        return (self._written(name),)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -38,6 +39,31 @@ class _Distribution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    when: dict[str, tuple[Scalar, ...]] | None = Field(
+        None,
+        description="Dotted field to a value, or a list of values: only where all of these fields "
+        "have such a value is this one searched.",
+    )
+    otherwise: Scalar = Field(
+        None,
+        description="Its value elsewhere, with when. Left out: the field's default.",
+    )
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {k: v if isinstance(v, list | tuple) else (v,) for k, v in value.items()}
+
+    @model_validator(mode="after")
+    def _conditions(self) -> Self:
+        if self.when is not None and not self.when:
+            raise ValueError("expected one field or more in when, received none")
+        if self.when is None and "otherwise" in self.model_fields_set:
+            raise ValueError("expected when with otherwise, received otherwise alone")
+        return self
+
     def to_optuna(self) -> BaseDistribution:
         """Return the Optuna distribution of the same values."""
         raise NotImplementedError
@@ -52,7 +78,10 @@ class _Distribution(BaseModel):
 
     def to_yaml(self) -> dict[str, Any]:
         """Return it as it is written in a config."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        written = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if "otherwise" in self.model_fields_set:
+            written["otherwise"] = self.otherwise
+        return written
 
 
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
@@ -153,6 +182,7 @@ class ChoiceDistribution(_Distribution):
 
 
 Distribution = IntDistribution | FloatDistribution | ChoiceDistribution
+DISTRIBUTIONS = (IntDistribution, FloatDistribution, ChoiceDistribution)
 
 
 def points(distribution: BaseDistribution) -> float:
@@ -231,7 +261,11 @@ def searchable(
 
 def _check_values(section: type[BaseModel], name: str, value: Any) -> Any:
     """Refuse a distribution, or a constant, whose value the section's own field refuses."""
-    candidates = value.probes() if isinstance(value, _Distribution) else (value,)
+    candidates: tuple[Any, ...] = (value,)
+    if isinstance(value, _Distribution):
+        candidates = value.probes()
+        if "otherwise" in value.model_fields_set:
+            candidates += (value.otherwise,)
     problems = []
     for candidate in candidates:
         try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from foundation.files import write_text
 from results.records.proposals import DUPLICATES_NAME, REFUSED_NAME
 from search.config.limits import LATENCY
 from search.config.schema import StudyConfig
-from search.config.space import points
 from search.interfaces.observers import Placer
 from search.study import attributes
 from search.study.attributes import derive_seed, is_own
@@ -31,6 +29,7 @@ from search.study.enough import Enough
 from search.study.priors import Priors
 from search.study.repeats import Repeats
 from search.study.screening import ConstraintScreen, limit_name, measured_excess
+from search.study.search_space import SearchSpace
 
 _log = logging.getLogger(__name__)
 
@@ -83,13 +82,13 @@ class Proposer:
         self.duplicates = 0
         num_classes = num_classes or len(config.data.classes or ()) or 2
         self._judge = ConstraintScreen(config, num_classes, placer)
-        self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
-        self._size = math.prod(map(points, self._distributions.values()))
+        self._space = SearchSpace(config)
+        self._size = self._space.size
         self._originals: dict[str, tuple[int, int]] = {}  # parameters: trial number and id
         self._tried: set[str] = set()
         self._waiting: dict[int, list[int]] = {}  # number of an original: ids of its duplicates
         self._row = _InARow()
-        self._priors = Priors(config.search, self._distributions, config.study.seed)
+        self._priors = Priors(config.search, self._space.distributions, config.study.seed)
         self._satisfied = False
         self._repeats = Repeats(config.search)
         self._enough = Enough(config.search, self._repeats)
@@ -192,10 +191,10 @@ class Proposer:
 
     def _ask(self) -> Trial:
         if not self._stuck_in_a_row():
-            return self.study.ask(self._distributions)
+            return self._space.ask(self.study)
         sampler, self.study.sampler = self.study.sampler, self._random
         try:
-            return self.study.ask(self._distributions)
+            return self._space.ask(self.study)
         finally:
             self.study.sampler = sampler
 
@@ -255,7 +254,7 @@ class Proposer:
 
     def _index(self, trial: FrozenTrial) -> None:
         known = trial.user_attrs
-        if trial.state is TrialState.WAITING or trial.params.keys() != self._distributions.keys():
+        if trial.state is TrialState.WAITING or not self._space.is_whole(trial.params):
             return
         begun = trial.state.is_finished() or attributes.SEED in known
         if attributes.REFUSED in known or begun:

@@ -11,6 +11,7 @@ from search.config.schema import StudyConfig
 from search.study.attributes import DUPLICATE_OF, SEED
 from search.study.opening import started_trials
 from search.study.proposer import Proposer
+from search.study.search_space import SearchSpace
 
 
 class TrialQueue:
@@ -36,7 +37,7 @@ class TrialQueue:
         self._limit = config.search.num_trials
         self._proposer = proposer
         self._settle = settle
-        self._distributions = {name: d.to_optuna() for name, d in config.space.items()}
+        self._space = SearchSpace(config)
         self._interrupted: list[int] = []
         self._started = 0
 
@@ -76,8 +77,7 @@ class TrialQueue:
             trial = Trial(self._study, self._interrupted[0])
             begun = SEED in trial.user_attrs
             # A driver killed while it asked has left some of the parameters to be drawn.
-            for name, distribution in self._distributions.items():
-                trial._suggest(name, distribution)
+            self._space.complete(trial)
             admitted = begun or self._proposer.admit(trial)
             del self._interrupted[0]
             if admitted:

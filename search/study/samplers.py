@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
@@ -56,8 +58,23 @@ class CmaEs(CmaEsSampler):
     """Optuna's CMA-ES without its warning, at every trial, that it does not look at constraints.
 
     The limits' constraints are recorded in the study whatever the sampler; docs/search.md says
-    which samplers learn from them.
+    which samplers learn from them. It models the fields that every trial has: with others it
+    fails (findings/cmaes_margin_conditional.sh).
+
+    Args:
+        conditional: Fields that not every trial has, by dotted name.
+        options: As Optuna's takes them.
     """
+
+    def __init__(self, conditional: Collection[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._conditional = frozenset(conditional)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        space = super().infer_relative_search_space(study, trial)
+        return {name: d for name, d in space.items() if name not in self._conditional}
 
     def after_trial(
         self,
@@ -82,7 +99,8 @@ def _gp(config: StudyConfig, seed: int) -> BaseSampler:
 def _cma_es(config: StudyConfig, seed: int) -> BaseSampler:
     # Choices are drawn at random, which needs no warning a trial. With margin, integers with few
     # values do not freeze (Hamano et al., 2022).
-    return CmaEs(seed=seed, with_margin=True, warn_independent_sampling=False)
+    conditional = [name for name, distribution in config.space.items() if distribution.when]
+    return CmaEs(conditional, seed=seed, with_margin=True, warn_independent_sampling=False)
 
 
 def _nsga2(config: StudyConfig, seed: int) -> BaseSampler:

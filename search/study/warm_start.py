@@ -109,10 +109,15 @@ def _read(config: StudyConfig, path: Path, classes: Sequence[str], fingerprint: 
     for trial in _open(config, before, path).get_trials(deepcopy=False):
         if not _is_finished(trial):
             continue
-        params = {name: _value(before, trial, name) for name in config.space}
-        wrong = [name for name in config.space if not _fits(config, name, params[name])]
-        wrong += [name for name in before.space if not _agrees(config, trial, name)]
-        outside.update(wrong)
+        values = {name: before.value_at(name, trial.params) for name in _fields()}
+        params = {n: values[n] for n in config.space if config.is_searched(n, values)}
+        wrong = [name for name, value in params.items() if not _fits(config, name, value)]
+        wrong += [
+            name
+            for name in {*before.space, *config.space} - params.keys()
+            if config.value_at(name, values) != values[name]
+        ]
+        outside.update(sorted(wrong))
         if not wrong:
             earlier.trials.append(_brought(config, record, trial, params, len(classes)))
     earlier.notes += [
@@ -190,21 +195,12 @@ def _is_finished(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and not told
 
 
-def _value(before: StudyConfig, trial: FrozenTrial, name: str) -> Any:
-    return trial.params[name] if name in before.space else before.values(name)[0]
-
-
 def _fits(config: StudyConfig, name: str, value: Any) -> bool:
     distribution = config.space[name].to_optuna()
     try:
         return distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError):
         return False
-
-
-def _agrees(config: StudyConfig, trial: FrozenTrial, name: str) -> bool:
-    """Return whether a value that was searched there is this study's constant."""
-    return name in config.space or bool(config.values(name)[0] == trial.params[name])
 
 
 def _brought(
@@ -221,7 +217,7 @@ def _brought(
         state=trial.state,
         values=trial.values if trial.state is TrialState.COMPLETE else None,
         params=params,
-        distributions={name: d.to_optuna() for name, d in config.space.items()},
+        distributions={name: config.space[name].to_optuna() for name in params},
         user_attrs=known
         | {attributes.FROM_STUDY: trial.user_attrs.get(attributes.FROM_STUDY, origin)},
         intermediate_values=trial.intermediate_values,

@@ -84,7 +84,7 @@ def end(proposer: Proposer, trial: Trial, value: float | None) -> FrozenTrial:
 def again(proposer: Proposer, params: dict[str, Any]) -> FrozenTrial:
     """Let the same parameters be proposed, and return what became of them."""
     proposer.study.enqueue_trial(params)
-    trial = proposer.study.ask(proposer._distributions)
+    trial = proposer.study.ask(proposer._space.distributions)
     assert not proposer.admit(trial)
     return proposer.study._storage.get_trial(trial._trial_id)
 
@@ -311,7 +311,7 @@ def test_a_driver_killed_between_two_ends_settles_the_duplicate_when_it_returns(
 
 def test_a_refusal_that_was_noted_and_not_told_is_told(tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    trial = open_study(config).ask(reopened(config)._distributions)
+    trial = open_study(config).ask(reopened(config)._space.distributions)
     trial.set_user_attr(REFUSED, {"max_parameters": "max_parameters = 1: predicted 2"})
     proposer = reopened(config)
 
@@ -343,7 +343,7 @@ def test_many_duplicates_in_a_row_end_the_search(
 
     def insists() -> Trial:
         proposer.study.enqueue_trial(trial.params)
-        return proposer.study.ask(proposer._distributions)
+        return proposer.study.ask(proposer._space.distributions)
 
     monkeypatch.setattr(proposer, "_ask", insists)
     assert proposer.next() is None

@@ -123,7 +123,7 @@ def test_a_proposal_known_from_elsewhere_takes_its_result_but_a_baseline_is_trai
     proposer = Proposer(study, config, 2)
     known = study.get_trials()[3]
     study.enqueue_trial(known.params)
-    trial = study.ask(proposer._distributions)
+    trial = study.ask(proposer._space.distributions)
 
     assert not proposer.admit(trial)
     assert study.get_trials()[trial.number].value == known.value
