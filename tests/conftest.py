@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Two trials and the driver on two cores: each must keep to one thread. Set before TensorFlow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +35,20 @@ def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set of the embedded kind, made once."""
     folder = tmp_path_factory.mktemp("data") / "synthetic"
     write_synthetic(folder, seed=0, tiles=24)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undivided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set without splits, to be dealt into folds."""
+    folder = tmp_path_factory.mktemp("data") / "undivided"
+    synthetic_folder = tmp_path_factory.mktemp("data") / "divided"
+    write_synthetic(synthetic_folder, seed=0, tiles=48)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for path in synthetic_folder.glob(f"*/{kind}/*"):
+            shutil.copyfile(path, folder / kind / path.name)
+    shutil.copyfile(synthetic_folder / "dataset.yaml", folder / "dataset.yaml")
     return folder
 
 

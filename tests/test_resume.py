@@ -58,12 +58,18 @@ def wait_for_epochs(study: Path, epochs: int, driver: subprocess.Popen[bytes], l
         time.sleep(0.1)
 
 
-def run_with_kills(tmp_path: Path, source: Path, kills: int, rng: random.Random) -> None:
+def run_with_kills(
+    tmp_path: Path, source: Path, kills: int, rng: random.Random, folds: int = 0
+) -> None:
     tree = tiny_tree(tmp_path, source, num_trials=TRIALS, pruner="none", repeats_of_best=1)
     # With all that a checkpoint has to hold or a stream to find again: averaged weights, windows
     # that grow, and a trial that repeats another.
     tree["train"] |= {"epochs": EPOCHS, "steps_per_epoch": 8, "weight_averaging": 0.9}
     tree["augment"] = {"patch_size": 12, "patch_stages": 3, "paste": 0.2}
+    if folds:
+        tree["search"]["folds"] = folds
+        tree["train"]["epochs"] = EPOCHS // folds
+        tree["data"]["image_size"] = 32
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     study, log = tmp_path / "tiny", tmp_path / "log.txt"
@@ -115,6 +121,15 @@ def test_a_driver_killed_again_and_again_loses_nothing(
 ) -> None:
     kills = int(os.environ.get("SOAK_KILLS", "8"))
     run_with_kills(tmp_path, synthetic_folder, kills=kills, rng=random.Random(kills))
+
+
+@pytest.mark.soak
+@pytest.mark.cluster
+def test_a_driver_killed_again_and_again_over_folds_loses_nothing(
+    tmp_path: Path, undivided_folder: Path
+) -> None:
+    kills = int(os.environ.get("SOAK_KILLS", "8"))
+    run_with_kills(tmp_path, undivided_folder, kills, random.Random(kills), folds=3)
 
 
 @pytest.mark.soak

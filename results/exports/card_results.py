@@ -124,7 +124,7 @@ def _why(found: BaselineComparison, choice: Choice, set_aside: Confirmation | No
 
 def _trainings(study: StudyRecord, trial: TrialRecord) -> str:
     """Return what further trainings of a trial's config have reached; nothing without one."""
-    words = study.trainings(trial).words()
+    words = "; ".join(filter(None, [study.trainings(trial).words(), trial.fold_words()]))
     return f" ({words})" if words else ""
 
 

@@ -33,6 +33,9 @@ class Curve:
         images_per_second: [E] training images.
         ended: [E] seconds since 1970.
         workers: E names of the processes that trained, "host/pid"; "" where not recorded.
+        fold: [E] int64, 0 without folds.
+        fold_objective: [E] the objective of the fold alone.
+        fold_done: [E] whether it was the fold's last epoch.
     """
 
     epoch: NDArray[np.int64]
@@ -53,9 +56,27 @@ class Curve:
     images_per_second: Floats
     ended: Floats
     workers: tuple[str, ...]
+    fold: NDArray[np.int64]
+    fold_objective: Floats
+    fold_done: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.epoch)
+
+    def telling(self) -> NDArray[np.bool_]:
+        """Return which epochs tell what the trial is worth: see ``epochs.best_of``."""
+        finished = self.fold[self.fold_done].max(initial=0)
+        rows: NDArray[np.bool_] = self.fold == finished
+        return rows
+
+    def fold_values(self) -> list[float]:
+        """Return the objective of each finished fold alone, at its best epoch; [] without folds."""
+        values = []
+        for fold in self.fold[self.fold_done]:
+            rows = np.flatnonzero((self.fold == fold) & np.isfinite(self.objective))
+            if len(rows):
+                values.append(float(self.fold_objective[rows[np.argmax(self.objective[rows])]]))
+        return values
 
 
 # Columns of numbers, by where a line has them.
@@ -97,6 +118,9 @@ def curve_of(epochs: Sequence[Epoch], classes: Sequence[str]) -> Curve:
         counts=np.fromiter(_flat(_flat(counts)), np.float64).reshape(*shape, 3),
         ended=_floats([None if row.time is None else row.time.timestamp() for row in rows]),
         workers=_names([row.worker for row in rows]),
+        fold=np.array([row.fold or 0 for row in rows], dtype=np.int64),
+        fold_done=np.array([row.fold_done for row in rows], dtype=np.bool_),
+        fold_objective=_floats([row.fold_objective for row in rows]),
         **dict(zip(_NUMBERS, np.ascontiguousarray(numbers.T), strict=True)),
     )
 

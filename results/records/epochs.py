@@ -103,6 +103,11 @@ class Epoch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         images_per_second: Training images.
         gflops_per_second: 10**9 operations of the model's training; it compares nodes.
         time: When it ended.
+        fold: Of a trial over folds (``search.folds``), which one was trained, from 0; objective,
+            Dice and counts are then of this and the folds before together, the epochs numbered
+            through.
+        fold_objective: The objective of this fold alone.
+        fold_done: Whether it was the fold's last epoch.
     """
 
     epoch: Annotated[int, msgspec.Meta(ge=1)]
@@ -123,6 +128,9 @@ class Epoch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     memory: Memory | None = None
     time: datetime | None = None
     worker: Worker | None = None
+    fold: int | None = None
+    fold_objective: float | None = None
+    fold_done: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Epoch:
@@ -136,6 +144,9 @@ class Epoch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, in the order of the fields, as a line has them."""
         values: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime,))
+        if self.fold is None:
+            for name in ("fold", "fold_objective", "fold_done"):
+                del values[name]
         if self.time is not None:
             values["time"] = self.time.isoformat(timespec="milliseconds")
         return values
@@ -210,6 +221,10 @@ def epochs_in(folder: Path) -> list[Epoch]:
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch | None:
-    """Return the epoch with the highest objective, the earliest of equals; None without one."""
-    scored = [epoch for epoch in epochs if epoch.objective is not None]
+    """Return the epoch with the highest objective, the earliest of equals; None without one.
+
+    Over folds: of the last fold that is finished, the first one while none is.
+    """
+    finished = max((epoch.fold or 0 for epoch in epochs if epoch.fold_done), default=0)
+    scored = [e for e in epochs if e.objective is not None and (e.fold or 0) == finished]
     return max(scored, key=lambda epoch: epoch.objective or 0.0, default=None)

@@ -222,9 +222,9 @@ def status_of(
     limit = search.get("num_trials")
     pace = _pace(trials, driver, now)
     by_node = _left_by_node(trials, limit, driver, now)
-    epochs = _section(header, "train").get("epochs")
-    shown = [_shown(trial, epochs, now) for trial in trials if trial.file.state == "RUNNING"]
-    ended = [_shown(trial, epochs, now) for trial in leaders]
+    epochs, folds = _section(header, "train").get("epochs"), search.get("folds") or 1
+    shown = [_shown(trial, epochs, folds, now) for trial in trials if trial.file.state == "RUNNING"]
+    ended = [_shown(trial, epochs, folds, now) for trial in leaders]
     failed = [t.file for t in trials if t.file.state == "FAIL"]
     best = _best(shown, ended)
     leading = _leading(header, trials)
@@ -362,7 +362,7 @@ def _best(running: Sequence[TrialStatus], ended: Sequence[TrialStatus]) -> Trial
     return max(scored, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
-def _shown(trial: TrialFacts, epochs: Any, now: float) -> TrialStatus:
+def _shown(trial: TrialFacts, epochs: Any, folds: int, now: float) -> TrialStatus:
     file, last, best = trial.file, trial.epochs.last, trial.epochs.best
     runs = file.state == "RUNNING"
     asked = file.params.get("train.epochs", epochs)
@@ -372,7 +372,7 @@ def _shown(trial: TrialFacts, epochs: Any, now: float) -> TrialStatus:
         number=file.number,
         state=file.state,
         epoch=file.epochs if not runs else last.epoch if last else 0,
-        epochs=asked if isinstance(asked, int) else None,
+        epochs=asked * folds if isinstance(asked, int) else None,
         value=value if _finite(value) else None,
         best_epoch=file.best_epoch if not runs else best and best.epoch,
         dice=best.dice if best else {},

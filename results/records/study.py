@@ -95,6 +95,14 @@ class TrialRecord:
     values: Mapping[str, float]
     curve: Curve
 
+    def fold_words(self) -> str:
+        """Say what each finished fold is worth alone; "" without folds."""
+        values = self.curve.fold_values()
+        if not values:
+            return ""
+        told = ", ".join(f"{value:.4f}" for value in values)
+        return f"over {len(values)} fold{'s' if len(values) > 1 else ''}, alone {told}"
+
     @cached_property
     def best_row(self) -> int | None:
         """Row of the best epoch in the curve: ``best_epoch``, else the highest objective's.
@@ -105,7 +113,7 @@ class TrialRecord:
             rows = np.flatnonzero(self.curve.epoch == self.best_epoch)
             if rows.size:
                 return int(rows[0])
-        finite = np.flatnonzero(np.isfinite(self.curve.objective))
+        finite = np.flatnonzero(np.isfinite(self.curve.objective) & self.curve.telling())
         if finite.size:
             return int(finite[np.argmax(self.curve.objective[finite])])
         return len(self.curve) - 1 if len(self.curve) else None
@@ -184,7 +192,14 @@ class StudyRecord:
         train = self.config.get("train")
         planned = train.get("epochs") if isinstance(train, Mapping) else None
         planned = trial.params.get("train.epochs", planned)
-        return planned if isinstance(planned, int) else None
+        return planned * self.folds if isinstance(planned, int) else None
+
+    @property
+    def folds(self) -> int:
+        """How many folds a trial is trained on; 1 without folds."""
+        search = self.config.get("search")
+        folds = search.get("folds") if isinstance(search, Mapping) else None
+        return folds if isinstance(folds, int) else 1
 
 
 def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:

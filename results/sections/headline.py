@@ -116,7 +116,7 @@ def _also(found: BaselineComparison) -> str:
     own = found.study.incumbent
     if found.best is None or own is None:
         return ""
-    trainings = found.study.trainings(own).words()
+    trainings = "; ".join(filter(None, [found.study.trainings(own).words(), own.fold_words()]))
     if found.source == "search":
         return f"Its config was trained several times: {trainings}." if trainings else ""
     told = f"{number(own.value)} on the validation split, at the size of training"

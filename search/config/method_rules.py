@@ -24,7 +24,7 @@ def method_problems(config: StudyConfig) -> Iterator[Problem]:
 
 
 def _pruner_problems(config: StudyConfig) -> Iterator[Problem]:
-    epochs = max(config.values("train.epochs"))
+    epochs = max(config.values("train.epochs")) * (config.search.folds or 1)
     if config.search.pruner != "none" and config.search.grace_epochs > epochs:
         yield (
             "search.grace_epochs",

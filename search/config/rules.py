@@ -24,6 +24,7 @@ def rule_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
     for section, cls in SEARCHED.items():
         yield from _section_problems(config, section, cls)
     yield from _image_size_problems(config)
+    yield from _fold_problems(config)
     yield from _baseline_problems(config)
     if config.search.num_trials is None and config.search.time_budget_minutes is None:
         yield (
@@ -57,6 +58,28 @@ def _condition_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
                     f"when: expected a value that {other} can have, the constant "
                     f"{config.values(other)[0]!r}, received {list(values)}",
                 )
+
+
+def _fold_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    folds, split = config.search.folds, config.data.split
+    if folds is None:
+        return
+    if split.folds != folds:
+        yield (
+            "search.folds",
+            f"expected as many as data.split.folds, {split.folds}, or none there, received {folds}",
+        )
+    if split.fold:
+        yield (
+            "data.split.fold",
+            f"expected 0 with search.folds, which goes through all of them, received {split.fold}",
+        )
+    if config.origin is not None:
+        yield (
+            "search.folds",
+            "expected a study in a folder: of one in an object store the folds' checkpoints are "
+            f"not kept, received {config.study.storage_path}",
+        )
 
 
 def _is_of(config: StudyConfig, name: str, value: Scalar) -> bool:

@@ -87,6 +87,28 @@ class StudyConfig(ConfigSection):
         None, description="Where an exported config comes from; written by export, not read."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_the_data(cls, tree: Any) -> Any:
+        """Let search.folds say how the data are dealt."""
+        search = tree.get("search") if isinstance(tree, Mapping) else None
+        folds = search.get("folds") if isinstance(search, Mapping) else None
+        if folds is None or not isinstance(tree.get("data", {}), Mapping | None):
+            return tree
+        data = dict(tree.get("data") or {})
+        split = data.get("split") or {}
+        if not isinstance(split, Mapping) or split.get("folds") is not None:
+            return tree
+        return {**tree, "data": {**data, "split": {**split, "folds": folds}}}
+
+    def fold_data(self) -> tuple[DataConfig, ...]:
+        """Return the data of each fold that a trial is trained on; the study's alone without."""
+        split = self.data.split
+        return tuple(
+            self.data.model_copy(update={"split": split.model_copy(update={"fold": fold})})
+            for fold in (range(self.search.folds) if self.search.folds else (split.fold,))
+        )
+
     @field_validator("augment")
     @classmethod
     def _fill_from_preset(cls, augment: SearchableAugment) -> SearchableAugment:

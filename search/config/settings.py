@@ -147,6 +147,14 @@ class SearchSettings(ConfigSection):
     reduction_factor: int = Field(
         3, ge=2, description="asha and hyperband let about one in this many pass each rung."
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="Trials are trained on so many folds by group, one after the other, and "
+        "counted over them; all but the test split is dealt, as by data.split.folds. The pruner "
+        "stops trials before the next fold, too. Each fold has train.epochs. None: one validation "
+        "split.",
+    )
     prior_share: float = Field(
         0.0,
         ge=0,

@@ -17,6 +17,8 @@ def sharing_problems(config: StudyConfig) -> Iterator[str]:
     Trials of different augmentation read different streams. A few of them are a job each; of
     amounts that are drawn for each trial no two trials have the same.
     """
+    if config.search.folds:
+        yield "each fold of search.folds is trained on images of its own"
     if max(config.values("augment.patch_stages")) > 1:
         yield "windows that grow over a trial's epochs (augment.patch_stages) are its own"
     searched = {n: d for n, d in config.space.items() if n.startswith("augment.")}

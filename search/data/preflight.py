@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from data_pipeline.augmentation.operations import IGNORE
 from data_pipeline.stores.store import Store
@@ -24,6 +24,25 @@ def check_data(config: StudyConfig, store: Store) -> None:
         *_objective_weight_problems(config, store),
         *_limit_problems(config, store),
     ]
+    if problems:
+        raise ConfigError(config.data.source, problems)
+
+
+def check_folds(config: StudyConfig, stores: Sequence[Store]) -> None:
+    """Refuse a config that the prepared data of a fold cannot serve; of one, as check_data.
+
+    Raises:
+        ConfigError: listing every problem, with its fold where there are several.
+    """
+    if len(stores) == 1:
+        check_data(config, stores[0])
+        return
+    problems: list[str] = []
+    for fold, store in enumerate(stores):
+        try:
+            check_data(config, store)
+        except ConfigError as error:
+            problems += [f"fold {fold} of {len(stores)}: {each}" for each in error.problems]
     if problems:
         raise ConfigError(config.data.source, problems)
 

@@ -61,6 +61,18 @@ def prepare_study(
     return prepare(config.data, progress=progress, across=across)
 
 
+def prepare_folds(
+    config: StudyConfig, progress: Progress | None = None, warn: Warn = lambda message: None
+) -> tuple[Store, ...]:
+    """Open the prepared data of each fold that trials are trained on, the study's own first.
+
+    Without folds these are the study's alone. Arguments and errors as of :func:`prepare_study`.
+    """
+    folds = config.fold_data()
+    own = prepare_study(config, progress, warn)
+    return own, *(prepare(data, progress=progress) for data in folds[1:])
+
+
 @dataclass
 class _Node:
     """A node that takes part.

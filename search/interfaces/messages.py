@@ -45,6 +45,7 @@ class TrialJob:
         bundle: What Ray reserves for it.
         pipeline: The shared pipeline that it reads; None: it has one of its own.
         remote: Where it lies in an object store; None: the folder is all there is.
+        folds: The prepared data of each fold, where it is trained on several.
     """
 
     number: int
@@ -56,6 +57,7 @@ class TrialJob:
     bundle: Bundle
     pipeline: SharedInput | None = None
     remote: RemoteTrial | None = None
+    folds: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

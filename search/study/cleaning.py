@@ -98,9 +98,9 @@ def _unneeded(study: StudyRecord, ended: set[int] | None) -> Iterator[tuple[str,
         for trial in study.trials
         if trial.state != "RUNNING" and (ended is None or trial.number in ended)
     ]
-    for number, file in unneeded(trials, keep):
+    for number, file in unneeded(trials, keep, study.folds):
         name = f"{trial_folder(Path(), number)}/{file}"
-        if file in CHECKPOINTS:
+        if Path(file).name in CHECKPOINTS:
             yield name, CHECKPOINTS_OF_ENDED
         elif not is_scored(study.path, number):
             yield name, MODELS_OF_STOPPED

@@ -20,7 +20,7 @@ from results.records.evaluation import FOLDER as EVALUATION
 from results.records.study import TrialRecord
 from search.config.locations import joined
 from search.config.schema import StudyConfig
-from search.storage.files import trial_folder
+from search.storage.files import fold_folder, trial_folder
 from search.storage.object_store import RemoteFolder, RemoteTroubleError
 from search.study import attributes
 
@@ -28,6 +28,14 @@ _log = logging.getLogger(__name__)
 
 KeepModels = int | Literal["all"]
 CHECKPOINTS = (file_names.LAST, file_names.PREVIOUS)
+
+
+def checkpoints_of(folds: int | None) -> tuple[str, ...]:
+    """Return the names, within its folder, of a trial's checkpoints, those of its folds too."""
+    inner = [
+        f"{fold_folder(Path(), fold)}/{name}" for fold in range(folds or 0) for name in CHECKPOINTS
+    ]
+    return (*CHECKPOINTS, *inner)
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,13 @@ class ModelRanking:
             yield out
 
 
-def unneeded(trials: Iterable[EndedTrial], keep: KeepModels) -> Iterator[tuple[int, str]]:
+def unneeded(
+    trials: Iterable[EndedTrial], keep: KeepModels, folds: int | None = None
+) -> Iterator[tuple[int, str]]:
     """Yield trial and name of every file that ended trials can do without, there or not."""
     ranking = ModelRanking(keep)
     for trial in trials:
-        yield from ((trial.number, name) for name in CHECKPOINTS)
+        yield from ((trial.number, name) for name in checkpoints_of(folds))
         yield from ((out.number, file_names.MODEL) for out in ranking.add(trial))
 
 
@@ -118,6 +128,7 @@ class Retention:
     def __init__(self, config: StudyConfig, ended: Sequence[FrozenTrial]) -> None:
         self._config = config
         self._ranking = ModelRanking(config.search.keep_models)
+        self._checkpoints = checkpoints_of(config.search.folds)
         self._pending: list[tuple[int, str]] = []
         self._before = [*map(EndedTrial.of, ended)]
 
@@ -138,7 +149,7 @@ class Retention:
                 self._remove(number, folder, name)
 
     def _add(self, trial: EndedTrial) -> None:
-        self._pending += [(trial.number, name) for name in CHECKPOINTS]
+        self._pending += [(trial.number, name) for name in self._checkpoints]
         self._pending += [(out.number, file_names.MODEL) for out in self._ranking.add(trial)]
 
     def _known(self) -> set[str] | None:

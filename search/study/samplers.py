@@ -132,7 +132,7 @@ PRUNERS: dict[str, Callable[[StudyConfig], BasePruner]] = {
     "asha": lambda config: AshaPruner(config.search.grace_epochs, config.search.reduction_factor),
     "hyperband": lambda config: HyperbandPruner(
         min_resource=config.search.grace_epochs,
-        max_resource=max(config.values("train.epochs")),
+        max_resource=max(config.values("train.epochs")) * (config.search.folds or 1),
         reduction_factor=config.search.reduction_factor,
     ),
     "median": lambda config: MedianPruner(n_warmup_steps=config.search.grace_epochs),

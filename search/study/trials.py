@@ -65,6 +65,7 @@ class TrialManager:
             goes on: of a study in an object store, it pushes the changes.
         pipeline: Where trials get their images from. None: each has a pipeline of its own.
         idle: Called, again and again, while a slot has nothing left to train.
+        folds: The prepared data of each fold, where trials are trained on several.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TrialManager:
         keep: Callable[[bool], None] | None = None,
         pipeline: Pipeline | None = None,
         idle: Callable[[], None] = lambda: None,
+        folds: tuple[Path, ...] = (),
     ) -> None:
         self.study = study
         self.config = config
@@ -90,6 +92,7 @@ class TrialManager:
         self.pipeline = pipeline or OwnPipelines()
         self._capacity = capacity
         self._idle = idle
+        self._folds = folds
         self._placer = placer
         self._liveness = Liveness(
             config.resources.trial_timeout_minutes,
@@ -175,6 +178,7 @@ class TrialManager:
             bundle=bundle,
             pipeline=self.pipeline.of_trial(constants.augment, owner),
             remote=place_in_store(self.config, trial.number),
+            folds=self._folds,
         )
 
     def _place(self, ray_id: str, constants: TrialConfig, factor: float) -> Bundle:

@@ -81,7 +81,7 @@ class Board:
             number,
             params,
             baseline,
-            epochs=epochs if isinstance(epochs, int) else None,
+            epochs=epochs * (self.config.search.folds or 1) if isinstance(epochs, int) else None,
             started=time.monotonic(),
         )
         self.running[number] = row
@@ -255,7 +255,7 @@ def describe_best(study: Any) -> tuple[str, ...]:
     return (
         f"best: trial {best.number}, {study.objective} {best.value:.4f} at epoch "
         f"{best.best_epoch} (validation; the best of {len(study.trials)} trials, so optimistic)",
-        *([f"  {trainings}"] if (trainings := study.trainings(best).words()) else []),
+        *(f"  {words}" for words in (study.trainings(best).words(), best.fold_words()) if words),
         f"  Dice: {describe_dice(dice)}",
         f"  {describe_params(best.params)}",
     )

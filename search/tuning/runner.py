@@ -25,8 +25,8 @@ from search.cluster.connection import ray_cluster
 from search.cluster.doctor import check_cluster
 from search.cluster.forecast import MemoryForecast
 from search.config.schema import StudyConfig
-from search.data.preflight import check_data
-from search.data.preparing import prepare_study
+from search.data.preflight import check_folds
+from search.data.preparing import prepare_folds
 from search.data.sharing import decide, shared_pipeline
 from search.data.store_transfer import serving
 from search.errors import TRY_AGAIN, RunError
@@ -106,8 +106,9 @@ def run_study(
     """
     started = time.time()
     check_installed(config)
-    store = prepare_study(config, progress, observer.warn)
-    check_data(config, store)
+    stores = prepare_folds(config, progress, observer.warn)
+    store = stores[0]
+    check_folds(config, stores)
     earlier = read_earlier(config, store.classes, store.fingerprint)
     budget = config.search.time_budget_minutes
     stop = Stop(started + 60 * budget if budget else None, config.resources.stop_grace_seconds)
@@ -122,7 +123,7 @@ def run_study(
                 study = open_study(config, recorded.identity)
                 brought = _bring_in(study, earlier, observer)
             with logged(config, observer, recorded.identity) as told:
-                manager = _run_trials(config, study, store, told, stop, worker, copy)
+                manager = _run_trials(config, study, stores, told, stop, worker, copy)
     _check_end(config, manager)
     return _summary(config, manager, brought, time.time() - started)
 
@@ -181,19 +182,21 @@ def _bring_in(study: optuna.Study, earlier: list[Earlier], observer: Observer) -
 def _run_trials(
     config: StudyConfig,
     study: optuna.Study,
-    store: Store,
+    stores: tuple[Store, ...],
     observer: Observer,
     stop: Stop,
     worker: type[TrialWorker],
     copy: StudyCopy | None = None,
 ) -> TrialManager:
+    store = stores[0]
     mirror_study(config.directory, study)
     if copy is not None:
         copy.push()
     observer.study_opened(started_trials(study))
     # Ray sets handlers of its own as it starts, hence in this order.
     with ray_cluster(config.resources), stop.signals(), contextlib.ExitStack() as stack:
-        stack.enter_context(serving(store))
+        for each in stores:
+            stack.enter_context(serving(each))
         check_cluster(config, store, observer.warn)
         plan = decide(config)
         for warning in plan.warnings:
@@ -221,6 +224,7 @@ def _run_trials(
             keep=copy.push if copy is not None else None,
             pipeline=pipeline,
             idle=standby.start,
+            folds=tuple(each.path for each in stores) if config.search.folds else (),
         )
         if not manager.exhausted:
             _fit(config, manager, worker)

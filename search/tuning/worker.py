@@ -35,6 +35,7 @@ from search.storage.mirror import TrialCopy, worker_folder
 from search.storage.retry import RETRY_SECONDS, check_present, storage_trouble
 
 if TYPE_CHECKING:
+    from search.training.folded_run import FoldedRun
     from search.training.trial_run import TrialRun
 
 
@@ -51,7 +52,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """
 
     _job: TrialJob
-    _run: TrialRun | None = None
+    _run: TrialRun | FoldedRun | None = None
     _copy: TrialCopy | None = None
     _unpushed = False
     _reported = 0  # epochs
@@ -105,15 +106,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def set_up_process(self, resources: WorkerResources) -> None:
         """Prepare the process for trials of these resources."""
         set_up_process(resources)
+        import search.training.folded_run
         import search.training.trial_run  # noqa: F401
 
         keep_imports()
 
-    def begin(self, job: TrialJob) -> TrialRun:
+    def begin(self, job: TrialJob) -> TrialRun | FoldedRun:
         """Build the trial's training, continued from its last checkpoint."""
         from data_pipeline.stores.store import Store
+        from search.training.folded_run import FoldedRun
         from search.training.trial_run import TrialRun
 
+        if job.folds:
+            stores = [Store.open(store_here(path)) for path in job.folds]
+            return FoldedRun(job.config, stores, job.folder, job.resources.threads, job.owner)
         return TrialRun(
             job.config,
             Store.open(store_here(job.store)),

@@ -101,6 +101,22 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
             "received 256",
         ),
         ({"augment": {"patch_stages": 2}}, "expected patch_size with patch_stages 2"),
+        (
+            {"search": {"folds": 3}, "data": {"split": {"folds": 4}}},
+            "search.folds: expected as many as data.split.folds, 4, or none there, received 3",
+        ),
+        (
+            {"search": {"folds": 3}, "data": {"split": {"folds": 3, "fold": 1}}},
+            "data.split.fold: expected 0 with search.folds",
+        ),
+        (
+            {"search": {"folds": 3}, "study": {"storage_path": "s3://bucket/studies"}},
+            "search.folds: expected a study in a folder",
+        ),
+        (
+            {"search": {"folds": 3}, "pipeline": {"sharing": "service"}},
+            "each fold of search.folds is trained on images of its own",
+        ),
         ({"study": {"name": "a/b"}}, "expected letters, digits"),
         ({"resources": {"gpus_per_trial": 1.5}}, "a share of one GPU or whole GPUs, received 1.5"),
         (

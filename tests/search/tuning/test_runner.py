@@ -194,6 +194,37 @@ def test_asha_prunes_and_pruned_trials_keep_their_epochs(
         assert 1 <= len(trial.intermediate_values) < 3
 
 
+def test_trials_go_through_the_folds_and_are_pruned_between_them(
+    ray_session: None, undivided_folder: Path, tmp_path: Path
+) -> None:
+    tree = tiny_tree(tmp_path, undivided_folder, folds=3, num_trials=5, grace_epochs=2)
+    tree["data"]["image_size"] = 32
+    tree["train"]["epochs"] = 2
+    config = config_from_tree(tree)
+    run_study(config, Log())
+
+    study = load_study(config.directory)
+    assert [trial.state for trial in study.trials].count("COMPLETE") >= 1
+    assert "PRUNED" in {trial.state for trial in study.trials}
+    for trial in study.trials:
+        folds = trial.curve.fold_values()
+        if trial.state == "COMPLETE":
+            assert (len(trial.curve), len(folds)) == (study.planned_epochs(trial), 3)
+        else:  # rungs after 2 and 4 epochs, the ends of folds
+            assert len(trial.curve) in (2, 4)
+            assert len(folds) == len(trial.curve) // 2
+        row = trial.best_row
+        assert row is not None
+        assert trial.value == pytest.approx(trial.curve.objective[row])
+        assert trial.curve.fold[row] == len(folds) - 1
+        left = [path.name for path in trial.path.rglob("*.npz")]
+        assert left == [], "checkpoints"
+    best = study.incumbent
+    assert best is not None
+    assert best.fold_words().startswith("over 3 folds, alone 0.")
+    assert run_study(config, Log()).finished
+
+
 def test_limits_several_objectives_and_what_an_earlier_study_knew(
     ray_session: None, synthetic_folder: Path, tmp_path: Path
 ) -> None:
