@@ -92,7 +92,8 @@ def members_of(study: StudyRecord, choice: Choice, wish: str) -> tuple[Member, .
     Args:
         study: The study's records.
         choice: What is exported.
-        wish: folds or seeds: the trainings of the confirmed config. top:K: the best K trials.
+        wish: folds or seeds: the trainings of the confirmed config; folds without a confirmation:
+            those of the best trial of a search over folds. top:K: the best K trials.
 
     Raises:
         ExportError: where there are fewer than asked for.
@@ -118,6 +119,13 @@ def check_members(members: Sequence[Member], wish: str) -> None:
 
 def _confirmed(study: StudyRecord, choice: Choice, wish: str) -> Iterator[Member]:
     found = choice.confirmation
+    if found is None and wish == "folds" and study.folds > 1:
+        for fold in range(study.folds):
+            path = choice.trial.path / f"fold-{fold}"
+            yield Member(
+                f"{choice.trial.path.name}-{path.name}", path / MODEL_NAME, choice.trial.number
+            )
+        return
     command = f"flexunet-search confirm {study.path}"
     if found is None:
         raise ExportError(

@@ -41,7 +41,8 @@ def join(
     path = folder / "ensemble.keras"
     average([load_model(member.model) for member in members]).save(path)
     store = None if data is None else find_prepared(data, study.data_fingerprint)
-    split, told = _split(store, wish)
+    of_trial = members[0].model.is_relative_to(study.path / "trials")
+    split, told = _split(store, wish, of_trial)
     if split is None or store is None or data is None:
         return Ensemble(path, tuple(members), (), _NOT_SCORED.format(why=told))
     models = [*((member.name, member.model) for member in members), ("ensemble", path)]
@@ -49,8 +50,16 @@ def join(
     return Ensemble(path, tuple(members), found, told)
 
 
-def _split(store: Store | None, wish: str) -> tuple[str | None, str]:
-    """Return the split to score on, and what to say of it; None where no image is fit for it."""
+def _split(store: Store | None, wish: str, of_trial: bool) -> tuple[str | None, str]:
+    """Return the split to score on, and what to say of it; None where no image is fit for it.
+
+    Args:
+        store: The study's data.
+        wish: folds, seeds or top:K.
+        of_trial: Whether the folds are those of a trial, not of a confirmation.
+    """
+    if wish == "folds" and of_trial and store is not None and "test" in store.splits:
+        return "test", "Measured on the test split, which no fold trains or chooses on."
     if wish == "folds":
         return None, (
             "the folds cover all images, so each was trained on by most of the members; the "

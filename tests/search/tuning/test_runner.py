@@ -14,12 +14,14 @@ import yaml
 from optuna.trial import TrialState
 
 from results.analysis.pareto import pareto_table
+from results.exports.export import ExportOptions
 from results.records.epochs import Epoch
 from results.records.study import load_study
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.config.schema import StudyConfig
 from search.errors import RunError
+from search.inference.export import export_study
 from search.process.resources import WorkerResources
 from search.study.opening import open_study
 from search.tuning.runner import RunSummary, run_study
@@ -223,6 +225,14 @@ def test_trials_go_through_the_folds_and_are_pruned_between_them(
     assert best is not None
     assert best.fold_words().startswith("over 3 folds, alone 0.")
     assert run_study(config, Log()).finished
+
+    # Its models, one a fold, become one, scored on the images that none of them has seen.
+    exported = export_study(config.directory, tmp_path / "best", ExportOptions(ensemble="folds"))
+    ensemble = exported.ensemble
+    assert ensemble is not None
+    assert [member.trial for member in ensemble.members] == [best.number] * 3
+    assert len(ensemble.scores) == 4
+    assert "on the test split, which no fold trains" in ensemble.measured
 
 
 def test_limits_several_objectives_and_what_an_earlier_study_knew(
