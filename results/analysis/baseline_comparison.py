@@ -165,7 +165,7 @@ def own_counts(
         for name, expected, received in (
             ("classes", study.classes, evaluation.classes),
             ("data", study.data_fingerprint, evaluation.fingerprint),
-            ("epoch", trial.best_epoch, evaluation.epoch),
+            ("epoch", trial.model_epoch, evaluation.epoch),
         )
         if None not in (expected, received) and expected != received
     ]

@@ -73,7 +73,9 @@ def edges_table(study: StudyRecord) -> Edges:
     Args:
         study: The study's records.
     """
-    trials = [t for t in study.with_state("COMPLETE") if t.value is not None]
+    # A config counts once, however often it was trained.
+    first = [t for t in study.with_state("COMPLETE") if t.repeat_of is None]
+    trials = [t for t in first if t.value is not None]
     trials = [t for t in trials if math.isfinite(t.value or 0)]
     if len(trials) < MINIMUM_TRIALS:
         reason = (

@@ -93,7 +93,11 @@ def convergence(
         more: Numbers of further trials.
         margin: What a gain has to be at least, in Dice.
     """
-    own = [t for t in study.trials if t.baseline is None and t.state != "RUNNING"]
+    own = [
+        t
+        for t in study.trials
+        if t.baseline is None and t.repeat_of is None and t.state != "RUNNING"
+    ]
     scores, used = _used([(t.state, t.value) for t in own], _startup_trials(study))
     since_trials, since_epochs = _since_improvement(study)
     incumbent = study.incumbent
@@ -107,7 +111,7 @@ def convergence(
         rows = [
             {
                 "more": m,
-                **forecast(tail, incumbent.value, m, margin),
+                **forecast(tail, max(incumbent.value, tail.best), m, margin),
                 "any_gain": m / (m + used),
             }
             for m in more
@@ -135,7 +139,9 @@ def chance_of_gain(
     if _why_not(used, len(scores)):
         return None
     tail = exponential_tail(scores, used)
-    return None if tail is None else forecast(tail, best, more, margin)["probability"]
+    # A config's mean over several trainings may be less than a single one's best.
+    beat = best if tail is None else max(best, tail.best)
+    return None if tail is None else forecast(tail, beat, more, margin)["probability"]
 
 
 def _why_not(trials: int, complete: int) -> str | None:

@@ -149,7 +149,7 @@ def _drawn(study: StudyRecord, limit: int) -> tuple[list[TrialRecord], list[Froz
     fields = searched_fields(study.config)
     distributions = {name: field.distribution() for name, field in fields.items()}
     elsewhere = {n: _elsewhere(f, distributions[n]) for n, f in fields.items() if f.when}
-    complete = study.with_state("COMPLETE")
+    complete = [trial for trial in study.with_state("COMPLETE") if trial.repeat_of is None]
     order = np.random.default_rng(0).permutation(len(complete))
     found = []
     for index in order:

@@ -132,7 +132,9 @@ def _higher(study: StudyRecord, trial: TrialRecord) -> str:
     """Return the trial that the pruner stopped although it had a higher score; nothing without
     one.
     """
-    best = best_of(study.with_state("PRUNED"))
+    folds = len(trial.curve.fold_values())
+    pruned = [t for t in study.with_state("PRUNED") if len(t.curve.fold_values()) == folds]
+    best = best_of(pruned)
     if best is None or best.value is None or trial.value is None or best.value <= trial.value:
         return ""
     return (

@@ -202,7 +202,7 @@ def _provenance(study: StudyRecord, trial: TrialRecord) -> dict[str, Any]:
     return {
         "study": study.name,
         "trial": trial.number,
-        "best_epoch": trial.best_epoch,
+        "best_epoch": trial.model_epoch,
         "scores": _scores(study, trial),
         "data_fingerprint": study.data_fingerprint,
         "versions": dict(study.versions),

@@ -281,6 +281,11 @@ def _class_bias(
 ) -> ClassBias | None:
     if not options.class_bias:
         return None
+    if choice.run is not None and choice.run.fold is not None:
+        raise ExportError(
+            f"--class-bias: expected a model whose validation split is the study's, received "
+            f"{choice.run.name}, which was trained on most of that; --searched takes the search's"
+        )
     if services.fit_bias is None:
         raise ExportError("--class-bias: expected what fits it, received none")
     return services.fit_bias(choice.model, scratch)

@@ -173,7 +173,7 @@ def stops_sentence(data: StudyTables) -> str:
 def _rising(trial: TrialRecord | None) -> str:
     if trial is None or trial.best_row is None or len(trial.curve) < 2:
         return ""
-    best, last = int(trial.curve.epoch[trial.best_row]), int(trial.curve.epoch[-1])
+    best, last = trial.best_of_last or (0, 0)
     said = f"The best trial ({trial.number}) was at its best in epoch {best} of {last}"
     if last - best < max(1.0, _NEAR_END * last):
         return said + ", near its end: more epochs may give more."
@@ -186,6 +186,8 @@ def loss_sentence(study: StudyRecord) -> str:
     if trial is None or trial.best_row is None:
         return ""
     loss, epochs = trial.curve.validation_loss, trial.curve.epoch
+    # Of other folds it is of other images.
+    loss = np.where(trial.curve.fold == trial.curve.fold[trial.best_row], loss, np.nan)
     if not np.isfinite(loss).any():
         return f"Trial {trial.number}, the best, has no finite validation loss."
     lowest, best = int(np.nanargmin(loss)), trial.best_row

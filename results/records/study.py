@@ -95,6 +95,25 @@ class TrialRecord:
     values: Mapping[str, float]
     curve: Curve
 
+    @property
+    def model_epoch(self) -> int | None:
+        """The epoch that best.keras is of: over folds, the best one of the first."""
+        rows = np.flatnonzero((self.curve.fold == 0) & np.isfinite(self.curve.objective))
+        if not self.curve.fold.any() or not rows.size:
+            return self.best_epoch
+        return int(self.curve.epoch[rows[np.argmax(self.curve.objective[rows])]])
+
+    @cached_property
+    def best_of_last(self) -> tuple[int, int] | None:
+        """The best epoch and the last one, counted from 1 within their fold; None without any."""
+        row = self.best_row
+        if row is None:
+            return None
+        rows = np.flatnonzero(self.curve.fold == self.curve.fold[row])
+        if not self.curve.fold.any():
+            return int(self.curve.epoch[row]), int(self.curve.epoch[-1])
+        return int(np.flatnonzero(rows == row)[0]) + 1, len(rows)
+
     def fold_words(self) -> str:
         """Say what each finished fold is worth alone; "" without folds."""
         values = self.curve.fold_values()

@@ -51,7 +51,8 @@ def best_trials(data: StudyTables) -> pd.DataFrame:
 
     All of them where there are no 5.
     """
-    trials = data.trials
+    repeats = [t.number for t in data.study.trials if t.repeat_of is not None]
+    trials = data.trials[~data.trials["number"].isin(repeats)]
     complete = trials[trials["value"].notna() & (trials["state"] == "COMPLETE")]
     return ranked(complete).head(top_count(len(complete)))
 

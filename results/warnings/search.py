@@ -78,18 +78,23 @@ def still_rising(contest: BaselineComparison) -> list[Caution]:
     best = contest.best.trial if contest.best else None
     if best is None or not ended_rising(best):
         return []
+    place = best.best_of_last
+    last = best.best_epoch if place is None else place[0]
     return [
         Caution(
             "still rising",
-            f"Trial {best.number} was best at its last epoch, {best.best_epoch}: it had not "
-            "finished learning.",
-            f"Search or train with more than {best.best_epoch} epochs (train.epochs).",
+            f"Trial {best.number} was best at its last epoch, {last}: it had not finished "
+            "learning.",
+            f"Search or train with more than {last} epochs (train.epochs).",
         )
     ]
 
 
 def ended_rising(trial: TrialRecord) -> bool:
     """Return whether a trial's best epoch is its last one."""
+    if trial.curve.fold.any() and trial.best_of_last is not None:
+        best, end = trial.best_of_last
+        return best >= end
     last = max(trial.epochs, len(trial.curve))
     return trial.best_epoch is not None and last > 0 and trial.best_epoch >= last
 

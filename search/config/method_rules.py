@@ -48,6 +48,11 @@ def _objective_problems(config: StudyConfig) -> Iterator[Problem]:
             "search.repeats_of_best",
             "expected 0 with search.minimize: of several objectives none tells which config leads",
         )
+    if search.prior_share:
+        yield (
+            "search.prior_share",
+            "expected 0 with search.minimize: of several objectives none tells what is good",
+        )
     if search.stop_when is not None:
         yield (
             "search.stop_when",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,7 +12,7 @@ from model.config import ModelConfig
 from search.config.method_rules import method_problems
 from search.config.schema import SEARCHED, StudyConfig
 from search.config.sharing_rules import sharing_problems
-from search.config.space import Scalar
+from search.config.space import FloatDistribution, Scalar
 
 
 def rule_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
@@ -44,8 +44,21 @@ def _condition_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
             section, _, field = other.partition(".")
             if field not in getattr(SEARCHED.get(section), "model_fields", {}):
                 yield name, f"when: expected a field of model, train or augment, received {other!r}"
+            elif isinstance(config.space.get(other), FloatDistribution) and (
+                config.space[other].to_yaml().get("step") is None
+            ):
+                yield (
+                    name,
+                    f"when: expected a field of countable values, received {other}, "
+                    f"{config.space[other].to_yaml()}",
+                )
             elif other in config.space:
-                wrong = [value for value in values if not _is_of(config, other, value)]
+                wrong = [
+                    value
+                    for value in values
+                    if not _is_of(config, other, value)
+                    and not (config.space[other].when and value == config.otherwise(other))
+                ]
                 if wrong:
                     yield (
                         name,
@@ -83,11 +96,8 @@ def _fold_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
 
 
 def _is_of(config: StudyConfig, name: str, value: Scalar) -> bool:
-    """Return whether a searched field can have a value."""
-    distribution = config.space[name]
-    if distribution.when and value == config.otherwise(name):
-        return True
-    optunas = distribution.to_optuna()
+    """Return whether a searched field can be drawn with a value."""
+    optunas = config.space[name].to_optuna()
     try:
         return bool(optunas._contains(optunas.to_internal_repr(value)))
     except (ValueError, TypeError):
@@ -104,12 +114,23 @@ def _section_problems(
     pairs = pairs or [tuple(searched)]
     for pair in pairs:
         for values in itertools.product(*(config.values(name) for name in pair)):
-            params = first | dict(zip(pair, values, strict=True))
+            given = dict(zip(pair, values, strict=True))
+            params = first | _admitting(config, pair) | given
             try:
                 cls(**config.constants_of(section, params))
             except ValidationError as error:
                 for item in error.errors():
                     yield section, item["msg"].removeprefix("Value error, ")
+
+
+def _admitting(config: StudyConfig, names: Iterable[str]) -> dict[str, Scalar]:
+    """Return values of other fields with which fields are searched, as their conditions say."""
+    found: dict[str, Scalar] = {}
+    for name in names:
+        for other, values in (config.space[name].when or {}).items():
+            if other in config.space:
+                found |= _admitting(config, [other]) | {other: values[0]}
+    return found
 
 
 def _image_size_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
@@ -146,6 +167,8 @@ def _patch_problems(config: StudyConfig, num_layers: int) -> Iterator[tuple[str,
     name = "augment.patch_size"
     searched = config.space.get(name)
     sizes = config.values(name) if searched is None else searched.probes()
+    if searched is not None and searched.when:
+        sizes = (*sizes, config.otherwise(name))
     for size in filter(None, sizes):
         if size % multiple:
             yield (
@@ -169,7 +192,9 @@ def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
     for baseline in config.search.baselines:
         for name, value in baseline.params.items():
             problem = baseline_value_problem(config, name, value)
-            if problem is None and _is_off(config, name, value, baseline.params):
+            if _is_off(config, name, baseline.params):
+                problem = None
+            if problem is None and _is_off(config, name, baseline.params, value):
                 problem = (
                     f"expected nothing, as it is searched only when {config.space[name].when}, "
                     f"received {value!r}"
@@ -178,8 +203,13 @@ def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
                 yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
 
 
-def _is_off(config: StudyConfig, name: str, value: Scalar, params: Mapping[str, Scalar]) -> bool:
-    """Return whether a baseline gives another value than it has to a field that is not searched."""
+_ANY = object()
+
+
+def _is_off(
+    config: StudyConfig, name: str, params: Mapping[str, Scalar], value: object = _ANY
+) -> bool:
+    """Return whether a field is not searched in a baseline, and a value not the one it has."""
     distribution = config.space.get(name)
     if distribution is None or not (distribution.when or {}).keys() <= params.keys():
         return False  # what it depends on is drawn

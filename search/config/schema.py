@@ -8,6 +8,7 @@ schema with constants only, so ``train`` reads what ``export`` writes.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -61,6 +62,13 @@ else:
         TrainConfig, {"learning_rate": {"float": [1e-4, 1e-2], "log": True}}
     )
     SearchableAugment = searchable(AugmentConfig, filled=FILLED)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are one: 0.1 + 2 * 0.1, as a step has it, is 0.3."""
+    if isinstance(one, float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
 
 
 def _is_constant(value: Any) -> bool:
@@ -251,7 +259,10 @@ class StudyConfig(ConfigSection):
         if not isinstance(distribution, DISTRIBUTIONS):
             return False
         conditions = distribution.when or {}
-        return all(self.value_at(other, params) in values for other, values in conditions.items())
+        return all(
+            any(_same(self.value_at(other, params), value) for value in values)
+            for other, values in conditions.items()
+        )
 
     def value_at(self, name: str, params: Mapping[str, Any]) -> Any:
         """Return the value of a dotted field at a point of the space.

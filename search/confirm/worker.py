@@ -159,7 +159,7 @@ def _score(job: ConfirmationJob, store: Store, epoch: int) -> Evaluation:
         seed=job.seed,
         fold=job.fold,
         flips=job.flips,
-        batch_size=2 * job.config.train.batch_size,
+        batch_size=job.config.validation_batch(store.image_shape),
         threads=job.resources.threads,
         beat=beat,
     )

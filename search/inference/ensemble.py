@@ -68,7 +68,10 @@ def _split(store: Store | None, wish: str, of_trial: bool) -> tuple[str | None, 
     if store is None:
         return None, "the prepared data are out of reach"
     if wish == "seeds":
-        return "test", "Measured on the test split, which none of them was trained or chosen on."
+        return "test", (
+            "Measured on the test split: none of them was trained on it, and their config was "
+            "confirmed on it."
+        )
     return "valid", (
         "Measured on the validation split, by which the members were chosen: images that chose "
         "nothing will show less of all of them."

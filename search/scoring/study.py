@@ -101,6 +101,8 @@ def models_of(
 
 
 def _epoch(trial: TrialRecord) -> int | None:
+    if trial.curve.fold.any():
+        return trial.model_epoch
     row = trial.best_row
     return trial.best_epoch if row is None else int(trial.curve.epoch[row])
 
@@ -225,6 +227,11 @@ class _Scores:
             self.evaluations[model.name] = found
             self._models[model.name] = model
 
+    def _batch_of(self, config: TrialConfig) -> int:
+        """Return images a step: a training step's, of whole images no more than it validates."""
+        most = config.validation_batch(self._images.store.image_shape)
+        return min(config.train.batch_size, most)
+
     def _score(self, model: ScoredModel) -> Evaluation | None:
         from model.inference import ModelError
 
@@ -239,7 +246,7 @@ class _Scores:
                 trial=model.trial.number,
                 epoch=model.epoch,
                 flips=self._config.search.score_flips,
-                batch_size=self._constants(model).train.batch_size,
+                batch_size=self._batch_of(self._constants(model)),
                 threads=self._threads,
                 beat=self._beat,
             )

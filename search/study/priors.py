@@ -20,7 +20,7 @@ from search.study.attributes import BASELINE, FROM_STUDY, PRIOR, REPEAT_OF, deri
 _SPREAD = 0.25  # of a range, as in PriorBand: standard deviation of a draw
 _KEPT = 0.5  # how often a choice is kept; else any of them
 _EARLIER = 3  # the best trials of earlier studies that are centres
-# Trials of the sampler's own before a centre can be told to be good.
+# COMPLETE trials of the sampler's own before a centre can be told to be good.
 _FEWEST = 3
 # A centre is drawn around where it is better than this share of the other trials, ...
 _BETTER_THAN_HALF = 0.5
@@ -47,7 +47,8 @@ class Priors:
         # Value and parameters of each, by number.
         self._baselines: dict[int, tuple[float, Mapping[str, Any]]] = {}
         self._earlier: dict[int, tuple[float, Mapping[str, Any]]] = {}
-        self._values: dict[int, float] = {}  # of the sampler's own trials; -inf without one
+        # Of the sampler's own COMPLETE trials: those that were stopped had fewer epochs.
+        self._values: dict[int, float] = {}
 
     def take(self, trial: FrozenTrial) -> None:
         """Take a trial of the study, in whatever state: a centre, or evidence."""
@@ -63,13 +64,14 @@ class Priors:
         elif BASELINE in known:
             if value is not None:
                 self._baselines[trial.number] = value, trial.params
-        elif is_own(trial) and PRIOR not in known:
-            self._values[trial.number] = float("-inf") if value is None else value
+        elif is_own(trial) and PRIOR not in known and value is not None:
+            self._values[trial.number] = value
 
     def centers(self) -> list[tuple[float, Mapping[str, Any]]]:
         """Return the configs to draw around, and how much each counts, in 0..1.
 
-        0.5 of the sampler's own trials must be worse than it; it counts in full from 0.75 on.
+        0.5 of the sampler's own COMPLETE trials must be worse than it; it counts in full from 0.75
+        on.
         """
         if len(self._values) < _FEWEST:
             return []

@@ -125,12 +125,12 @@ class Proposer:
             self._repeat(trial, *original)
             return False
         excesses, reasons = self._judge.judge(params)
-        if reasons:
+        if reasons and not again:  # what was trained here before can be trained again
             self._row.refused += 1
             self._refuse(trial, excesses, reasons)
             return False
         for name, excess in excesses.items():
-            if name != LATENCY:  # it will be measured
+            if name != LATENCY and not reasons:  # it will be measured
                 _constrain(trial, name, excess)
         if not again:
             self._originals[key] = (trial.number, trial._trial_id)

@@ -38,6 +38,12 @@ def checkpoints_of(folds: int | None) -> tuple[str, ...]:
     return (*CHECKPOINTS, *inner)
 
 
+def models_of(folds: int | None) -> tuple[str, ...]:
+    """Return the names, within its folder, of a trial's models, those of its folds too."""
+    inner = [fold_folder(Path(), fold) / file_names.MODEL for fold in range(folds or 0)]
+    return (file_names.MODEL, *map(str, inner))
+
+
 @dataclass(frozen=True)
 class EndedTrial:
     """What decides over the files of a trial that has ended.
@@ -112,7 +118,8 @@ def unneeded(
     ranking = ModelRanking(keep)
     for trial in trials:
         yield from ((trial.number, name) for name in checkpoints_of(folds))
-        yield from ((out.number, file_names.MODEL) for out in ranking.add(trial))
+        for out in ranking.add(trial):
+            yield from ((out.number, name) for name in models_of(folds))
 
 
 class Retention:
@@ -129,6 +136,7 @@ class Retention:
         self._config = config
         self._ranking = ModelRanking(config.search.keep_models)
         self._checkpoints = checkpoints_of(config.search.folds)
+        self._models = models_of(config.search.folds)
         self._pending: list[tuple[int, str]] = []
         self._before = [*map(EndedTrial.of, ended)]
 
@@ -150,7 +158,8 @@ class Retention:
 
     def _add(self, trial: EndedTrial) -> None:
         self._pending += [(trial.number, name) for name in self._checkpoints]
-        self._pending += [(out.number, file_names.MODEL) for out in self._ranking.add(trial)]
+        for out in self._ranking.add(trial):
+            self._pending += [(out.number, name) for name in self._models]
 
     def _known(self) -> set[str] | None:
         """List a store's files once, where many trials are looked at; None: not needed.
@@ -167,7 +176,7 @@ class Retention:
         return {entry.name for entry in found}
 
     def _remove(self, number: int, folder: Path, name: str) -> None:
-        if name == file_names.MODEL and is_scored(self._config.directory, number):
+        if Path(name).name == file_names.MODEL and is_scored(self._config.directory, number):
             return
         try:
             (folder / name).unlink(missing_ok=True)

@@ -38,7 +38,7 @@ _KEPT = (
     attributes.VALUES,
 )
 # What decides the meaning of a value, beside the data.
-_MEANING = ("objective", "pruning_metric", "class_weights", "minimize")
+_MEANING = ("objective", "pruning_metric", "class_weights", "minimize", "folds")
 
 
 @dataclass

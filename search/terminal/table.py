@@ -59,11 +59,18 @@ class TrialRow:
     node: TrainingNode | None = None
     label: str | None = None
 
+    epochs_of_fold: list[Epoch] = field(default_factory=list)
+
     def show_if_best(self, epoch: Epoch) -> None:
-        """Show the scores of an epoch that is the best so far."""
-        value = epoch.objective
-        if value is not None and (self.value is None or value > self.value):
-            self.value, self.dice = value, epoch.dice
+        """Show the scores of an epoch that is the best so far; over folds, of those finished."""
+        if self.epochs_of_fold and self.epochs_of_fold[-1].fold != epoch.fold:
+            self.epochs_of_fold.clear()
+        self.epochs_of_fold.append(epoch)
+        scored = [each for each in self.epochs_of_fold if each.objective is not None]
+        if scored and (epoch.fold in (None, 0) or epoch.fold_done):
+            best = max(scored, key=lambda each: (each.objective or 0.0, -each.epoch))
+            self.value, self.dice = best.objective, best.dice
+            self.epochs_of_fold = [best] if epoch.fold is None else self.epochs_of_fold
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ is written anew after each epoch: what a killed process has left is what the fol
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import msgspec
 import numpy as np
 
@@ -34,10 +36,12 @@ DONE = "done.json"
 class FoldedRun:
     """The training of one config on each fold of its data; continues from where it was.
 
-    Epochs are numbered through. The counts of an epoch in fold f are those of its validation images
-    and of the best epochs of the folds before, which are other images: Dice and objective are of
-    all of them together. The pruner's value is the mean over the folds so far. What the trial is
-    worth is told by the last fold that is finished; while none is, by the first one.
+    Epochs are numbered through: those of fold f begin after f times ``train.epochs``, so that the
+    pruner compares like with like, wherever early stopping has ended a fold. The counts of an epoch
+    in fold f are those of its validation images and of the best epochs of the folds before, which
+    are other images: Dice and objective are of all of them together. The pruner's value is the mean
+    over the folds so far. What the trial is worth is told by the last fold that is finished; while
+    none is, by the first one.
 
     Args:
         config: The constants.
@@ -75,7 +79,6 @@ class FoldedRun:
         while self._fold < len(stores) and (self._here / DONE).exists():
             self.costs = read_json(self._here / DONE)
             self._finished.append(epochs_in(self._here))
-        self._open()
         self._settle()
 
     @property
@@ -94,7 +97,7 @@ class FoldedRun:
     @property
     def done(self) -> bool:
         """Whether all folds are trained, and what follows from them is written."""
-        return self._run is None and self._written
+        return self._fold == len(self._stores) and self._written
 
     def step(self) -> Epoch:
         """Train and evaluate one epoch and write it; or write the one that could not be.
@@ -131,8 +134,11 @@ class FoldedRun:
     def _settle(self) -> None:
         """Write what follows from the folds; go on to the next one where this one is trained."""
         self._publish()
+        if self._run is None:  # also where the next one could not be begun before
+            self._open()
         if self._run is not None and self._run.done:
-            self._close_fold(self._run)
+            self._close_fold(self._run.epochs)
+            self._open()
         folds = [*self._finished, *([] if self._run is None else [self._run.epochs])]
         classes = self._stores[0].classes
         self.epochs = _together(folds, self._fold, self.config, classes)
@@ -153,14 +159,19 @@ class FoldedRun:
             shutil.copyfile(model, temporary)
         os.replace(temporary, published)
 
-    def _close_fold(self, run: TrialRun) -> None:
-        run.close()
+    def _close_fold(self, epochs: list[Epoch]) -> None:
+        """End a fold: from now on its epochs are all there is of it, so they are safe first."""
+        self.close()
         here = self._here
+        write_text(here / METRICS, "".join(epoch.line() for epoch in epochs))
         write_json(here / DONE, self.costs)
         for name in (file_names.LAST, file_names.PREVIOUS):
             (here / name).unlink(missing_ok=True)
-        self._finished.append(run.epochs)
-        self._open()
+        self._finished.append(epochs)
+        # Before the next model is built: memory is predicted for one of them.
+        self._run = None
+        keras.backend.clear_session(free_memory=False)
+        gc.collect()
 
 
 def _together(
@@ -181,9 +192,7 @@ def _together(
         for epoch in epochs:
             counts = base + _counts(epoch, classes)
             last = fold < finished and epoch is epochs[-1]
-            found.append(
-                _joined(epoch, counts, pruning, fold, last, len(found) + 1, config, classes)
-            )
+            found.append(_joined(epoch, counts, pruning, fold, last, config, classes))
         best = best_of(epochs)
         if best is not None:
             base = base + _counts(best, classes)
@@ -197,13 +206,12 @@ def _joined(
     pruning: Sequence[float],
     fold: int,
     last: bool,
-    number: int,
     config: TrialConfig,
     classes: Sequence[str],
 ) -> Epoch:
     dice = scores.dice(counts)
     values: Mapping[str, Any] = {
-        "epoch": number,
+        "epoch": fold * config.train.epochs + epoch.epoch,
         "fold": fold,
         "fold_objective": epoch.objective,
         "fold_done": last,

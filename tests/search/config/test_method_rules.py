@@ -29,6 +29,10 @@ def problems_of(tree: dict[str, Any]) -> str:
     ("search", "problem"),
     [
         (
+            {"minimize": ["parameters"], "prior_share": 0.5},
+            "search.prior_share: expected 0 with search.minimize",
+        ),
+        (
             {"minimize": ["parameters"], "pruner": "median"},
             "search.pruner: expected 'asha', which compares all objectives, or 'none'",
         ),

@@ -102,6 +102,28 @@ def test_all_problems_stand_in_one_error_with_their_lines(tmp_path: Path) -> Non
         ),
         ({"augment": {"patch_stages": 2}}, "expected patch_size with patch_stages 2"),
         (
+            {
+                "model": {
+                    "activation": {"choice": ["relu", "mish"]},
+                    "dropout_rate": {"float": [0, 0.3], "when": {"model.activation": "mish"}},
+                }
+            },
+            "expected dropout_rate * (num_layers - 1) < 1, received 0.3 * (6 - 1) = 1.5",
+        ),
+        (
+            {
+                "model": {"activation": {"choice": ["relu", "mish"]}},
+                "augment": {
+                    "patch_size": {
+                        "choice": [64, 128],
+                        "when": {"model.activation": "mish"},
+                        "otherwise": 100,
+                    }
+                },
+            },
+            "expected a side divisible by 2**(num_layers - 1) = 32 for num_layers 6, received 100",
+        ),
+        (
             {"search": {"folds": 3}, "data": {"split": {"folds": 4}}},
             "search.folds: expected as many as data.split.folds, 4, or none there, received 3",
         ),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from search.config.schema import StudyConfig
+from search.config.loading import config_from_tree
 from search.confirm.worker import BEGUN, SCORING, ConfirmationJob, Ended, train_and_score
 from search.data.store_transfer import StoreTransferError
 from search.errors import SupersededError
@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> ConfirmationJob:
         trial=1,
         seed=0,
         fold=None,
-        config=StudyConfig().at(PARAMS),
+        config=config_from_tree({}).at(PARAMS),
         store=tmp_path / "store",
         split="test",
         flips="none",
@@ -87,13 +87,17 @@ def test_what_fails_while_it_is_scored_is_told_from_training(
 ) -> None:
     run = SimpleNamespace(done=True, best=epoch_of(), close=lambda: None)
     monkeypatch.setattr("search.training.trial_run.TrialRun", lambda *_, **__: run)
-    monkeypatch.setattr("data_pipeline.stores.store.Store.open", lambda path: None)
+    store = SimpleNamespace(image_shape=(128, 128, 1))
+    monkeypatch.setattr("data_pipeline.stores.store.Store.open", lambda path: store)
     for name in ("set_up_process", "store_here"):
         monkeypatch.setattr(f"search.confirm.worker.{name}", lambda _: None)
-    config = StudyConfig().at(PARAMS, 0)
+    windows = {"patch_size": 64, "preset": "none"}
+    config = config_from_tree({"augment": windows, "train": {"batch_size": 4}}).at(PARAMS, 0)
     beats: list[bool] = []
 
-    def score_model(*_: Any, beat: Callable[[], None], **__: Any) -> None:
+    def score_model(*_: Any, beat: Callable[[], None], batch_size: int, **__: Any) -> None:
+        # Windows are trained on in batches that as many whole images would be too large for.
+        assert batch_size == 2
         Path(job.folder, SCORING).unlink()
         beat()
         beats.append(Path(job.folder, SCORING).exists())

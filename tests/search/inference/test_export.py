@@ -293,7 +293,10 @@ def test_the_trainings_of_a_confirmed_config_are_exported_as_one_model(
     assert found is not None
     assert [m.name for m in found.members] == [run.name for run in plan.runs]
     assert len(found.scores) == (3 if folds is None else 0)
-    said = "on the test split, which none of them" if folds is None else "the folds cover all"
+    if folds is not None:
+        with pytest.raises(ExportError, match="which was trained on most of that"):
+            export_study(study, tmp_path / "best", ExportOptions(class_bias=True))
+    said = "none of them was trained on it" if folds is None else "the folds cover all"
     assert said in found.measured
 
 

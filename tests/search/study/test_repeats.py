@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from results.analysis.boundary_analysis import edges_table
+from results.analysis.convergence import convergence
 from results.records.study import load_study
+from results.tables.core import tabulate
+from results.tables.parameters import best_trials
 from search.config.errors import ConfigError
 from search.config.loading import config_from_tree
 from search.study.attributes import REPEAT_OF
@@ -153,3 +157,30 @@ def test_a_goal_is_reached_by_the_mean(tmp_path: Path) -> None:
     assert manager.proposer.exhausted is None
     assert manager.proposer._repeats.best == pytest.approx(0.4)
     assert "search.repeats_of_best" in CONTINUABLE
+
+
+def test_a_repeat_is_trained_whatever_is_predicted_of_it_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = manager_of(tmp_path)
+    for value in (0.3, 0.5, 0.4):
+        train(manager, value)
+    broken = ({"memory": 0.5}, {"memory": "expected less"})
+    monkeypatch.setattr(manager.proposer._judge, "judge", lambda _: broken)
+    assert [train(manager, 0.5), train(manager, 0.5)] == [1, 1]
+    assert manager.proposer.refused.total() == 0
+
+
+def test_repeats_are_no_further_evidence_of_where_good_configs_lie(tmp_path: Path) -> None:
+    manager = manager_of(tmp_path, num_trials=26)
+    for number in range(26):
+        train(manager, 0.3 + 0.01 * number % 0.2)
+    mirror_study(manager.config.directory, manager.study)
+    record_study_file(manager)
+    study = load_study(manager.config.directory)
+    repeats = [trial for trial in study.trials if trial.repeat_of is not None]
+    assert repeats
+    assert edges_table(study).trials == 26 - len(repeats)
+    best = best_trials(tabulate(study))
+    assert not set(best["number"]) & {trial.number for trial in repeats}
+    assert convergence(study).trials == 26 - len(repeats)

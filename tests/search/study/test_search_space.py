@@ -41,6 +41,31 @@ SPACE: dict[str, Any] = {
 }
 
 
+def test_a_condition_on_a_step_holds_however_it_was_rounded() -> None:
+    tree = {
+        "augment": {"paste": {"float": [0.0, 0.9], "step": 0.1}},
+        "train": {
+            **SPACE["train"],
+            "focal_gamma": {"float": [0.5, 4.0], "when": {"augment.paste": [0.3, 0.7]}},
+        },
+    }
+    config = config_of(tree=tree)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked = [SearchSpace(config).ask(study).params for _ in range(60)]
+    searched = {round(p["augment.paste"], 6) for p in asked if "train.focal_gamma" in p}
+    assert searched == {0.3, 0.7}
+
+
+def test_a_baseline_may_not_have_the_value_of_elsewhere_where_it_is_searched() -> None:
+    gamma = {"choice": [1.0, 3.0], "when": {"train.loss": "focal"}, "otherwise": 2.0}
+    tree = {"train": {**SPACE["train"], "focal_gamma": gamma}}
+    params = {"train.loss": "focal", "train.focal_gamma": 2.0}
+    with pytest.raises(ConfigError, match=r"expected a value of .* received 2\.0"):
+        config_of(tree=tree, baselines=[{"name": "a", "params": params}])
+    params["train.loss"] = "dice"
+    config_of(tree=tree, baselines=[{"name": "a", "params": params}])
+
+
 def config_of(
     folder: Path = Path("s"), tree: dict[str, Any] | None = None, **search: Any
 ) -> StudyConfig:
@@ -82,12 +107,14 @@ def test_without_another_value_it_is_the_default_and_the_record_states_it() -> N
         ({"when": {"train.loss": "focal"}, "otherwise": 99}, "less than or equal to 10"),
         ({"when": {"train.optimizer": "adam"}}, "train.optimizer can have, the constant 'adamw'"),
         ({"when": {"train.focal_gamma": 1.0}}, "received a circle of train.focal_gamma"),
+        ({"when": {"train.weight_decay": 0.1}}, "expected a field of countable values"),
     ],
 )
 def test_conditions_that_cannot_be_are_refused(field: dict[str, Any], problem: str) -> None:
     gamma = {"float": [0.5, 4.0], **field}
+    decay = {"float": [0.0, 0.2]}
     with pytest.raises(ConfigError) as caught:
-        config_of(tree={"train": {**SPACE["train"], "focal_gamma": gamma}})
+        config_of(tree={"train": {**SPACE["train"], "focal_gamma": gamma, "weight_decay": decay}})
     head, _, tail = problem.partition(".*")
     assert head.strip() in str(caught.value)
     assert tail.strip() in str(caught.value)

@@ -117,6 +117,20 @@ def test_where_leading_configs_are_trained_again_the_mean_leads() -> None:
     ]
 
 
+def test_over_folds_a_trial_shows_what_its_finished_folds_say(board: Board) -> None:
+    board.start(0, {}, None)
+    shown = []
+    for number, fold, value, done in (
+        (1, 0, 0.5, False), (2, 0, 0.9, True), (3, 1, 0.3, False), (4, 1, 0.7, True),
+        (5, 2, 0.8, False), (6, 2, 0.6, True),
+    ):  # fmt: skip
+        line = epoch_of(number, objective=value, dice={"Crack": value}, fold=fold, fold_done=done)
+        row = board.epoch(0, line)
+        shown.append((row.value, row.dice["Crack"]))
+    assert [value for value, _ in shown] == [0.5, 0.9, 0.9, 0.7, 0.7, 0.8]
+    assert all(value == dice for value, dice in shown)
+
+
 def test_a_trial_that_ends_without_having_been_started_is_counted(board: Board) -> None:
     row = board.end(ended(7, TrialState.COMPLETE, best_value=0.7))
 

@@ -184,6 +184,40 @@ def test_an_epoch_that_could_not_be_written_is_written_by_the_next_step(
     assert len(epochs_in(tmp_path / "full")) == 1
 
 
+def test_a_fold_that_could_not_be_begun_is_begun_by_the_next_step(
+    trial: TrialConfig, stores: list[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = FoldedRun(trial, stores, tmp_path / "t")
+    run.step()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("search.training.folded_run.TrialRun", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                run.step()
+            assert not run.done
+    epochs = finish(run)
+    assert [e.fold for e in epochs] == [0, 0, 1, 1, 2, 2]
+
+
+def test_where_early_stopping_ends_a_fold_the_next_one_begins_at_its_place(
+    trial: TrialConfig, stores: list[Store], tmp_path: Path
+) -> None:
+    # A learning rate of nothing: no epoch after the first is better.
+    still = trial.train.model_copy(
+        update={"epochs": 5, "learning_rate": 1e-12, "early_stopping_patience": 1}
+    )
+    run = FoldedRun(trial.model_copy(update={"train": still}), stores, tmp_path / "t")
+    epochs = finish(run)
+    for fold in range(FOLDS):
+        own = [e.epoch for e in epochs if e.fold == fold]
+        assert own == list(range(5 * fold + 1, 5 * fold + 1 + len(own)))
+    assert len(epochs) < 5 * FOLDS
+
+
 def test_who_is_superseded_trains_no_more(
     trial: TrialConfig, stores: list[Store], tmp_path: Path
 ) -> None:
