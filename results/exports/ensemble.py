@@ -151,7 +151,7 @@ def _best(study: StudyRecord, most: int) -> list[Member]:
         )
     paths = {trial.number: trial.path for trial in study.trials}
     return [
-        Member(paths[config.number].name, paths[config.number] / MODEL_NAME, config.number)
+        Member(f"trial-{config.number:05d}", paths[config.number] / MODEL_NAME, config.number)
         for config in ranked[:most]
     ]
 
