@@ -1,6 +1,6 @@
 """Wall time until a search has found a config that is good on held-out images.
 
-    pip install keras-tuner
+    pip install keras-tuner psutil
     python benchmarks/time_to_quality.py peers [--minutes 6] [--seeds 5] [--target 0.6]
     python benchmarks/time_to_quality.py parts [--minutes 6] [--seeds 5] [--target 0.6]
 
