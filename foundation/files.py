@@ -111,6 +111,21 @@ def whole_folder(out: Path, *, durable: bool = True) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def put_link(source: Path, target: Path) -> None:
+    """Let a file be at another place of its folder's disk, too, in one step; an existing one goes.
+
+    By a hard link, or a copy on a file system without them. The source must be replaced from then
+    on, never written into.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
 def check_replaceable(out: Path, names: Collection[str], mark: str, what: str) -> None:
     """Refuse a folder that holds anything but what was written there before.
 

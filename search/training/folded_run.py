@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import msgspec
 import numpy as np
 
 from data_pipeline.stores.store import Store
-from foundation.files import read_json, write_json, write_text
+from foundation.files import put_link, read_json, write_json, write_text
 from results.analysis import scores
 from results.records import file_names
 from results.records.epochs import METRICS, Epoch, best_of, epochs_in
@@ -148,16 +146,8 @@ class FoldedRun:
     def _publish(self) -> None:
         """Let the first fold's best model be the trial's."""
         model = fold_folder(self.folder, 0) / file_names.MODEL
-        published = self.folder / file_names.MODEL
-        if self._fold or not model.exists():
-            return
-        temporary = self.folder / f".{file_names.MODEL}.tmp"
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(model, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(model, temporary)
-        os.replace(temporary, published)
+        if not self._fold and model.exists():
+            put_link(model, self.folder / file_names.MODEL)
 
     def _close_fold(self, epochs: list[Epoch]) -> None:
         """End a fold: from now on its epochs are all there is of it, so they are safe first."""

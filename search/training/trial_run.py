@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from data_pipeline.stores.store import Store
 from data_pipeline.streams.feed import Feed, Reading
 from data_pipeline.streams.pipeline import eval_dataset, train_dataset
 from data_pipeline.streams.sharing import shared_dataset
-from foundation.files import write_text
+from foundation.files import put_link, write_text
 from model.cost import estimate_cost
 from model.distribution import scope_of, worker_of
 from model.flexunet import build_flexunet
@@ -244,16 +243,8 @@ class TrialRun:
 
     def _keep_previous(self) -> None:
         """Keep the last checkpoint beside the next one: should that turn out broken, it serves."""
-        last, previous = self.folder / LAST, self.folder / PREVIOUS
-        if not last.exists():
-            return
-        temporary = self.folder / f".{PREVIOUS}.tmp"
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(last, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(last, temporary)
-        os.replace(temporary, previous)
+        if (self.folder / LAST).exists():
+            put_link(self.folder / LAST, self.folder / PREVIOUS)
 
     def _training_feed(self) -> Feed:
         """Return the epoch's batches: the last one's stream goes on, unless its windows grow."""

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from foundation.files import check_replaceable, modified, read_json, whole_file, whole_folder
+from foundation.files import (
+    check_replaceable,
+    modified,
+    put_link,
+    read_json,
+    whole_file,
+    whole_folder,
+)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -143,3 +150,23 @@ def test_a_file_without_an_object_reads_as_empty(tmp_path: Path, content: bytes)
 
     assert read_json(path) == {"a": 1}
     assert modified(path) == path.stat().st_mtime
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_link_takes_the_place_of_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    source, target = tmp_path / "new", tmp_path / "old"
+    source.write_text("new")
+    target.write_text("old")
+    (tmp_path / ".old.tmp").write_text("left by a process that was killed")
+
+    def refused(*_: object) -> None:
+        raise OSError(95, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr("foundation.files.os.link", refused)
+    put_link(source, target)
+    assert target.read_text() == "new"
+    assert target.samefile(source) == links
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
