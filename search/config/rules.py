@@ -191,29 +191,29 @@ def _baseline_problems(config: StudyConfig) -> Iterator[tuple[str, str]]:
             yield "search.baselines", f"expected distinct names, received {name!r} twice"
     for baseline in config.search.baselines:
         for name, value in baseline.params.items():
-            problem = baseline_value_problem(config, name, value)
             if _is_off(config, name, baseline.params):
-                problem = None
-            if problem is None and _is_off(config, name, baseline.params, value):
-                problem = (
-                    f"expected nothing, as it is searched only when {config.space[name].when}, "
-                    f"received {value!r}"
-                )
+                problem = _off_problem(config, name, value)
+            else:
+                problem = baseline_value_problem(config, name, value)
             if problem:
                 yield "search.baselines", f"{baseline.name!r}: {name}: {problem}"
 
 
-_ANY = object()
-
-
-def _is_off(
-    config: StudyConfig, name: str, params: Mapping[str, Scalar], value: object = _ANY
-) -> bool:
-    """Return whether a field is not searched in a baseline, and a value not the one it has."""
+def _is_off(config: StudyConfig, name: str, params: Mapping[str, Scalar]) -> bool:
+    """Return whether a baseline itself says that a field is not searched in it."""
     distribution = config.space.get(name)
     if distribution is None or not (distribution.when or {}).keys() <= params.keys():
         return False  # what it depends on is drawn
-    return not config.is_searched(name, params) and value != config.otherwise(name)
+    return not config.is_searched(name, params)
+
+
+def _off_problem(config: StudyConfig, name: str, value: Scalar) -> str | None:
+    if value == config.otherwise(name):
+        return None
+    return (
+        f"expected nothing, as it is searched only when {config.space[name].when}, "
+        f"received {value!r}"
+    )
 
 
 def baseline_value_problem(config: StudyConfig, name: str, value: Scalar) -> str | None:
