@@ -39,7 +39,7 @@ from search.confirm.plan import (
 )
 from search.confirm.tasks import ConfirmObserver, Place, TrainingQueue, Work
 from search.confirm.worker import train_and_score
-from search.data.preflight import check_data
+from search.data.preflight import check_folds
 from search.data.preparing import prepare_study
 from search.data.store_transfer import serving
 from search.errors import TRY_AGAIN, RunError
@@ -187,22 +187,20 @@ def _stores(config: StudyConfig, plan: ConfirmationPlan, store: Store) -> dict[i
     """
     if plan.folds is None:
         return {None: store}
-    stores: dict[int | None, Store] = {}
-    problems = []
-    for fold in range(plan.folds):
-        # One dealing for all seeds of training, so that a seed is what differs between them.
-        seed = config.data.split.seed
-        stores[fold] = fold_store(store, plan.folds, fold, seed, store.path.parent)
-        try:
-            check_data(config, stores[fold])
-        except ConfigError as error:
-            problems += [f"fold {fold} of {plan.folds}: {problem}" for problem in error.problems]
-    if problems:
+    # One dealing for all seeds of training, so that a seed is what differs between them.
+    seed = config.data.split.seed
+    stores = [
+        fold_store(store, plan.folds, fold, seed, store.path.parent) for fold in range(plan.folds)
+    ]
+    try:
+        check_folds(config, stores)
+    except ConfigError as error:
         rare = _rare_classes(store)
-        if rare:
-            problems.append(f"every fold trains on a class that 3 groups show; fewer show {rare}")
-        raise ConfigError(config.data.source, problems)
-    return stores
+        if not rare:
+            raise
+        told = f"every fold trains on a class that 3 groups show; fewer show {rare}"
+        raise ConfigError(config.data.source, [*error.problems, told]) from None
+    return dict(enumerate(stores))
 
 
 def _rare_classes(store: Store) -> str:
