@@ -81,28 +81,26 @@ def ours(folder: Path, trials: int, epochs: int) -> None:
     )  # fmt: skip
 
 
-def arrays(folder: Path) -> dict[str, Any]:
-    """Return the tiles as arrays, as a plain program reads them."""
+def arrays(folder: Path, size: int = SIZE) -> dict[str, Any]:
+    """Return the tiles as arrays, as a plain program reads them, and pixels of each class."""
+    import numpy as np
+
     from data_pipeline.config import DataConfig
     from data_pipeline.stores.prepare import prepare
 
-    store = prepare(DataConfig(source=str(folder / "tiles"), image_size=SIZE))
-    import numpy as np
+    store = prepare(DataConfig(source=str(folder / "tiles"), image_size=size))
 
     def split(name: str) -> Any:
         records = [store.read(name, index) for index in range(store.splits[name].count)]
         return tuple(np.stack(part) for part in zip(*records, strict=True))
 
-    return {"train": split("train"), "valid": split("valid"), "classes": store.num_classes}
+    pixels = store.class_pixels("train").tolist()
+    return {name: split(name) for name in ("train", "valid", "test")} | {"pixels": pixels}
 
 
-def fit(data: dict[str, Any], point: dict[str, Any], epochs: int) -> float:
-    """Train a point with Keras ``fit`` and a tf.data pipeline of its own."""
-    import keras
+def batches(data: dict[str, Any]) -> tuple[Any, Any]:
+    """Return a plain tf.data pipeline with flips, and the validation batches."""
     import tensorflow as tf
-
-    from model.config import ModelConfig
-    from model.flexunet import build_flexunet
 
     def flipped(image: Any, mask: Any) -> Any:
         both = tf.concat([image, mask[..., None]], -1)
@@ -113,19 +111,29 @@ def fit(data: dict[str, Any], point: dict[str, Any], epochs: int) -> float:
         return tf.data.Dataset.from_tensor_slices(data[name])
 
     shuffled = ready("train").shuffle(len(data["train"][0])).repeat()
-    train = shuffled.map(flipped).batch(BATCH).prefetch(2)
+    return shuffled.map(flipped).batch(BATCH).prefetch(2), ready("valid").batch(2 * BATCH)
+
+
+def fit(data: dict[str, Any], point: dict[str, Any], epochs: int) -> float:
+    """Train a point with Keras ``fit`` and a tf.data pipeline of its own."""
+    import keras
+
+    from model.config import ModelConfig
+    from model.flexunet import build_flexunet
+
+    train, valid = batches(data)
     config = ModelConfig(
         num_layers=point["num_layers"], base_filters=point["base_filters"],
         base_kernel=point["base_kernel"], dropout_rate=0.0,
     )  # fmt: skip
-    model = build_flexunet(config, (SIZE, SIZE, 1), data["classes"])
+    model = build_flexunet(config, (SIZE, SIZE, 1), len(data["pixels"]))
     model.compile(
         keras.optimizers.AdamW(point["rate"]), keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
     )  # fmt: skip
     history = model.fit(
         train, steps_per_epoch=STEPS, epochs=epochs, verbose=0,
-        validation_data=ready("valid").batch(2 * BATCH),
+        validation_data=valid,
     )  # fmt: skip
     return float(history.history["val_accuracy"][-1])
 

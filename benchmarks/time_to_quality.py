@@ -38,11 +38,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from search_throughput import BATCH, arrays, batches
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZE, BATCH, STEPS, EPOCHS, TILES = 96, 8, 40, 27, 120
+SIZE, STEPS, EPOCHS, TILES = 96, 40, 27, 120
 SPACE = {
     "num_layers": (3, 5),
     "base_filters": (8, 16),
@@ -136,39 +138,6 @@ def mark(folder: Path, model: Path, value: float, when: float) -> None:
 # The peers
 
 
-def records(folder: Path) -> dict[str, Any]:
-    """Return the tiles as arrays, as a plain program reads them."""
-    import numpy as np
-
-    from data_pipeline.config import DataConfig
-    from data_pipeline.stores.prepare import prepare
-
-    store = prepare(DataConfig(source=str(folder / "tiles"), image_size=SIZE))
-
-    def split(name: str) -> Any:
-        found = [store.read(name, index) for index in range(store.splits[name].count)]
-        return tuple(np.stack(part) for part in zip(*found, strict=True))
-
-    pixels = store.class_pixels("train").tolist()
-    return {name: split(name) for name in ("train", "valid", "test")} | {"pixels": pixels}
-
-
-def batches(data: dict[str, Any]) -> tuple[Any, Any]:
-    """Return a plain tf.data pipeline with flips, and the validation batches."""
-    import tensorflow as tf
-
-    def flipped(image: Any, mask: Any) -> Any:
-        both = tf.concat([image, mask[..., None]], -1)
-        both = tf.image.random_flip_left_right(tf.image.random_flip_up_down(both))
-        return both[..., :1], both[..., 1]
-
-    def ready(name: str) -> Any:
-        return tf.data.Dataset.from_tensor_slices(data[name])
-
-    shuffled = ready("train").shuffle(len(data["train"][0])).repeat()
-    return shuffled.map(flipped).batch(BATCH).prefetch(2), ready("valid").batch(2 * BATCH)
-
-
 def compiled(data: dict[str, Any], point: dict[str, Any]) -> Any:
     """Return our model of a point, compiled with our loss and Keras' optimizer and schedule."""
     import keras
@@ -242,7 +211,7 @@ def ray_tune(folder: Path, seed: int) -> None:
 
     os.environ["PYTHONPATH"] = str(ROOT)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    data = ray.put(records(folder))
+    data = ray.put(arrays(folder, SIZE))
 
     def trainable(config: dict[str, Any]) -> None:
         import tensorflow as tf
@@ -281,7 +250,7 @@ def keras_tuner(folder: Path, seed: int) -> None:
     """Run KerasTuner's Hyperband."""
     import keras_tuner
 
-    data = records(folder)
+    data = arrays(folder, SIZE)
     train, valid = batches(data)
 
     def build(chosen: Any) -> Any:
@@ -316,7 +285,7 @@ def measure(way: str, part: str, seed: int, minutes: float, target: float) -> di
         from data_pipeline.datasets.synthetic import write_synthetic
 
         write_synthetic(folder / "tiles", seed=0, tiles=TILES)
-        data = records(folder)  # prepared once, for all ways
+        data = arrays(folder, SIZE)  # prepared once, for all ways
         command = [sys.executable, __file__, "--way", way, "--folder", name, "--part", part]
         command += ["--seed", str(seed)]
         stop = threading.Event()
